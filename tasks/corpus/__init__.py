@@ -1,0 +1,1 @@
+"""What we know: sources, plan, parsing, the document gate, quarantine, snapshots."""

@@ -1,0 +1,98 @@
+"""Bytes to text: byte-order mark, strict UTF-8, then a guess that must be sure of itself."""
+
+import codecs
+import re
+
+from tasks.errors import ParseError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_MAX_NUL_SHARE = 0.01
+_MIN_WIDE_NUL_SHARE = 0.25
+_MAX_CHAOS = 0.1
+_GUESS_BYTES = 200_000
+_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
+
+
+def decode_text(data: bytes) -> str:
+    """Text of the bytes, without the byte-order mark.
+
+    Raises:
+        ParseError: `type_mismatch`: the bytes are no text; `encoding`: no encoding fits surely.
+    """
+    if data.isascii() and b"\0" not in data:
+        return data.decode("ascii")
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _strict(data.removeprefix(mark) if encoding == "utf-8" else data, encoding)
+    if b"\0" in data:
+        return _with_nuls(data)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _guess(data, error.start)
+
+
+def decode_html(data: bytes) -> str:
+    """Text of an HTML page, whose `<meta charset>` counts where the bytes are not UTF-8."""
+    declared = _META_CHARSET.search(data[:4096])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if declared is None:
+            return decode_text(data)
+    encoding = declared.group(1).decode("ascii")
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        return decode_text(data)
+    return decode_text(data) if encoding.lower() in {"utf-8", "utf8"} else _strict(data, encoding)
+
+
+def _strict(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeError as error:
+        raise ParseError(
+            "encoding", f"the text must be valid {encoding} as it declares, found otherwise; save it as UTF-8"
+        ) from error
+
+
+def _with_nuls(data: bytes) -> str:
+    num_even, num_odd = data[::2].count(0), data[1::2].count(0)
+    half = max(1, len(data) // 2)
+    if num_odd / half > _MIN_WIDE_NUL_SHARE and num_even / half < _MAX_NUL_SHARE:
+        return _strict(data, "utf-16-le")
+    if num_even / half > _MIN_WIDE_NUL_SHARE and num_odd / half < _MAX_NUL_SHARE:
+        return _strict(data, "utf-16-be")
+    if (num_even + num_odd) / len(data) > _MAX_NUL_SHARE:
+        raise ParseError("type_mismatch", "the item must be text, found binary data; check its file ending")
+    return decode_text(data.replace(b"\0", b""))
+
+
+def _guess(data: bytes, first_bad: int) -> str:
+    _refuse_broken_utf8(data, first_bad)
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:_GUESS_BYTES]).best()
+    if best is None or best.chaos > _MAX_CHAOS:
+        raise ParseError("encoding", "the text must be UTF-8 or in a recognisable encoding; save it as UTF-8")
+    return _strict(data, best.encoding)
+
+
+def _refuse_broken_utf8(data: bytes, first_bad: int) -> None:
+    """Bytes that are mostly UTF-8 are damaged UTF-8: another encoding would turn every accent into two letters."""
+    text = data.decode("utf-8", "replace")
+    num_bad = text.count("\ufffd")
+    num_good = sum(1 for character in text if character > "\x7f") - num_bad
+    if num_good > num_bad:
+        raise ParseError(
+            "encoding",
+            f"the text must be UTF-8 throughout, found {num_bad} invalid place(s), the first at byte {first_bad}; "
+            "it mixes encodings or is cut off: save it as UTF-8",
+        )

@@ -1,0 +1,126 @@
+"""From sources to accepted documents: plan, parsed shards, selection, gate, quarantine, in calls that a flow makes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tasks.corpus import quarantine
+from tasks.corpus.gate import GateReport, check_documents, gate_fingerprint
+from tasks.corpus.gate_report import write_report
+from tasks.corpus.parse import Reject, parser_identity
+from tasks.corpus.plan import Known, Plan, make_plan, save_scan
+from tasks.corpus.selection import Selection, learned
+from tasks.corpus.shards import ParseShard, write_shards
+from tasks.params import Params, digest
+from tasks.settings import Settings
+
+
+def plan_sources(
+    params: Params,
+    settings: Settings,
+    known: Mapping[str, Mapping[str, Known]],
+    signatures: Mapping[str, str],
+    learned_access: Mapping[str, frozenset[str]],
+) -> Plan:
+    """List every source and compare it with the base release; items in quarantine stay there while nothing changed."""
+    now = quarantine_fingerprint(params)
+    held = {
+        where: raw for where, (raw, fingerprint) in quarantine.known_held(settings.home).items() if fingerprint == now
+    }
+    return make_plan(
+        params.sources, known, settings=settings, held=held, signatures=signatures, learned_access=learned_access
+    )
+
+
+def quarantine_fingerprint(params: Params) -> str:
+    """Changes when the parser, its limits or the gate's rules change: then a held item is judged again."""
+    return f"{gate_fingerprint(params.document_gate)} {digest(params.parsing)} {parser_identity()}"
+
+
+def shards_of(plan: Plan, params: Params, settings: Settings) -> list[ParseShard]:
+    """The items to parse, in shards."""
+    return [
+        shard
+        for part in plan.sources
+        for shard in write_shards(
+            part.source,
+            part.to_read,
+            parsing=params.parsing,
+            settings=settings,
+            items_per_shard=params.execution.items_per_shard,
+        )
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the document gate let through.
+
+    Attributes:
+        accepted: Parquet file of documents.
+        quarantined: documents that the gate set aside, and items that parsing rejected.
+        report: folder with the gate's report as `documents.html` and `documents.md`.
+    """
+
+    accepted: Path
+    num_accepted: int
+    quarantined: int
+    report: Path
+    reasons: tuple[str, ...]
+
+
+def gate_documents(
+    selection: Selection, rejects: Sequence[Reject], params: Params, settings: Settings, num_known: int
+) -> Intake:
+    """Judge the selected documents; keep what is set aside, with reasons, before anything else is written.
+
+    When the gate stops, `reasons` says why and nothing was accepted.
+    """
+    folder = settings.work / "gate"
+    accepted, held = folder / "accepted.parquet", folder / "held.parquet"
+    verdict = check_documents(
+        [selection.documents],
+        accepted=accepted,
+        held=held,
+        params=params.document_gate,
+        approved=quarantine.approved(settings.home),
+        num_rejected=len(rejects),
+        num_known=num_known,
+    )
+    report = settings.work / "report"
+    write_report(verdict, held, html=report / "documents.html", markdown=report / "documents.md")
+    entries = [*quarantine.from_rejects(rejects), *quarantine.from_held(held)]
+    quarantine.record(settings.home, entries, fingerprint=quarantine_fingerprint(params))
+    return _intake(verdict, accepted, len(rejects), report)
+
+
+def _intake(verdict: GateReport, accepted: Path, num_rejects: int, report: Path) -> Intake:
+    return Intake(accepted, verdict.num_accepted, verdict.num_quarantined + num_rejects, report, verdict.reasons)
+
+
+def hidden_by(rejects: Iterable[Reject], known: Mapping[str, Mapping[str, Known]]) -> dict[str, tuple[str, ...]]:
+    """Documents whose new version says unreadably who may read it: nobody may read the old one either."""
+    return {
+        known[reject.source][reject.key].document_id: ()
+        for reject in rejects
+        if reject.code == "invalid_metadata" and reject.key in known.get(reject.source, {})
+    }
+
+
+def settle(
+    settings: Settings,
+    plan: Plan,
+    selection: Selection | None,
+    signatures: Mapping[str, str],
+    accepted: Path | None = None,
+) -> None:
+    """Keep what was learned for the next scan; let go of quarantined items that passed or are listed no more."""
+    for name, scan in learned(plan, selection, signatures).items():
+        save_scan(settings, name, scan)
+    listed = [(part.source.name, key) for part in plan.sources for key in part.seen]
+    quarantine.clear_absent(settings.home, listed)
+    if accepted is not None:
+        passed = pq.read_table(accepted, columns=["source", "key", "raw_hash"]).to_pydict()
+        quarantine.resolve(settings.home, accepted=zip(*passed.values(), strict=True))

@@ -1,0 +1,32 @@
+"""Where documents come from: files, record feeds, git repositories, the packages installed beside Almanac."""
+
+from pathlib import Path
+
+from tasks.corpus.sources.reader import RawItem, SourceReader
+from tasks.params import FilesSource, GitSource, RecordsSource, Source
+
+__all__ = ["RawItem", "SourceReader", "open_source"]
+
+
+def open_source(source: Source, *, cache: Path) -> SourceReader:
+    """The reader of a source.
+
+    Args:
+        source: one entry of `sources` in `params.yaml`.
+        cache: a folder of this source alone, for what makes the next scan cheap; it may be deleted at any time.
+    """
+    if isinstance(source, FilesSource):
+        from tasks.corpus.sources.files import open_files
+
+        return open_files(source)
+    if isinstance(source, RecordsSource):
+        from tasks.corpus.sources.records import RecordsReader
+
+        return RecordsReader(source, cache=cache)
+    if isinstance(source, GitSource):
+        from tasks.corpus.sources.git import GitReader
+
+        return GitReader(source, cache=cache)
+    from tasks.corpus.sources.python_packages import PythonPackagesReader
+
+    return PythonPackagesReader(source)

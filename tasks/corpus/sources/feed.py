@@ -1,0 +1,187 @@
+"""The fold of a record feed: records in order to the live state. Knows no files: tested in milliseconds."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tasks.corpus.document import sha256
+from tasks.corpus.front_matter import read_time
+from tasks.errors import ParseError
+from tasks.params import RecordFields
+
+REMOVES = {"delete", "remove"}
+UPSERTS = {"add", "modify", "upsert"}
+_CARRIED = ("title", "uri", "access", "knowledge_base", "updated_at", "expires_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A live record: what its item needs, and where its line is.
+
+    Attributes:
+        fingerprint: the record's hash, preceded by its version where the feed has one.
+    """
+
+    key: str
+    fingerprint: str
+    size_bytes: int
+    uri: str
+    updated_at: datetime | None
+    locator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a feed.
+
+    Attributes:
+        row: the record that the line puts in place; None: the line removes it.
+    """
+
+    key: str
+    row: Row | None
+
+
+def read_change(
+    data: bytes | Mapping[str, Any], fields: RecordFields, *, place: str, locator: str, changes: bool
+) -> Change:
+    """One line or row as a change.
+
+    A line that can't be used is kept as a record of its own, keyed by its place: fetching it says what is wrong.
+    """
+    size = len(data) if isinstance(data, bytes) else 0
+    try:
+        record = load_record(data)
+        key = record_key(record, fields)
+        operation = _operation(record, fields) if changes else "upsert"
+    except ParseError:
+        return Change(place, Row(place, sha256(str(data)), size, "", None, locator))
+    if operation in REMOVES:
+        return Change(key, None)
+    version = record.get(fields.version) if fields.version else None
+    content = record_hash(record, fields)
+    return Change(
+        key,
+        Row(
+            key=key,
+            fingerprint=content if version is None else f"{version} {content}",
+            size_bytes=size,
+            uri=_text(record.get(fields.uri) if fields.uri else None),
+            updated_at=_time(record.get(fields.updated_at) if fields.updated_at else None),
+            locator=locator,
+        ),
+    )
+
+
+def fold(state: dict[str, Row], changes: Iterable[Change]) -> int:
+    """Apply changes in order to the state, in place.
+
+    Returns:
+        How many records replaced one that was there.
+    """
+    num_replaced = 0
+    for change in changes:
+        if change.row is None:
+            state.pop(change.key, None)
+        else:
+            num_replaced += change.key in state
+            state[change.key] = change.row
+    return num_replaced
+
+
+def load_record(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a line.
+
+    Raises:
+        ParseError: `damaged`: the line is no JSON object.
+    """
+    if not isinstance(data, bytes):
+        return data
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ParseError("damaged", f"the line must be a JSON object, found: {error}") from error
+    if not isinstance(record, dict):
+        raise ParseError("damaged", f"the line must be a JSON object, found a {type(record).__name__}")
+    return record
+
+
+def record_key(record: Mapping[str, Any], fields: RecordFields) -> str:
+    """The identifier of a record.
+
+    Raises:
+        ParseError: `invalid_metadata`: it has none that can name a document.
+    """
+    key = record.get(fields.id)
+    if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+        raise ParseError("invalid_metadata", f"the record must have an id in `{fields.id}`, found {key!r}")
+    try:
+        str(key).encode()
+    except UnicodeEncodeError as error:
+        raise ParseError("invalid_metadata", f"the id must be valid Unicode, found {key!r}") from error
+    return str(key)
+
+
+def record_text(record: Mapping[str, Any], fields: RecordFields) -> str:
+    """The text of a record.
+
+    Raises:
+        ParseError: `empty`: it has none; `invalid_metadata`: it is no text.
+    """
+    text = record.get(fields.text)
+    if text is None:
+        raise ParseError("empty", f"the record must have a text in `{fields.text}`, found none")
+    if not isinstance(text, str):
+        raise ParseError("invalid_metadata", f"`{fields.text}` must be text, found a {type(text).__name__}")
+    return text
+
+
+def carried(record: Mapping[str, Any], fields: RecordFields) -> dict[str, Any]:
+    """What the record says beside its text, under our names; nulls left out."""
+    names = {name: getattr(fields, name) for name in _CARRIED}
+    found = {name: record[field] for name, field in names.items() if field and record.get(field) is not None}
+    if record.get("metadata") is not None:
+        found["metadata"] = record["metadata"]
+    return found
+
+
+def record_hash(record: Mapping[str, Any], fields: RecordFields) -> str:
+    """Sha256 of text and details, without id and operation: equal for a record that only moved."""
+    text = record.get(fields.text)
+    details = carried(record, fields)
+    return sha256(
+        text if isinstance(text, str) else repr(text),
+        json.dumps(details, sort_keys=True, default=str) if details else "",
+    )
+
+
+def check_operation(record: Mapping[str, Any], fields: RecordFields) -> None:
+    """Refuse an operation that is not known.
+
+    Raises:
+        ParseError: `invalid_metadata`: the operation is none of those known.
+    """
+    _operation(record, fields)
+
+
+def _operation(record: Mapping[str, Any], fields: RecordFields) -> str:
+    operation = record.get(fields.operation)
+    if operation is None:
+        return "upsert"
+    if isinstance(operation, str) and operation.lower() in REMOVES | UPSERTS:
+        return operation.lower()
+    known = ", ".join(sorted(REMOVES | UPSERTS))
+    raise ParseError("invalid_metadata", f"`{fields.operation}` must be one of {known}, found {operation!r}")
+
+
+def _text(value: object) -> str:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return read_time("updated_at", value)
+    except ParseError:  # the record is listed; fetching it gives the reason
+        return None

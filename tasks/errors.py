@@ -1,0 +1,52 @@
+"""The exceptions of Almanac, on one page.
+
+Each message says what must hold, what was found, and what to do next. The class decides the exit code of the
+command line: 1 failed, 2 usage or configuration, 3 refused by a gate or guard, 4 busy, 5 a dependency is down.
+"""
+
+
+class AlmanacError(Exception):
+    """Base of every error that Almanac raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigurationError(AlmanacError):
+    """A parameter, a setting or an argument is not what it must be."""
+
+    exit_code = 2
+
+
+class GateError(AlmanacError):
+    """A gate or a guard refused; nothing that serves has changed."""
+
+    exit_code = 3
+
+
+class BusyError(AlmanacError):
+    """Another process holds the writer's lease."""
+
+    exit_code = 4
+
+
+class DependencyError(AlmanacError):
+    """A system that this step needs (source, MLflow, disk, DVC remote) does not answer."""
+
+    exit_code = 5
+
+
+class CorruptionError(AlmanacError):
+    """Stored data is not what was written; the message names the remedy."""
+
+
+class ParseError(AlmanacError):
+    """One item could not be turned into a document; it goes to quarantine with this reason.
+
+    Attributes:
+        code: a stable word: `empty`, `encrypted`, `damaged`, `type_mismatch`, `too_large`, `timeout`, `encoding`,
+            `unsupported`, `partial`, `invalid_metadata`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

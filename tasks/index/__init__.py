@@ -1,0 +1,1 @@
+"""How it is found: chunks, vectors, the LanceDB table, search, the index gate, releases."""

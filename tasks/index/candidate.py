@@ -1,0 +1,310 @@
+"""The candidate: written from the base release, judged, and made a release step by step.
+
+The steps of `publish` are in this order, and each may be done twice: the snapshot with its pointer and tag; the Lance
+tag; the manifest; the MLflow version; the alias. Killed after any of them, what serves is unchanged until the last,
+and the next refresh completes the rest.
+"""
+
+import datetime as dt
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from tasks.corpus.document import DOCUMENT_SCHEMA
+from tasks.corpus.registry import Registry
+from tasks.corpus.snapshot import compact, corpus_digest, fold_state, read_documents, write_delta
+from tasks.errors import GateError
+from tasks.files import write_json
+from tasks.index import registration
+from tasks.index.access import intern, load_access
+from tasks.index.build import access_sets, document_ids, open_cache, write_documents
+from tasks.index.embed import load_embedder
+from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
+from tasks.index.golden import load_golden, locate
+from tasks.index.live import open_index
+from tasks.index.release import (
+    Corpus,
+    Fingerprint,
+    Release,
+    corpus_tag,
+    lance_tag,
+    load_release,
+    release_numbers,
+    remember_served,
+    retire,
+    save_release,
+    tag_version,
+)
+from tasks.index.search import Index
+from tasks.index.table import build_indexes, clean_up, connect, open_latest, rewrite, row_batches_of, update
+from tasks.lease import Lease
+from tasks.params import Params, digest
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from lancedb.db import DBConnection
+
+    from tasks.index.base import Base
+
+MAX_DELTAS = 60
+"""More deltas than this are compacted into one file: a year of weeks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A written version of the table that serves nobody yet.
+
+    Attributes:
+        snapshot: files of the corpus that it holds, oldest first; the last may lie in the work folder.
+        rebuilt: written from nothing, not from the base release.
+    """
+
+    version: int
+    dim: int
+    snapshot: tuple[Path, ...]
+    rebuilt: bool
+
+
+def snapshot_files(settings: Settings, release: Release | None) -> list[Path]:
+    """The corpus files of a release, linked into the work folder, or brought back from the remote."""
+    if release is None:
+        return []
+    restored = Registry(settings.registry, settings.remote).restore(
+        release.corpus.tag, settings.work / "snapshots" / release.corpus.tag
+    )
+    by_name = {path.name: path for path in restored}
+    return [by_name[name] for name in release.corpus.files]
+
+
+def must_rebuild(base: "Base", now: Fingerprint) -> bool:
+    """Whether every row changes: the chunking or the embedder is another, or there is no base."""
+    if base.release is None:
+        return True
+    before = base.release.fingerprint
+    return (before.chunking, before.embedder) != (now.chunking, now.embedder)
+
+
+def write_snapshot(
+    settings: Settings, base: "Base", accepted: Path, removed: Sequence[tuple[str, str, str]]
+) -> list[Path]:
+    """The corpus of the candidate: the base's files and one delta in the work folder."""
+    number = next_number(settings, base)
+    delta = settings.work / "snapshot" / f"{number:06d}.parquet"
+    write_delta([accepted], removed, delta)
+    files = [*snapshot_files(settings, base.release), delta]
+    if len(files) <= MAX_DELTAS:
+        return files
+    whole = settings.work / "snapshot" / f"{number:06d}-whole.parquet"
+    compact(files, whole)
+    return [whole]
+
+
+def all_documents(snapshot: Sequence[Path], output: Path) -> Path:
+    """Every live document of a snapshot in one file, for a rebuild that reads no source."""
+    write_documents(read_documents(snapshot), DOCUMENT_SCHEMA, output)
+    return output
+
+
+def write_candidate(
+    settings: Settings,
+    params: Params,
+    base: "Base",
+    *,
+    chunks: Sequence[Path],
+    accepted: Path,
+    removed: Sequence[str],
+    snapshot: Sequence[Path],
+    rebuild: bool,
+) -> Candidate:
+    """Write rows and indexes as new versions that nobody reads yet."""
+    db = connect(settings)
+    embedder = load_embedder(params.embedding, settings)
+    intern(db, access_sets(chunks))
+    rows = row_batches_of(chunks, open_cache(embedder, settings), embedder.identity)
+    if rebuild or base.release is None:
+        rewrite(db, rows, embedder.dim)
+    else:
+        gone = sorted({*document_ids(accepted), *removed})
+        update(db, base.release.lance_tag, gone=gone, rows=rows, dim=embedder.dim)
+    version = build_indexes(db, params.index)
+    return Candidate(version, embedder.dim, tuple(snapshot), rebuild)
+
+
+def judge_candidate(settings: Settings, params: Params, base: "Base", candidate: Candidate) -> IndexGateReport:
+    """Integrity, then the golden questions beside the live release.
+
+    Raises:
+        GateError: the candidate is not whole, or finds less than the live release; it names what was lost.
+    """
+    db = connect(settings)
+    table = open_latest(db)
+    table.checkout(candidate.version)
+    embedder = load_embedder(params.embedding, settings)
+    state = fold_state(candidate.snapshot)
+    problems = check_integrity(table, documents=state.column("document_id").to_pylist(), embedder=embedder.identity)
+    if problems:
+        raise GateError(f"the index gate refused the candidate: {'; '.join(problems)}; the live release is unchanged")
+    index = Index(table, embedder, params.search, params.index, release="candidate")
+    live = open_index(db, base.champion, params, settings) if base.champion else None
+    report = _compare(params, index, live, db, candidate.snapshot)
+    write_json(settings.work / "report" / "index.json", _as_json(report))
+    if not report.passed:
+        raise GateError(
+            f"the index gate refused the candidate: {'; '.join(report.reasons)}; the live release is unchanged"
+        )
+    return report
+
+
+def _compare(
+    params: Params, candidate: Index, live: Index | None, db: "DBConnection", snapshot: Sequence[Path]
+) -> IndexGateReport:
+    gate = params.index_gate
+    if gate.golden is None:
+        return IndexGateReport(True, (), {}, (), (), ())
+    questions = load_golden(Path(gate.golden), gate.split)
+    wanted = {question.document for question in questions if question.document is not None}
+    located, missing = locate(questions, texts_of(snapshot, wanted))
+    return compare_retrieval(candidate, live, located, missing, load_access(db), gate)
+
+
+def texts_of(snapshot: Sequence[Path], wanted: set[str]) -> dict[str, str]:
+    """Texts of some documents of a snapshot, by id."""
+    return {
+        document_id: text
+        for batch in read_documents(snapshot, wanted)
+        for document_id, text in zip(batch["document_id"].to_pylist(), batch["text"].to_pylist(), strict=True)
+    }
+
+
+def _as_json(report: IndexGateReport) -> dict[str, object]:
+    return {
+        "passed": report.passed,
+        "reasons": list(report.reasons),
+        "metrics": dict(report.metrics),
+        "lost": list(report.lost),
+        "gained": list(report.gained),
+        "missing": [{"question": name, "reason": reason} for name, reason in report.missing],
+    }
+
+
+def next_number(settings: Settings, base: "Base") -> int:
+    """The number of the next release: never one that was used."""
+    used = [*release_numbers(settings), *(entry.release for entry in base.versions)]
+    return max(used, default=0) + 1
+
+
+def refuse_what_was_taken_back(settings: Settings, base: "Base", snapshot: Sequence[Path], now: Fingerprint) -> None:
+    """Refuse to release again what a person rolled back, as long as the sources still hold it.
+
+    Raises:
+        GateError: naming the release.
+    """
+    taken_back = [entry.release for entry in base.versions if entry.rolled_back]
+    if not taken_back:
+        return
+    content = corpus_digest(fold_state(snapshot))
+    for number in sorted(set(taken_back) & set(release_numbers(settings))):
+        release = load_release(settings, number)
+        if (release.corpus.digest, release.fingerprint) == (content, now):
+            raise GateError(
+                f"the sources must hold something else than release {number}, which was rolled back, found the same "
+                "documents; correct the sources, or `almanac refresh --again` to release it all the same"
+            )
+
+
+def publish(
+    settings: Settings,
+    params: Params,
+    base: "Base",
+    candidate: Candidate,
+    *,
+    now: Fingerprint,
+    metrics: Mapping[str, float],
+    lease: Lease,
+) -> Release:
+    """Make the candidate a release: snapshot, tag, manifest; what serves is not touched yet."""
+    number = next_number(settings, base)
+    registry = Registry(settings.registry, settings.remote)
+    registry.ensure()
+    lease.check()
+    state = fold_state(candidate.snapshot)
+    revision = registry.publish(candidate.snapshot, corpus_tag(number), f"Corpus of index release {number}")
+    db = connect(settings)
+    lease.check()
+    tag_version(db, lance_tag(number), candidate.version)
+    table = open_latest(db)
+    table.checkout(candidate.version)
+    release = Release(
+        number=number,
+        created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        base=None if candidate.rebuilt or base.release is None else base.release.number,
+        lance_tag=lance_tag(number),
+        lance_version=candidate.version,
+        dim=candidate.dim,
+        fingerprint=now,
+        embedding=params.embedding.model_dump(mode="json"),
+        corpus=Corpus(
+            revision.tag,
+            revision.commit,
+            revision.md5,
+            corpus_digest(state),
+            tuple(path.name for path in candidate.snapshot),
+        ),
+        params_digest=digest(params),
+        git_commit=_git_commit(),
+        num_documents=len(state),
+        num_chunks=table.count_rows(),
+        metrics=dict(metrics),
+    )
+    save_release(settings, release)
+    return release
+
+
+def _git_commit() -> str | None:
+    """Of the code in the working folder; None where it is no git checkout."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def announce(settings: Settings, params: Params, release: Release, *, lease: Lease) -> str:
+    """Register a release in MLflow and, by policy `auto`, let it serve; return MLflow's version.
+
+    Raises:
+        DependencyError: MLflow does not answer; the next refresh announces the release.
+    """
+    folder = settings.work / "announce"
+    shutil.rmtree(folder, ignore_errors=True)
+    (settings.work / "report").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(settings.work / "report", folder)
+    manifest = settings.home.resolve() / "releases" / f"{release.number:04d}.json"
+    shutil.copy(manifest, folder / "manifest.json")
+    lease.check()
+    automatic = params.release.policy == "auto"
+    version = registration.register(settings, release, artifacts=folder, automatic=automatic)
+    if automatic:
+        registration.promote(settings, version)
+        remember_served(settings, release.number)
+    else:
+        registration.challenge(settings, version)
+    return version
+
+
+def tidy(settings: Settings, params: Params, serving: int) -> None:
+    """Retire the oldest releases, remove their versions and the results of unfinished steps."""
+    db = connect(settings)
+    retire(settings, db, keep=params.release.keep, serving=serving)
+    clean_up(db)
+    shutil.rmtree(settings.work, ignore_errors=True)
+
+
+def num_rows(path: Path) -> int:
+    """Rows of a Parquet file."""
+    return int(pq.read_metadata(path).num_rows)

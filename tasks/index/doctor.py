@@ -1,0 +1,164 @@
+"""What is wrong with an installation, where, and what to do about it."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tasks.corpus.plan import load_scan
+from tasks.corpus.snapshot import fold_state
+from tasks.errors import AlmanacError, ConfigurationError
+from tasks.index import registration
+from tasks.index.candidate import snapshot_files
+from tasks.index.embed import embedder_identity
+from tasks.index.gate import check_integrity
+from tasks.index.live import serving
+from tasks.index.registration import Version
+from tasks.index.release import Release, lance_tag, load_release, release_numbers
+from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
+from tasks.params import EmbeddingParams, Params
+from tasks.settings import Settings
+
+Problem = dict[str, str]
+
+
+def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
+    """Every problem as `{what, where, remedy}`.
+
+    Args:
+        params: of the next refresh.
+        settings: the home to look at.
+        deep: read every row of the release that serves, and the bytes of its snapshot.
+    """
+    checks: list[Callable[[Params, Settings], Iterator[Problem]]] = [_mlflow, _manifests, _scans, _writer, _embedder]
+    if deep:
+        checks.append(_rows)
+    return [problem for check in checks for problem in _guarded(check, params, settings)]
+
+
+def _guarded(
+    check: Callable[[Params, Settings], Iterator[Problem]], params: Params, settings: Settings
+) -> Iterator[Problem]:
+    try:
+        yield from check(params, settings)
+    except AlmanacError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield {"what": what or remedy, "where": str(settings.home.resolve()), "remedy": remedy}
+
+
+def _problem(what: str, where: Any, remedy: str) -> Problem:
+    return {"what": what, "where": str(where), "remedy": remedy}
+
+
+def _mlflow(_: Params, settings: Settings) -> Iterator[Problem]:
+    versions = registration.versions(settings)
+    numbers = set(release_numbers(settings))
+    champion = next((entry for entry in versions if registration.CHAMPION in entry.aliases), None)
+    if not versions and not numbers:
+        yield _problem("nothing was released yet", settings.home.resolve(), "almanac refresh")
+    elif champion is None:
+        yield _problem(
+            f"no version of {registration.MODEL} has the alias `champion`",
+            settings.tracking_uri,
+            "set the alias in the MLflow UI, or almanac refresh",
+        )
+    elif champion.release not in numbers:
+        yield _problem(
+            f"the champion, release {champion.release}, has no manifest here",
+            settings.home.resolve() / "releases",
+            "almanac rollback index",
+        )
+    yield from _unannounced(versions, numbers, settings)
+
+
+def _unannounced(versions: list[Version], numbers: set[int], settings: Settings) -> Iterator[Problem]:
+    known = {entry.release for entry in versions}
+    for number in sorted(numbers - known):
+        yield _problem(f"release {number} is not registered in MLflow", settings.tracking_uri, "almanac refresh")
+
+
+def _manifests(_: Params, settings: Settings) -> Iterator[Problem]:
+    db = connect(settings)
+    tags = open_latest(db).tags.list() if CHUNKS in table_names(db) else {}
+    for number in release_numbers(settings):
+        release = load_release(settings, number)
+        if release.lance_tag not in tags:
+            yield _problem(
+                f"release {number} has lost its rows: tag {release.lance_tag} is gone",
+                settings.index_uri,
+                "almanac rollback index to another release, or almanac refresh --rebuild",
+            )
+    kept = {lance_tag(number) for number in release_numbers(settings)}
+    for tag in sorted(set(tags) - kept):
+        yield _problem(f"tag {tag} belongs to no release", settings.index_uri, "almanac refresh")
+
+
+def _scans(params: Params, settings: Settings) -> Iterator[Problem]:
+    for source in params.sources:
+        load_scan(settings, source.name)
+    yield from ()
+
+
+def _writer(_: Params, settings: Settings) -> Iterator[Problem]:
+    path = settings.home.resolve() / "locks" / "writer.json"
+    if not path.exists():
+        return
+    holder = json.loads(path.read_text(encoding="utf-8"))
+    if holder.get("host") == socket.gethostname() and not _is_alive(int(holder["pid"])):
+        yield _problem(f"a writer, process {holder['pid']}, was killed in the middle", path, "almanac refresh")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _embedder(params: Params, settings: Settings) -> Iterator[Problem]:
+    try:
+        release = serving(settings).release
+    except ConfigurationError:
+        return
+    found = embedder_identity(EmbeddingParams(**release.embedding), settings)
+    if found != release.fingerprint.embedder:
+        yield _problem(
+            f"release {release.number} was embedded with {release.fingerprint.embedder}, found {found}",
+            params.embedding.model,
+            "restore the model's files, or almanac refresh --rebuild",
+        )
+
+
+def _rows(params: Params, settings: Settings) -> Iterator[Problem]:
+    """Read all rows and compare each text with the slice of its document in the snapshot."""
+    try:
+        release = serving(settings).release
+    except ConfigurationError:
+        return
+    table = open_at(connect(settings), release.lance_tag)
+    files = snapshot_files(settings, release)
+    for path in files:
+        pq.read_table(path)
+    documents = fold_state(files).column("document_id").to_pylist()
+    for what in check_integrity(table, documents=documents, embedder=release.fingerprint.embedder):
+        yield _problem(what, settings.index_uri, "almanac refresh --rebuild")
+    yield from _texts(release, table, files, settings, params)
+
+
+def _texts(release: Release, table: Any, files: list[Any], settings: Settings, _: Params) -> Iterator[Problem]:
+    from tasks.index.candidate import texts_of
+
+    texts = texts_of(files, set(fold_state(files).column("document_id").to_pylist()))
+    bad = 0
+    for batch in table.to_lance().to_batches(columns=["document_id", "start", "end", "text"], batch_size=8192):
+        for row in batch.to_pylist():
+            bad += texts.get(row["document_id"], "")[row["start"] : row["end"]] != row["text"]
+    if bad:
+        what = f"{bad} chunks of release {release.number} are not the slices of their documents"
+        yield _problem(what, settings.index_uri, "almanac refresh --rebuild")

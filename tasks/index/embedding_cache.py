@@ -1,0 +1,159 @@
+"""Vectors of texts that were embedded before, one SQLite file for each embedder.
+
+Knows nothing of models: a key stands for a text, the file for the embedder.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.corpus.document import sha256
+from tasks.errors import CorruptionError, DependencyError
+
+Vectors = npt.NDArray[np.float32]
+
+_KEYS_PER_QUERY = 500
+_BUSY_TIMEOUT_SECONDS = 60.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (identity TEXT NOT NULL, dim INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+def text_key(text: str) -> str:
+    """The key of a text, as chunks carry it in `text_key`."""
+    return sha256(text)
+
+
+class EmbeddingCache:
+    """Keys to vectors of one embedder. Each call opens the file anew: threads and processes may share it."""
+
+    def __init__(self, home: Path, identity: str, dim: int) -> None:
+        """Open the cache of an embedder, creating it where there is none.
+
+        Raises:
+            CorruptionError: the file is no cache of this embedder.
+            DependencyError: the file cannot be opened or written.
+        """
+        self.identity, self.dim = identity, dim
+        name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        self.path = home.resolve() / "cache" / f"embeddings-{name}.sqlite"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DependencyError(f"{self.path.parent} must be writable: {error}; correct ALMANAC_HOME") from error
+        self._initialise()
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """The keys without a vector, each once, in the order given."""
+        known: set[str] = set()
+        with self._connection() as connection:
+            for some in _slices(keys):
+                query = f"SELECT key FROM vectors WHERE key IN ({_marks(some)})"  # noqa: S608
+                known.update(key for (key,) in connection.execute(query, some))
+        return [key for key in dict.fromkeys(keys) if key not in known]
+
+    def put(self, keys: Sequence[str], vectors: Vectors) -> None:
+        """Store the vectors `(len(keys), dim)`, all or none; a key that has one keeps it.
+
+        Raises:
+            CorruptionError: the vectors have another shape or are not finite.
+        """
+        finite = bool(np.isfinite(vectors).all())
+        if vectors.shape != (len(keys), self.dim) or not finite:
+            raise CorruptionError(
+                f"vectors of the shape {(len(keys), self.dim)} with finite numbers must be cached, found "
+                f"{vectors.shape}{'' if finite else ' with NaN or infinity'}; delete the partial results and run again"
+            )
+        rows = [(key, vector.tobytes()) for key, vector in zip(keys, vectors.astype("<f4", copy=False), strict=True)]
+        with self._connection() as connection, connection:
+            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+
+    def get(self, keys: Sequence[str]) -> Vectors:
+        """The vectors `(len(keys), dim)` of the keys, in their order.
+
+        Raises:
+            CorruptionError: a key has no vector, or one of another length.
+        """
+        found: dict[str, bytes] = {}
+        with self._connection() as connection:
+            for some in _slices(keys):
+                query = f"SELECT key, vector FROM vectors WHERE key IN ({_marks(some)})"  # noqa: S608
+                found.update(connection.execute(query, some))
+        vectors = np.empty((len(keys), self.dim), dtype="<f4")
+        for row, key in enumerate(keys):
+            vector = found.get(key)
+            if vector is None or len(vector) != vectors.itemsize * self.dim:
+                raise CorruptionError(
+                    f"{self.path.name} must hold a vector of length {self.dim} for the text {key[:16]}…, found "
+                    f"{'none' if vector is None else f'{len(vector)} bytes'}; delete the file and run again"
+                )
+            vectors[row] = np.frombuffer(vector, dtype="<f4")
+        return vectors.astype(np.float32, copy=False)
+
+    def forget(self, keys: Sequence[str]) -> int:
+        """Erase the vectors of the keys from the file's bytes too; return how many there were."""
+        forgotten = 0
+        with self._connection() as connection:
+            with connection:
+                for some in _slices(keys):
+                    query = f"DELETE FROM vectors WHERE key IN ({_marks(some)})"  # noqa: S608
+                    forgotten += connection.execute(query, some).rowcount
+            # The log of SQLite still holds the erased pages until it is emptied into the file.
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise DependencyError(
+                f"{self.path.name} must have no other reader while vectors are erased, found one; "
+                "they are gone from the cache, but not yet from its log: run again when no refresh runs"
+            )
+        return forgotten
+
+    def count(self) -> int:
+        """Number of vectors."""
+        with self._connection() as connection:
+            return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+    def _initialise(self) -> None:
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(_SCHEMA)
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                found = connection.execute("SELECT identity, dim FROM about").fetchall()
+                if not found:
+                    connection.execute("INSERT INTO about VALUES (?, ?)", (self.identity, self.dim))
+        if found not in ([], [(self.identity, self.dim)]):
+            raise CorruptionError(
+                f"{self.path.name} must hold vectors of {self.identity} (length {self.dim}), found {found}; "
+                "delete the file and run again"
+            )
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS)) as connection:
+                connection.execute("PRAGMA secure_delete=ON")
+                connection.execute("PRAGMA synchronous=NORMAL")
+                yield connection
+        except sqlite3.OperationalError as error:
+            raise DependencyError(
+                f"{self.path} must be readable and writable, SQLite says: {error}; free space or permissions, run again"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise CorruptionError(
+                f"{self.path} must be a whole SQLite file, SQLite says: {error}; delete it and run again"
+            ) from error
+
+
+def _slices(keys: Sequence[str]) -> Iterator[list[str]]:
+    for begin in range(0, len(keys), _KEYS_PER_QUERY):
+        yield list(keys[begin : begin + _KEYS_PER_QUERY])
+
+
+def _marks(keys: Sequence[str]) -> str:
+    return ",".join("?" * len(keys))

@@ -1,0 +1,196 @@
+"""The LanceDB table `chunks`: written by one refresh at a time, read at tagged versions.
+
+A commit on an untagged version is seen by nobody: readers check out the tag of the release that serves. A refresh
+starts from the tag of its base release, so what a killed refresh left behind is undone by the next one.
+"""
+
+import datetime as dt
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import CorruptionError, DependencyError
+from tasks.index.access import access_id
+from tasks.index.chunk import CHUNK_SCHEMA
+from tasks.params import IndexParams
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from lancedb.db import DBConnection
+    from lancedb.table import LanceTable
+
+    from tasks.index.embedding_cache import EmbeddingCache
+
+CHUNKS = "chunks"
+NEVER = dt.timedelta(days=36500)
+IDS_PER_DELETE = 2000
+ROWS_PER_BATCH = 2048
+KEEP_UNTAGGED = dt.timedelta(days=2)
+"""How long an untagged version lives: longer than any reader that is about to move on."""
+
+
+def connect(settings: Settings) -> "DBConnection":
+    """Open the database; local folders are made for the owner alone.
+
+    Raises:
+        DependencyError: the folder or the object store can't be opened.
+    """
+    import lancedb
+
+    try:
+        if "://" not in settings.index_uri:
+            Path(settings.index_uri).mkdir(parents=True, exist_ok=True, mode=0o700)
+        return lancedb.connect(settings.index_uri)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DependencyError(
+            f"the index at {settings.index_uri} must open, found: {_first_line(error)}; check ALMANAC_LANCEDB_URI"
+        ) from error
+
+
+def table_names(db: "DBConnection") -> list[str]:
+    """Names of all tables."""
+    names: list[str] = list(db.list_tables().tables)
+    return names
+
+
+def open_latest(db: "DBConnection") -> "LanceTable":
+    """A handle on the latest version, for the one writer."""
+    from lancedb.table import LanceTable
+
+    return cast(LanceTable, db.open_table(CHUNKS))
+
+
+def open_at(db: "DBConnection", tag: str) -> "LanceTable":
+    """A read-only handle on the version that `tag` names; it stays there when tags move.
+
+    Raises:
+        CorruptionError: the table or the tag is gone or unreadable.
+    """
+    try:
+        table = open_latest(db)
+        table.checkout(tag)
+    except (OSError, ValueError, RuntimeError, FileNotFoundError) as error:
+        raise CorruptionError(
+            f"the index release {tag} must be readable, found: {_first_line(error)}; "
+            "`almanac rollback index` to another release, or `almanac refresh --rebuild`"
+        ) from error
+    return table
+
+
+def chunk_schema(dim: int) -> pa.Schema:
+    """Columns of `chunks`: those of `CHUNK_SCHEMA` with the interned access, the embedder and the vector."""
+    fields = [
+        pa.field("access_id", pa.int64(), nullable=False) if field.name == "access" else field for field in CHUNK_SCHEMA
+    ]
+    fields.append(pa.field("embedder", pa.string(), nullable=False))
+    fields.append(pa.field("vector", pa.list_(pa.float32(), dim), nullable=False))
+    return pa.schema(fields)
+
+
+def row_batches_of(chunk_files: Sequence[Path], cache: "EmbeddingCache", embedder: str) -> Iterator[pa.RecordBatch]:
+    """Rows of the table from chunk files and cached vectors, a bounded batch at a time."""
+    for path in chunk_files:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_BATCH):
+            yield _rows(batch, cache, embedder)
+
+
+def _rows(batch: pa.RecordBatch, cache: "EmbeddingCache", embedder: str) -> pa.RecordBatch:
+    vectors = cache.get(batch["text_key"].to_pylist())
+    dim = vectors.shape[1]
+    columns: dict[str, Any] = {name: batch[name] for name in batch.schema.names}
+    columns["access_id"] = pa.array([access_id(groups) for groups in batch["access"].to_pylist()], pa.int64())
+    columns["embedder"] = pa.array([embedder] * batch.num_rows)
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
+    schema = chunk_schema(dim)
+    return pa.record_batch([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
+
+
+def rewrite(db: "DBConnection", rows: Iterable[pa.RecordBatch], dim: int) -> int:
+    """Write all rows as a new version of the table, beside what serves; return the version."""
+    schema = chunk_schema(dim)
+    reader = pa.RecordBatchReader.from_batches(schema, rows)
+    db.create_table(CHUNKS, data=reader, schema=schema, mode="overwrite")
+    table = open_latest(db)
+    table.set_unenforced_primary_key("chunk_id")
+    return int(table.version)
+
+
+def update(db: "DBConnection", base_tag: str, *, gone: Sequence[str], rows: Iterable[pa.RecordBatch], dim: int) -> int:
+    """From the base release: drop all rows of the documents `gone`, then write `rows`; return the version.
+
+    The documents whose rows are written must be in `gone` or new. Undoes what a killed refresh left behind.
+    """
+    from lancedb.expr import col
+
+    table = open_latest(db)
+    if table.version != table.tags.get_version(base_tag):
+        table.checkout(base_tag)
+        table.restore()
+    for begin in range(0, len(gone), IDS_PER_DELETE):
+        table.delete(col("document_id").isin(list(gone[begin : begin + IDS_PER_DELETE])).to_sql())
+    reader = pa.RecordBatchReader.from_batches(chunk_schema(dim), rows)
+    merge = table.merge_insert("chunk_id").use_index(False)
+    merge.when_matched_update_all().when_not_matched_insert_all().execute(reader)
+    return int(table.version)
+
+
+def build_indexes(db: "DBConnection", params: IndexParams) -> int:
+    """Bring every index up to the latest rows; return the version.
+
+    New rows get a delta segment; above `max_delta_indexes` segments, and in small tables, all are merged.
+    """
+    table = open_latest(db)
+    existing = {index.name for index in table.list_indices()}
+    num_rows = table.count_rows()
+    for name, create in _wanted(table, params, num_rows).items():
+        if name not in existing:
+            create()
+    if existing:
+        _catch_up(table, params, num_rows)
+    return int(table.version)
+
+
+def _wanted(table: "LanceTable", params: IndexParams, num_rows: int) -> dict[str, Any]:
+    from lancedb.index import FTS, Bitmap, BTree, IvfRq
+
+    text = FTS(with_position=True, language=params.language)
+    wanted = {
+        "search_text_idx": lambda: table.create_index("search_text", config=text),
+        "access_id_idx": lambda: table.create_index("access_id", config=Bitmap()),
+        "knowledge_base_idx": lambda: table.create_index("knowledge_base", config=Bitmap()),
+        "document_id_idx": lambda: table.create_index("document_id", config=BTree()),
+    }
+    if num_rows >= params.vector_index_min_rows:
+        vector = IvfRq(distance_type="cosine", num_bits=2)
+        wanted["vector_idx"] = lambda: table.create_index("vector", config=vector)
+    return wanted
+
+
+def _catch_up(table: "LanceTable", params: IndexParams, num_rows: int) -> None:
+    statistics = [table.index_stats(index.name) for index in table.list_indices()]
+    many = any((entry.num_indices or 1) >= params.max_delta_indexes for entry in statistics if entry)
+    if many or num_rows < params.vector_index_min_rows:
+        table.optimize(cleanup_older_than=NEVER)
+        return
+    table.to_lance().optimize.optimize_indices(num_indices_to_merge=0)
+    table.checkout_latest()  # type: ignore[no-untyped-call]
+
+
+def clean_up(db: "DBConnection", *, older_than: dt.timedelta = KEEP_UNTAGGED) -> None:
+    """Remove untagged versions and what killed writers left; tagged releases stay. Call under the lease."""
+    dataset = open_latest(db).to_lance()
+    dataset.cleanup_old_versions(older_than, error_if_tagged_old_versions=False)
+    data = Path(dataset.uri.removeprefix("file://")) / "data"
+    if data.is_dir():
+        for leftover in data.glob(".tmp*"):
+            if time.time() - leftover.stat().st_mtime > KEEP_UNTAGGED.total_seconds():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

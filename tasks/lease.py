@@ -1,0 +1,186 @@
+"""One writer at a time: a lease on the home folder, with a fencing number.
+
+Knows nothing of what its holder writes.
+"""
+
+import errno
+import fcntl
+import functools
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.errors import BusyError, ConfigurationError, CorruptionError, DependencyError
+from tasks.files import write_json
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.1
+_held: set[int] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write, as long as no newer lease exists.
+
+    Attributes:
+        folder: the folder of the lock, the holder's name and the fence.
+        fence: number of this lease; each new lease has a higher one.
+    """
+
+    folder: Path
+    fence: int
+
+    def check(self) -> None:
+        """Call before each step that others would see.
+
+        Raises:
+            BusyError: another process has taken the lease since (this one slept, or the lock was deleted by hand).
+        """
+        newest = _read_fence(self.folder)
+        if newest != self.fence:
+            raise BusyError(
+                f"this process must hold the newest lease of {self.folder}, found fence {newest} after its own "
+                f"{self.fence}: another writer has taken over; nothing more is written here, run the command again"
+            )
+
+
+@contextmanager
+def hold(home: Path, *, purpose: str, wait_seconds: float = 0) -> Iterator[Lease]:
+    """Hold the writer's lease of a home folder.
+
+    The lock is the kernel's (`flock`): it ends with its holder, however that ends, and child processes do not keep
+    it. On a network filesystem it is not a promise: NFS before v4 and some FUSE mounts keep it within one host only,
+    and a client that was cut off can lose it unseen. `Lease.check` notices a successor, but only at the moments when
+    it is called; let one host at a time write such a home.
+
+    Args:
+        home: `ALMANAC_HOME`.
+        purpose: what a second process reads about the holder, as `refresh`.
+        wait_seconds: how long to wait for another holder; 0: not at all.
+
+    Raises:
+        BusyError: another process holds the lease.
+        ConfigurationError: the home folder cannot be written.
+        DependencyError: the disk is full, or the filesystem has no locks.
+        CorruptionError: the file of the fencing number holds no number.
+    """
+    folder = home / "locks"
+    descriptor = _open(folder)
+    try:
+        _acquire(descriptor, folder, wait_seconds)
+        lease = _announce(folder, purpose)
+        try:
+            yield lease
+        finally:
+            if descriptor in _held:
+                (folder / "writer.json").unlink(missing_ok=True)
+    finally:
+        _close(descriptor)
+
+
+def _open(folder: Path) -> int:
+    _close_in_forked_children()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Python opens with O_CLOEXEC: programs that are started do not inherit the lock.
+        descriptor = os.open(folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    _held.add(descriptor)
+    return descriptor
+
+
+@functools.cache
+def _close_in_forked_children() -> None:
+    # A forked worker shares the parent's lock and would keep it after the parent's death.
+    os.register_at_fork(after_in_child=_forget_held)
+
+
+def _forget_held() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+def _acquire(descriptor: int, folder: Path, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while not _try_lock(descriptor, folder):
+        if time.monotonic() >= deadline:
+            raise BusyError(
+                f"one process at a time may write to {folder.parent}, found {_holder(folder)}; "
+                "wait until it ends, or end that process"
+            )
+        if not told:
+            logger.warning("waiting up to %.0f s for %s", wait_seconds, _holder(folder))
+            told = True
+        time.sleep(_POLL_SECONDS)
+
+
+def _try_lock(descriptor: int, folder: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise DependencyError(
+            f"the filesystem of {folder} must support locks, found: {error.strerror}; set ALMANAC_HOME to a local disk"
+        ) from error
+    return True
+
+
+def _announce(folder: Path, purpose: str) -> Lease:
+    lease = Lease(folder, _read_fence(folder) + 1)
+    # The holder first: who finds the lock taken should not read a predecessor's name for longer than needed.
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "purpose": purpose,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fence": lease.fence,
+    }
+    write_json(folder / "writer.json", holder)
+    write_json(folder / "fence", lease.fence)
+    return lease
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _held:  # else a forked child unwinds its parent's stack
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _holder(folder: Path) -> str:
+    try:
+        holder = json.loads((folder / "writer.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return "a holder that has not yet given its name"
+    return f"{holder['purpose']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
+
+
+def _read_fence(folder: Path) -> int:
+    try:
+        return int((folder / "fence").read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 0
+    except ValueError as error:
+        raise CorruptionError(
+            f"{folder / 'fence'} must hold the number of the newest lease, found {error}; write a number above all "
+            "`fence` values of the releases into it"
+        ) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigurationError | DependencyError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return DependencyError(f"the disk of {folder} must take writes, found: {error.strerror}; free some space")
+    return ConfigurationError(
+        f"{folder} must be a folder that this process may write, found: {error.strerror}; "
+        "set ALMANAC_HOME to another folder or change its owner"
+    )

@@ -1,0 +1,288 @@
+"""What changes a result: `params.yaml`, typed once, frozen, with no second default in code.
+
+Addresses, secrets and devices are not here: see `tasks.settings`.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.errors import ConfigurationError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+
+
+class Block(BaseModel):
+    """A frozen block of parameters that knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceBase(Block):
+    """What every source says: who may read it, and how much of it may vanish at once."""
+
+    name: Name
+    knowledge_base: Name
+    access: tuple[Name, ...]
+    max_removed_fraction: Share
+
+
+class FilesSource(SourceBase):
+    """Files under an fsspec URL (a local folder, `s3://`, `https://`)."""
+
+    kind: Literal["files"]
+    url: str
+    include: tuple[str, ...] = ("**/*",)
+    exclude: tuple[str, ...] = ()
+
+
+class RecordFields(Block):
+    """The names that a feed gives to what Almanac needs; null: the feed has no such field."""
+
+    id: str = "id"
+    text: str = "text"
+    title: str | None = "title"
+    uri: str | None = "uri"
+    version: str | None = None
+    updated_at: str | None = "updated_at"
+    expires_at: str | None = "expires_at"
+    access: str | None = "access"
+    knowledge_base: str | None = "knowledge_base"
+    operation: str = "op"
+
+
+class RecordsSource(SourceBase):
+    """JSONL or Parquet records: `snapshot` files hold the whole state, `changes` files are applied in name order."""
+
+    kind: Literal["records"]
+    url: str
+    mode: Literal["snapshot", "changes"]
+    fields: RecordFields = RecordFields()
+    front_matter: bool = False
+
+
+class GitSource(SourceBase):
+    """A folder of a git repository at a ref."""
+
+    kind: Literal["git"]
+    url: str
+    ref: str
+    folder: str = ""
+    include: tuple[str, ...] = ("**/*",)
+    exclude: tuple[str, ...] = ()
+
+
+class PythonPackagesSource(SourceBase):
+    """The READMEs of the distributions installed beside Almanac."""
+
+    kind: Literal["python-packages"]
+    exclude: tuple[str, ...] = ()
+
+
+Source = Annotated[
+    FilesSource | RecordsSource | GitSource | PythonPackagesSource,
+    Field(discriminator="kind"),
+]
+
+
+class ParsingParams(Block):
+    """Limits within which one item is parsed, in a process that can be killed."""
+
+    timeout_seconds: Annotated[float, Field(gt=0)]
+    max_memory_mb: Annotated[int, Field(ge=256)]
+    max_item_mb: Annotated[float, Field(gt=0)]
+    max_characters: Annotated[int, Field(gt=0)]
+
+
+class GateRule(BaseModel):
+    """One expectation of Great Expectations (or of `tasks.corpus.expectations`) with its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    expect: str
+    on_fail: Literal["stop", "quarantine", "warn"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the expectation."""
+        return dict(self.model_extra or {})
+
+
+class DocumentGateParams(Block):
+    """The document gate: a stop above a share of quarantined items, and the rules."""
+
+    max_quarantined_fraction: Share
+    min_documents: Annotated[int, Field(ge=0)]
+    rules: tuple[GateRule, ...]
+
+
+class ChunkingParams(Block):
+    """Token budgets, in tokens of the embedding model's own tokenizer, its special tokens included."""
+
+    max_tokens: Annotated[int, Field(ge=16)]
+    min_tokens: Annotated[int, Field(ge=0)]
+    overlap_tokens: Annotated[int, Field(ge=0)]
+    max_context_tokens: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _budget_leaves_room(self) -> "ChunkingParams":
+        if self.overlap_tokens + self.max_context_tokens >= self.max_tokens:
+            raise ValueError("overlap_tokens + max_context_tokens must be below max_tokens")
+        return self
+
+
+class EmbeddingParams(Block):
+    """The embedding model: `package:<distribution module>`, a local folder or a Hugging Face id.
+
+    `precision: auto` multiplies in bfloat16 (or float16) where the hardware does so faster, else in float32.
+    """
+
+    model: str
+    precision: Literal["auto", "float32", "bfloat16"]
+    tokens_per_batch: Annotated[int, Field(ge=1)]
+
+
+class SearchParams(Block):
+    """Hybrid search: each leg fetches `candidates`, fused to `top_k`."""
+
+    mode: Literal["hybrid", "vector", "full_text"]
+    top_k: Annotated[int, Field(ge=1, le=100)]
+    candidates: Annotated[int, Field(ge=1, le=1000)]
+    fusion: Literal["rrf", "score"]
+    rrf_k: Annotated[int, Field(ge=1)]
+    vector_weight: Share
+    max_chunks_per_document: Annotated[int, Field(ge=1)]
+    max_question_characters: Annotated[int, Field(ge=1)]
+
+
+class IndexParams(Block):
+    """The indexes of the LanceDB table."""
+
+    language: str
+    vector_index_min_rows: Annotated[int, Field(ge=256)]
+    exact_below_rows: Annotated[int, Field(ge=0)]
+    num_probes: Annotated[int, Field(ge=1)]
+    refine_factor: Annotated[int, Field(ge=1)]
+    max_delta_indexes: Annotated[int, Field(ge=1)]
+
+
+class IndexGateParams(Block):
+    """Golden questions on the candidate and on the live release, with a paired bootstrap."""
+
+    golden: str | None
+    split: Literal["train", "validation", "test", "all"]
+    k: Annotated[int, Field(ge=1)]
+    tolerance: Share
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    num_resamples: Annotated[int, Field(ge=100)]
+    min_recall_at_k: Share
+
+
+class ReleaseParams(Block):
+    """Whether a candidate that passed serves at once, and how many releases can be rolled back to."""
+
+    policy: Literal["auto", "manual"]
+    keep: Annotated[int, Field(ge=2)]
+
+
+class ExecutionParams(Block):
+    """How parsing and embedding are spread."""
+
+    runner: Literal["threads", "dask"]
+    num_workers: Annotated[int, Field(ge=1)]
+    items_per_shard: Annotated[int, Field(ge=1)]
+    chunks_per_shard: Annotated[int, Field(ge=1)]
+
+
+class GenerationParams(Block):
+    """The answerer: `package:<module>`, a local folder or a Hugging Face id, and how it answers."""
+
+    model: str
+    gguf_file: str | None
+    prompt: str
+    max_new_tokens: Annotated[int, Field(ge=1)]
+    num_passages: Annotated[int, Field(ge=1, le=20)]
+    max_passage_tokens: Annotated[int, Field(ge=16)]
+    min_score: Annotated[float, Field(ge=-1, le=1)]
+    min_support: Share
+    min_term_coverage: Share
+    when_unsupported: Literal["quote", "abstain"]
+
+
+class ScheduleParams(Block):
+    """When the cadences run."""
+
+    refresh_cron: str
+    timezone: str
+
+
+class Params(Block):
+    """All of `params.yaml`."""
+
+    sources: tuple[Source, ...]
+    parsing: ParsingParams
+    document_gate: DocumentGateParams
+    chunking: ChunkingParams
+    embedding: EmbeddingParams
+    index: IndexParams
+    search: SearchParams
+    index_gate: IndexGateParams
+    release: ReleaseParams
+    execution: ExecutionParams
+    generation: GenerationParams
+    schedule: ScheduleParams
+
+    @model_validator(mode="after")
+    def _sources_are_named_apart(self) -> "Params":
+        if not self.sources:
+            raise ValueError("`sources` must list at least one source")
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each source needs a name of its own, found {sorted(names)}")
+        return self
+
+
+def digest(block: BaseModel) -> str:
+    """Sixteen hex characters that change when any parameter of the block changes."""
+    return hashlib.sha256(json.dumps(block.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_params(path: Path) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises:
+        ConfigurationError: the file is absent, is not YAML, or a parameter is unknown, missing or out of range.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{path} must exist; run in the project's folder or set ALMANAC_PARAMS to its path"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} must be valid YAML: {where}") from error
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{path} must hold a mapping of parameters, found {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_one_line(error)}") from error
+
+
+def _one_line(error: ValidationError) -> str:
+    reasons = []
+    for problem in error.errors()[:5]:
+        where = ".".join(str(part) for part in problem["loc"]) or "params"
+        if problem["type"] == "extra_forbidden":
+            reasons.append(f"`{where}` is no parameter; check its spelling or remove it")
+        elif problem["type"] == "missing":
+            reasons.append(f"`{where}` is missing; add it")
+        else:
+            reasons.append(f"`{where}`: {problem['msg']} (found {str(problem['input'])[:80]!r})")
+    return "; ".join(reasons)

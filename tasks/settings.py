@@ -1,0 +1,78 @@
+"""Where Almanac runs: addresses, folders, devices, from `ALMANAC_*`; nothing here moves a metric.
+
+`MLFLOW_TRACKING_URI` and `PREFECT_API_URL` keep the names that their users know.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+QUIET_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_MODEL_CATALOG_URI": "",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_ASYNC_TRACE_LOGGING_RETRY_TIMEOUT": "5",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "LANCEDB_LOG": "error",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""No library calls home, and none hangs for minutes on a server that is down; a variable that is set wins."""
+
+
+class Settings(BaseSettings):
+    """One typed view of the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="ALMANAC_", frozen=True, extra="ignore")
+
+    home: Path = Path("var")
+    params: Path = Path("params.yaml")
+    lancedb_uri: str | None = None
+    dvc_remote: str | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    num_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address: `MLFLOW_TRACKING_URI`, else a SQLite file in the home."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+    @property
+    def index_uri(self) -> str:
+        """The LanceDB database: `ALMANAC_LANCEDB_URI` (a folder or `s3://`), else a folder in the home."""
+        return self.lancedb_uri or str(self.home.resolve() / "lancedb")
+
+    @property
+    def registry(self) -> Path:
+        """The data registry: a git + DVC repository that only flows write."""
+        return self.home.resolve() / "registry"
+
+    @property
+    def remote(self) -> str:
+        """The DVC remote that holds a second copy of every snapshot."""
+        return self.dvc_remote or str(self.home.resolve() / "dvc-remote")
+
+    @property
+    def work(self) -> Path:
+        """Results of the steps of an unfinished refresh, named by their inputs; a re-run picks them up."""
+        return self.home.resolve() / "work"
+
+
+def quiet_environment() -> None:
+    """Set the environment in which no library calls home; call before the first heavy import."""
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)

