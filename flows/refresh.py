@@ -27,7 +27,7 @@ from tasks.index.base import Base, find_base, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.embed import embed_shard, embedder_identity, load_embedder
 from tasks.index.release import Fingerprint, fingerprint, load_release, remember_served
-from tasks.index.table import connect
+from tasks.index.table import connect, other_access
 from tasks.lease import Lease, hold
 from tasks.params import Params, load_params
 from tasks.settings import Settings
@@ -192,7 +192,7 @@ def _select(run: _Run, plan: Plan, parsed: Sequence[ParseShard], rejects: Sequen
     output = run.settings.work / "gate" / "changed.parquet"
     selection = select_changed(parsed, run.base.known, moved, load_access(db).changes, output)
     selection.raw_hashes |= {(reject.source, reject.key): (reject.raw_hash, None) for reject in rejects}
-    record_changes(db, selection.access | hidden_by(rejects, run.base.known))
+    record_changes(db, selection.access | other_access(db, selection.newcomers) | hidden_by(rejects))
     return selection
 
 

@@ -100,13 +100,9 @@ def _intake(verdict: GateReport, accepted: Path, num_rejects: int, report: Path)
     return Intake(accepted, verdict.num_accepted, verdict.num_quarantined + num_rejects, report, verdict.reasons)
 
 
-def hidden_by(rejects: Iterable[Reject], known: Mapping[str, Mapping[str, Known]]) -> dict[str, tuple[str, ...]]:
-    """Documents whose new version says unreadably who may read it: nobody may read the old one either."""
-    return {
-        known[reject.source][reject.key].document_id: ()
-        for reject in rejects
-        if reject.code == "invalid_metadata" and reject.key in known.get(reject.source, {})
-    }
+def hidden_by(rejects: Iterable[Reject]) -> dict[str, tuple[str, ...]]:
+    """Documents whose new version says unreadably who may read it: nobody may read one of an older release either."""
+    return {f"{reject.source}:{reject.key}": () for reject in rejects if reject.code == "invalid_metadata"}
 
 
 def settle(

@@ -22,7 +22,8 @@ class Selection:
         documents: Parquet file of the documents that are new or differ.
         unchanged: parsed documents that equal those of the base release.
         expired: parsed documents whose time is over; those that the base holds leave (`expired_ids`).
-        access: new groups of documents whose access differs from the base release.
+        access: new groups of documents whose access differs from the base release, or from what was learned since.
+        newcomers: groups of documents that the base release does not hold; an older release may.
         raw_hashes: by (source, key), as parsed.
     """
 
@@ -32,6 +33,7 @@ class Selection:
     expired: int = 0
     expired_ids: list[str] = field(default_factory=list)
     access: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    newcomers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     raw_hashes: dict[tuple[str, str], tuple[str, dt.datetime | None]] = field(default_factory=dict)
 
 
@@ -79,6 +81,10 @@ def _differs(
         for entry in (before, by_id.get(moved.get(document_id, ""))):
             if entry is not None and _access_differs(entry, access, learned_access):
                 selection.access[document_id] = selection.access[entry.document_id] = tuple(access)
+        if before is None:
+            selection.newcomers[document_id] = tuple(access)
+            if learned_access.get(document_id, set(access)) != set(access):
+                selection.access[document_id] = tuple(access)
         same = before is not None and before.record_hash == record_hash
         expired = expires_at is not None and expires_at <= now
         selection.raw_hashes[source, key] = (before.raw_hash if same and before else raw_hash, expires_at)

@@ -7,7 +7,7 @@ starts from the tag of its base release, so what a killed refresh left behind is
 import datetime as dt
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -132,11 +132,34 @@ def update(db: "DBConnection", base_tag: str, *, gone: Sequence[str], rows: Iter
         table.checkout(base_tag)
         table.restore()
     for begin in range(0, len(gone), IDS_PER_DELETE):
-        table.delete(col("document_id").isin(list(gone[begin : begin + IDS_PER_DELETE])).to_sql())
+        table.delete(col("document_id").isin(list(gone[begin : begin + IDS_PER_DELETE])))
     reader = pa.RecordBatchReader.from_batches(chunk_schema(dim), rows)
     merge = table.merge_insert("chunk_id").use_index(False)
     merge.when_matched_update_all().when_not_matched_insert_all().execute(reader)
     return int(table.version)
+
+
+def other_access(db: "DBConnection", documents: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Of these documents and their groups, those that a kept release holds under other groups.
+
+    A document that left and came back restricted is new to the base of a refresh; a rollback must not widen it.
+    """
+    if not documents or CHUNKS not in table_names(db):
+        return {}
+    ids = {document_id: access_id(groups) for document_id, groups in documents.items()}
+    found: set[str] = set()
+    for tag in open_latest(db).tags.list():
+        found.update(key for key, identifier in _access_at(open_at(db, tag), sorted(ids)) if ids[key] != identifier)
+    return {key: documents[key] for key in found}
+
+
+def _access_at(table: "LanceTable", document_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+    from lancedb.expr import col
+
+    for begin in range(0, len(document_ids), IDS_PER_DELETE):
+        wanted = col("document_id").isin(list(document_ids[begin : begin + IDS_PER_DELETE]))
+        rows = table.search().where(wanted).select(["document_id", "access_id"]).to_arrow()
+        yield from zip(rows["document_id"].to_pylist(), rows["access_id"].to_pylist(), strict=True)
 
 
 def build_indexes(db: "DBConnection", params: IndexParams) -> int:

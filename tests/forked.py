@@ -1,0 +1,210 @@
+"""Refreshes in processes that can be killed: one warm process imports everything once and forks for each.
+
+`Forked` is the side of the test; the module run as a program is the warm process: one order a line in, one outcome a
+line out. Knows nothing of what the tests expect.
+"""
+
+import functools
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+KILLED = -signal.SIGKILL
+WARM = (
+    "flows.refresh",
+    "lancedb.table",
+    "lancedb.index",
+    "lance",
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "great_expectations",
+    "great_expectations.expectations",
+    "pandas",
+    "transformers",
+    "tasks.corpus.gate",
+)
+
+
+class Forked:
+    """A warm process; `refresh` runs one refresh in a fork of it."""
+
+    def __init__(self, params: Path) -> None:
+        root = Path(__file__).parents[1]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.forked", str(params)],
+            cwd=root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._receive()
+
+    def refresh(
+        self,
+        home: Path,
+        *,
+        kill_at: str | None = None,
+        kill_after_seconds: float | None = None,
+        embedded: Path | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Refresh a home.
+
+        Args:
+            home: `ALMANAC_HOME`.
+            kill_at: `before` or `after`, then `module:name` of a function: kill -9 there.
+            kill_after_seconds: kill -9 at this moment.
+            embedded: a file to which the keys of each finished shard of texts are appended.
+            options: of the flow.
+
+        Returns:
+            `status` (exit code, `KILLED`), `seconds` and what the flow returned, or `error`.
+        """
+        order = {
+            "home": str(home),
+            "kill_at": kill_at,
+            "kill_after_seconds": kill_after_seconds,
+            "embedded": str(embedded) if embedded else None,
+            "options": options,
+        }
+        self._send(order)
+        return self._receive()
+
+    def close(self) -> None:
+        """End the warm process."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+    def _send(self, order: dict[str, Any]) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout
+        outcome: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return outcome
+
+
+def main() -> None:
+    """Import everything, load the model, then fork for each order."""
+    from tasks.settings import quiet_environment
+
+    quiet_environment()
+    os.environ |= {"ALMANAC_PARAMS": sys.argv[1], "ALMANAC_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    _warm_up()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_run(json.loads(line))), flush=True)
+
+
+def _warm_up() -> None:
+    import torch
+
+    from tasks.index.embed import load_embedder
+    from tasks.params import load_params
+    from tasks.settings import Settings
+
+    torch.set_num_threads(1)  # a pool of threads would not survive the fork
+    for name in WARM:
+        importlib.import_module(name)
+    settings = Settings()
+    load_embedder(load_params(settings.params).embedding, settings)
+
+
+def _run(order: dict[str, Any]) -> dict[str, Any]:
+    output = Path(order["home"]).with_suffix(".outcome.json")
+    output.unlink(missing_ok=True)
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _child(order, output)
+    if order["kill_after_seconds"] is not None:
+        time.sleep(order["kill_after_seconds"])
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    result = json.loads(output.read_text()) if output.exists() else {}
+    return result | {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - started}
+
+
+def _child(order: dict[str, Any], output: Path) -> None:
+    from flows.refresh import refresh
+    from tasks.errors import AlmanacError
+
+    log = os.open(output.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["ALMANAC_HOME"] = order["home"]
+    status, outcome = 1, {}
+    try:
+        if order["embedded"]:
+            _note_finished_shards(Path(order["embedded"]))
+        if order["kill_at"]:
+            _kill_at(*order["kill_at"].split())
+        outcome, status = refresh.fn(**order["options"]), 0
+    except AlmanacError as error:
+        outcome, status = {"error": str(error)}, error.exit_code
+    except BaseException:
+        outcome = {"error": traceback.format_exc()}
+    finally:
+        output.write_text(json.dumps(outcome))
+        os._exit(status)
+
+
+def _kill_at(when: str, where: str) -> None:
+    """Wrap `module:name` (or `module:Class.name`; a step is wrapped inside) so that its call ends the process."""
+    from flows.steps import Step
+
+    module_name, _, path = where.partition(":")
+    owner: Any = importlib.import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    target = getattr(owner, name)
+    if isinstance(target, Step):
+        owner, name, target = target, "_function", target._function
+    setattr(owner, name, _deadly(target, when))
+
+
+def _deadly(function: Callable[..., Any], when: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if when == "after":
+            function(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return call
+
+
+def _note_finished_shards(log: Path) -> None:
+    """Append the keys of each shard that this process embedded, once its vectors stand."""
+    import pyarrow.parquet as pq
+
+    import flows.refresh as module
+
+    embed_shard = module.embed_shard
+
+    def noting(texts: Path, output: Path, *rest: Any) -> Path:
+        stood = output.exists()
+        done = embed_shard(texts, output, *rest)
+        if not stood:
+            keys = pq.read_table(texts, columns=["key"]).column("key").to_pylist()
+            with log.open("a") as stream:
+                stream.write("".join(f"{key}\n" for key in keys))
+        return done
+
+    module.embed_shard = noting
+
+
+if __name__ == "__main__":
+    main()
