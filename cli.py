@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -39,6 +40,11 @@ def main() -> None:
     """Run a command; an error of ours is one line on standard error and an exit code that says its kind."""
     quiet_environment()
     logging.basicConfig(level=os.environ.get("ALMANAC_LOG", "WARNING").upper(), stream=sys.stderr, format="%(message)s")
+    # A run's own lines, with tracebacks, go to the Prefect server; a person gets bars and one line.
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events", "EventsWorker"):
+        logging.getLogger(name).propagate = False
+    logging.raiseExceptions = False
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
     try:
         app()
     except AlmanacError as error:
@@ -240,11 +246,11 @@ def releases(json_: Json = False) -> None:
     """
     from tasks.index.history import list_releases
 
-    found = list_releases(Settings())
-    _show(found, json_, _print_releases)
+    _show({"releases": list_releases(Settings())}, json_, _print_releases)
 
 
-def _print_releases(found: list[dict[str, Any]]) -> None:
+def _print_releases(result: dict[str, Any]) -> None:
+    found = result["releases"]
     if not found:
         typer.echo("no release yet; run `almanac refresh`")
         return
@@ -288,7 +294,7 @@ def quarantine_list(json_: Json = False) -> None:
 
 
 def _print_quarantine(result: dict[str, Any]) -> None:
-    columns = ("id", "status", "source", "key", "code", "reason")
+    columns = ("id", "status", "source", "key", "rule", "reason")
     if result["items"]:
         _table([{name: item[name] for name in columns} for item in result["items"]])
     else:

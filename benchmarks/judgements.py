@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.data import bench_file
 
 REPORTED = {"scifact": ("test",), "cranfield": ("all", "even"), "squad": ("all",)}
-"""Subsets to report. Defaults were tuned on scifact's `train` and on cranfield's `odd` questions; squad was kept out."""
+"""Subsets to report. Defaults were tuned on scifact's `train` and cranfield's `odd` questions; squad was kept out."""
 
 TUNED = {"scifact": ("train",), "cranfield": ("odd",), "squad": ()}
 

@@ -5,6 +5,7 @@
 Each set is indexed by the refresh flow with the project's `params.yaml` into a home of its own below `--home`, once:
 a second run embeds nothing. Public sets: nDCG@10 and recall@10 of documents, a document ranked by its best chunk.
 `packages`, the default corpus with its golden questions: recall@8 and MRR@8 of the passage that holds the answer.
+`--search fusion=rrf candidates=50` asks with other search parameters; no index is built anew for it.
 The last column is hybrid minus the better single leg, with the 95 % interval of a paired bootstrap over questions.
 """
 
@@ -23,7 +24,7 @@ from benchmarks.judgements import REPORTED, TUNED, Judged, load_judged
 from tasks.bootstrap import paired_difference
 from tasks.index.access import AccessMap
 from tasks.index.search import Index, Mode, Request
-from tasks.params import Params, load_params
+from tasks.params import Params, SearchParams, load_params
 from tasks.settings import Settings, quiet_environment
 
 if TYPE_CHECKING:
@@ -55,16 +56,18 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=[*REPORTED, "packages"], choices=[*REPORTED, "packages"])
     parser.add_argument("--home", type=Path, default=Path("var") / "benchmarks")
     parser.add_argument("--tuning", action="store_true", help="ask the questions that defaults are tuned on")
+    parser.add_argument("--search", nargs="*", default=[], metavar="NAME=VALUE", help="other search parameters")
     arguments = parser.parse_args()
+    changes = dict(change.split("=", 1) for change in arguments.search)
     quiet_environment()
     print(f"| questions | n | metrics | {' | '.join(MODES)} | hybrid - best leg |")
     print("|---" * (len(MODES) + 4) + "|")
     for name in arguments.sets:
-        for measured in measure(name, arguments.home.resolve() / name, tuning=arguments.tuning):
+        for measured in measure(name, arguments.home.resolve() / name, changes, tuning=arguments.tuning):
             print(row(measured), flush=True)
 
 
-def measure(name: str, home: Path, *, tuning: bool) -> Iterator[Measured]:
+def measure(name: str, home: Path, search: Mapping[str, str], *, tuning: bool) -> Iterator[Measured]:
     """Index a set and ask its questions."""
     if name != "packages" and bench_file(f"{name}/corpus.jsonl") is None:
         print(f"| {name}: skipped, it is not at hand; set ALMANAC_BENCH_DIR |")
@@ -72,9 +75,11 @@ def measure(name: str, home: Path, *, tuning: bool) -> Iterator[Measured]:
     params, settings = prepare(name, home)
     refresh(settings)
     if name == "packages":
-        yield measure_golden(params, settings, "validation" if tuning else "test")
+        index, access = open_champion(params, settings, search)
+        for split in ("validation", "train") if tuning else ("test",):
+            yield measure_golden(settings, index, access, split)
         return
-    index, access = open_champion(params, settings, max_chunks_per_document=1)
+    index, access = open_champion(params, settings, {"max_chunks_per_document": 1, **search})
     for subset in (TUNED if tuning else REPORTED)[name]:
         yield measure_judged(name, load_judged(name, subset), index, access)
 
@@ -114,14 +119,14 @@ def refresh(settings: Settings) -> None:
     flow.fn()
 
 
-def open_champion(params: Params, settings: Settings, **search: Any) -> tuple[Index, AccessMap]:
+def open_champion(params: Params, settings: Settings, search: Mapping[str, Any]) -> tuple[Index, AccessMap]:
     """The release that serves, with changed search parameters."""
     from tasks.index.access import load_access
     from tasks.index.live import open_index, serving
     from tasks.index.table import connect
 
     db = connect(settings)
-    changed = params.model_copy(update={"search": params.search.model_copy(update=search)})
+    changed = params.model_copy(update={"search": SearchParams(**(params.search.model_dump() | dict(search)))})
     return open_index(db, serving(settings).release, changed, settings), load_access(db)
 
 
@@ -146,9 +151,8 @@ def documents(index: Index, access: AccessMap, question: str, mode: Mode) -> dic
     return {passage.document_id.split(":", 1)[1]: float(-rank) for rank, passage in enumerate(found)}
 
 
-def measure_golden(params: Params, settings: Settings, split: str) -> Measured:
+def measure_golden(settings: Settings, index: Index, access: AccessMap, split: str) -> Measured:
     """Recall@8 and MRR@8 of the passages that hold the anchors of the golden questions."""
-    index, access = open_champion(params, settings)
     located = located_questions(settings, split)
     ranks = {mode: [golden_rank(index, access, entry, mode) for entry in located] for mode in MODES}
     values = {mode: np.array([[rank > 0 for rank in ranks[mode]], reciprocal(ranks[mode])]) for mode in MODES}
@@ -168,16 +172,13 @@ def reciprocal(ranks: Sequence[int]) -> list[float]:
 
 def located_questions(settings: Settings, split: str) -> list["Located"]:
     """Golden questions of a split whose anchors stand in the corpus of the release that serves."""
-    from tasks.corpus.snapshot import read_documents
-    from tasks.index.candidate import snapshot_files
+    from tasks.index.candidate import snapshot_files, texts_of
     from tasks.index.golden import load_golden, locate
     from tasks.index.live import serving
 
     questions = load_golden(PROJECT / "golden" / "packages.jsonl", split)
-    texts: dict[str, str] = {}
-    for batch in read_documents(snapshot_files(settings, serving(settings).release)):
-        texts |= dict(zip(batch["document_id"].to_pylist(), batch["text"].to_pylist(), strict=True))
-    located, missing = locate(questions, texts)
+    wanted = {question.document for question in questions if question.document is not None}
+    located, missing = locate(questions, texts_of(snapshot_files(settings, serving(settings).release), wanted))
     if missing:
         print(f"{len(missing)} golden questions have no support in the installed packages")
     return located

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 
@@ -14,12 +16,13 @@ T = TypeVar("T")
 Listener = Callable[[str, int, int], None]
 LISTENER: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
 """Called with stage, done and total; the command line sets it to draw a bar."""
+_unreported: set[UUID] = set()
 
 
 def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]:
     """Pass results on, telling the listener and the Prefect UI how many came."""
     listener = LISTENER.get()
-    artifact = create_progress_artifact(progress=0.0, key=stage) if _in_flow_run() and total else None
+    artifact = _reported(create_progress_artifact, progress=0.0, key=stage) if total else None
     if listener and total:
         listener(stage, 0, total)
     for done, result in enumerate(results, start=1):
@@ -27,7 +30,7 @@ def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]
         if listener:
             listener(stage, done, total)
         if artifact:
-            update_progress_artifact(artifact, progress=100.0 * done / total)  # type: ignore[arg-type]
+            _reported(update_progress_artifact, artifact, progress=100.0 * done / total)
 
 
 def show_plan(plan: Plan) -> None:
@@ -53,9 +56,17 @@ def _number(metrics: dict[str, float], name: str) -> str:
 
 
 def _show(key: str, markdown: str) -> None:
-    if _in_flow_run():
-        create_markdown_artifact(markdown, key=key)
+    _reported(create_markdown_artifact, markdown, key=key)
 
 
-def _in_flow_run() -> bool:
-    return FlowRunContext.get() is not None
+def _reported(report: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Tell the Prefect server; one that stops answering is not asked again in this run, and stops nothing."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or run.id in _unreported:
+        return None
+    try:
+        return report(*args, **kwargs)
+    except httpx.HTTPError:
+        _unreported.add(run.id)
+        return None

@@ -59,9 +59,9 @@ def list_sources(run: _Run) -> Plan:
 
 
 @step(retries=2)
-def parse(shard: ParseShard, run: _Run) -> ParseShard:
-    """Parse one shard of items."""
-    return parse_shard(shard, run.params.parsing, run.settings)
+def parse(shard: ParseShard, params: Params, settings: Settings) -> ParseShard:
+    """Parse one shard of items, here or on a worker."""
+    return parse_shard(shard, params.parsing, settings)
 
 
 @step()
@@ -86,9 +86,10 @@ def chunk(documents: Path, run: _Run) -> Path:
 
 
 @step()
-def embed(shard: EmbedShard, run: _Run) -> EmbedShard:
-    """Embed one shard of texts."""
-    embed_shard(shard.texts, shard.vectors, run.params.embedding, run.settings)
+def embed(shard: EmbedShard, params: Params, settings: Settings) -> EmbedShard:
+    """Embed one shard of texts, here or on a worker, on the cores that this process may use."""
+    here = settings.model_copy(update={"num_threads": Settings().num_threads})
+    embed_shard(shard.texts, shard.vectors, params.embedding, here)
     return shard
 
 
@@ -171,7 +172,7 @@ def begin(params: Params, settings: Settings, lease: Lease) -> _Run:
 def _refresh(run: _Run, plan: Plan, lease: Lease, *, rebuild: bool, again: bool) -> dict[str, Any]:
     settings, workers = run.settings, run.params.execution.num_workers
     shards = shards_of(plan, run.params, settings)
-    parsed = list(report_progress("parse", parse.map(shards, run, num_workers=workers), len(shards)))
+    parsed = list(report_progress("parse", parse.map(shards, run.params, settings, num_workers=workers), len(shards)))
     rejects = rejects_of(parsed)
     selection = _select(run, plan, parsed, rejects)
     intake = gate(selection, rejects, run)
@@ -265,7 +266,7 @@ def _embed(run: _Run, chunks: Path) -> tuple[int, float]:
     folder = run.settings.work / "embed"
     shards = list(missing_texts([chunks], cache, folder, chunks_per_shard=run.params.execution.chunks_per_shard))
     embedded = 0
-    done = embed.map(shards, run, num_workers=1)
+    done = embed.map(shards, run.params, run.settings, num_workers=1)
     for shard in report_progress("embed", done, len(shards)):
         embedded += keep_vectors(shard, cache)
     return embedded, max(time.monotonic() - started, 1e-3)

@@ -4,19 +4,23 @@ A refresh needs no server: without a Prefect API the same flow function runs pla
 crosses a step is a path, a count or params.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+import httpx
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.utilities.annotations import quote
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from tasks.errors import DependencyError
+from tasks.errors import AlmanacError, DependencyError
 from tasks.params import Params
+from tasks.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,13 +40,16 @@ class Step(Generic[P, R]):
         """Run the step now."""
         if FlowRunContext.get() is None:
             return self._plainly(*args, **kwargs)
-        return cast(R, self._task()(*args, **kwargs))
+        # Prefect walks through all that crosses a step, looking for futures, unless it is quoted.
+        opaque = {name: quote(value) for name, value in kwargs.items()}
+        return cast(R, self._task()(*map(quote, args), **opaque))
 
     def map(self, items: Sequence[Any], *rest: Any, num_workers: int) -> Iterator[R]:
         """Run the step on every item, yielding results as they come; `rest` is passed to each call."""
         if FlowRunContext.get() is not None:
             from prefect.futures import as_completed as prefect_completed
 
+            # Not quoted as above: Dask makes a plain tuple of a quoted value.
             futures = [self._task().submit(item, *rest) for item in items]
             yield from (cast(R, future.result()) for future in prefect_completed(futures))
             return
@@ -82,7 +89,11 @@ def step(*, retries: int = 0) -> Callable[[Callable[P, R]], Step[P, R]]:
 
 
 def _can_heal(task: Any, run: Any, state: Any) -> bool:  # noqa: ARG001
-    return isinstance(state.result(raise_on_failure=False), DependencyError)
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, DependencyError):
+        return False
+    logger.warning("trying again: %s", error)
+    return True
 
 
 def _say_retry(state: Any) -> None:
@@ -92,26 +103,63 @@ def _say_retry(state: Any) -> None:
 def runner(flow: Any, params: Params) -> Callable[..., Any]:
     """How to call a flow here: through Prefect where a server is set or Dask runs the shards, else as a function.
 
-    A Prefect server that does not answer stops nothing: the flow runs plainly and says so.
+    A Prefect server that does not answer, or no longer, stops nothing: the flow runs plainly and says so.
     """
-    if params.execution.runner == "dask":
-        return cast(Callable[..., Any], flow.with_options(task_runner=_dask(params)))
     address = os.environ.get("PREFECT_API_URL")
-    if not address:
-        return cast(Callable[..., Any], flow.fn)
-    if not _answers(address):
+    if address and not _answers(address):
         logger.warning("the Prefect server at %s does not answer: running without it, nothing is reported", address)
         return cast(Callable[..., Any], flow.fn)
-    return cast(Callable[..., Any], flow)
+    if params.execution.runner == "dask":
+        return functools.partial(_through_prefect, flow.with_options(task_runner=_dask(params)))
+    return functools.partial(_through_prefect, flow) if address else cast(Callable[..., Any], flow.fn)
 
 
 def _answers(address: str) -> bool:
-    import httpx
-
     try:
         return httpx.get(f"{address.rstrip('/')}/health", timeout=3).is_success
     except httpx.HTTPError:
         return False
+
+
+def _through_prefect(flow: Any, **options: Any) -> Any:
+    """Call a flow through Prefect; where the server is lost on the way, what the flow returned or raised holds."""
+    _give_up_events_early()
+    outcome: list[Any] = []
+    kept = flow.with_options()
+    kept.fn = _keeping(flow.fn, outcome)
+    try:
+        return kept(**options)
+    except httpx.HTTPError as error:
+        logger.warning("the Prefect server stopped answering (%s): this run is not reported in full", error)
+    if not outcome:
+        return flow.fn(**options)
+    if isinstance(outcome[0], AlmanacError):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _keeping(function: Callable[..., Any], outcome: list[Any]) -> Callable[..., Any]:
+    """A list, since the flow with its function is pickled to Dask's workers."""
+
+    @functools.wraps(function)
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        try:
+            outcome.append(function(*args, **kwargs))
+        except AlmanacError as error:
+            outcome.append(error)
+            raise
+        return outcome[0]
+
+    return kept
+
+
+def _give_up_events_early() -> None:
+    """Without a server Prefect would wait seven seconds for each event, and minutes at exit."""
+    from prefect.events.clients import PrefectEventsClient
+    from prefect.events.worker import EventsWorker
+
+    if os.environ.get("PREFECT_API_URL"):
+        EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=2)
 
 
 def _dask(params: Params) -> Any:
@@ -120,5 +168,14 @@ def _dask(params: Params) -> Any:
     address = os.environ.get("ALMANAC_DASK_ADDRESS")
     if address:
         return DaskTaskRunner(address=address)
-    workers = {"n_workers": params.execution.num_workers, "threads_per_worker": 1, "processes": True}
+    settings, num_workers = Settings(), params.execution.num_workers
+    settings.home.mkdir(parents=True, exist_ok=True)  # the server that Prefect starts for the run keeps its files there
+    share = str(max(1, settings.num_threads // num_workers))
+    workers = {
+        "n_workers": num_workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": None,
+        "env": {"ALMANAC_NUM_THREADS": share, "OMP_NUM_THREADS": share},
+    }
     return DaskTaskRunner(cluster_kwargs=workers)

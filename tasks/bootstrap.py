@@ -33,9 +33,10 @@ def paired_difference(
     Raises:
         ValueError: the shapes differ or there is no question.
     """
-    difference = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    if difference.ndim != 1 or difference.size == 0:
-        raise ValueError(f"both systems need values for the same questions, found shape {difference.shape}")
+    new, old = np.asarray(candidate, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    if new.shape != old.shape or new.ndim != 1 or new.size == 0:
+        raise ValueError(f"both systems need values for the same questions, found shapes {new.shape} and {old.shape}")
+    difference = new - old
     draws = np.random.default_rng(seed).integers(0, difference.size, size=(num_resamples, difference.size))
     means = difference[draws].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])

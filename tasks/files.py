@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         DependencyError: the disk refused (full, read-only); `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         with beside.open("rb+") as stream:
             os.fsync(stream.fileno())
         beside.replace(path)
     except OSError as error:
         raise DependencyError(
-            f"{path} must be writable, but the disk says: {error}; free space and run again"
+            f"{path} must be writable, but the disk says: {error}; free space or correct ALMANAC_HOME, and run again"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):
+            beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -221,6 +221,12 @@ class ScheduleParams(Block):
     timezone: str
 
 
+class ExperimentParams(Block):
+    """What `dvc repro` works on: the tag of a snapshot in the data registry, or `newest`."""
+
+    snapshot: str = "newest"
+
+
 class Params(Block):
     """All of `params.yaml`."""
 
@@ -236,6 +242,7 @@ class Params(Block):
     execution: ExecutionParams
     generation: GenerationParams
     schedule: ScheduleParams
+    experiment: ExperimentParams = ExperimentParams()
 
     @model_validator(mode="after")
     def _sources_are_named_apart(self) -> "Params":
@@ -263,6 +270,10 @@ def load_params(path: Path) -> Params:
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"{path} must exist; run in the project's folder or set ALMANAC_PARAMS to its path"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} must be a readable file, found: {error.strerror}; set ALMANAC_PARAMS to the parameters' path"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())

@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import random
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +26,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import cli
+from tasks.corpus import intake
 from tasks.corpus.document import EVERYONE, Document, Item, make_document, sha256, to_table
 from tasks.corpus.plan import Known
 from tasks.corpus.selection import select_changed
 from tasks.corpus.shards import ParseShard
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, GateError
+from tasks.index import registration
 from tasks.index.access import intern, load_access, record_changes
 from tasks.index.chunk import CHUNK_SCHEMA
 from tasks.index.embedding_cache import EmbeddingCache, text_key
+from tasks.index.history import roll_back_index
+from tasks.index.live import LiveIndex
 from tasks.index.release import tag_version
 from tasks.index.search import Index, Mode, Request
 from tasks.index.table import (
@@ -40,13 +46,15 @@ from tasks.index.table import (
     clean_up,
     connect,
     open_at,
+    open_latest,
     other_access,
     rewrite,
     row_batches_of,
     update,
 )
-from tasks.params import IndexParams, Params, SearchParams
+from tasks.params import IndexParams, Params, SearchParams, load_params
 from tasks.settings import Settings
+from tests.chat_model import save_chat_model
 from tests.conftest import BASE_PARAMS, files_source
 
 pytestmark = pytest.mark.slow
@@ -59,6 +67,12 @@ KNOWLEDGE_BASES = ("handbook", "ledger.2026", "a" * 80)
 FILLER = 270
 COUNTS: Counter[str] = Counter()
 """Steps, checks and leaks over all runs; printed at the end of the module with `-s`."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures() -> Iterator[None]:
+    yield
+    print("\n" + ", ".join(f"{count} {name}" for name, count in sorted(COUNTS.items())))
 
 
 class HashEmbedder:
@@ -150,6 +164,8 @@ class World:
         else:
             update(self.db, self.tag(self.serving), gone=sorted(gone), rows=rows, dim=DIM)
         version = build_indexes(self.db, self.index)
+        vectors = open_latest(self.db).index_stats("vector_idx")
+        COUNTS["releases with vector segments beside"] += bool(vectors and (vectors.num_indices or 1) > 1)
         self.serving = len(self.releases)
         tag_version(self.db, self.tag(self.serving), version)
         self.releases.append(dict(self.source))
@@ -204,30 +220,39 @@ def params_of(folder: str, **index: Any) -> dict[str, Any]:
     return BASE_PARAMS | {"sources": [files_source(Path(folder))], "index": BASE_PARAMS["index"] | index}
 
 
+def target(world: World, number: int, draw: random.Random) -> Doc:
+    """A document of a release: rather one whose access is another by now, or one with a hostile key."""
+    rows = sorted(world.releases[number].values(), key=lambda doc: doc.id)
+    outdated = [doc for doc in rows if world.known_access[doc.id] != doc.groups]
+    hostile = [doc for doc in rows if "filler" not in doc.key]
+    return draw.choice(draw.choice([outdated or rows, outdated or rows, hostile or rows, rows]))
+
+
 def check(world: World, number: int, draw: random.Random) -> None:
     """A random asker, filter and mode: nothing forbidden comes back, and a permitted unique word is found."""
-    members = frozenset(draw.sample(GROUPS, draw.randint(0, 4)))
-    asker = members | {EVERYONE}
-    bases = tuple(draw.sample(KNOWLEDGE_BASES, draw.randint(0, 2)))
-    index, access = world.handles[number], load_access(world.db)
-    rows = world.releases[number]
-    for mode in MODES:
-        target = draw.choice(sorted(rows.values(), key=lambda doc: doc.id))
-        question = draw.choice([target.word, "shared sentence payroll", f"{target.word} shared"])
+    index, access, rows = world.handles[number], load_access(world.db), world.releases[number]
+    for _ in range(3):
+        wanted = target(world, number, draw)
+        once = sorted(wanted.groups) if draw.random() < 0.6 else []
+        members = frozenset([*once, *draw.sample(GROUPS, draw.randint(0, 3))])
+        asker = members | {EVERYONE}
+        bases = tuple({wanted.knowledge_base, *draw.sample(KNOWLEDGE_BASES, 1)}) if draw.random() < 0.4 else ()
+        mode = draw.choice(MODES)
+        question = draw.choice([wanted.word, wanted.word, f"shared sentence payroll {wanted.word}"])
         found = index.search(Request(question, members, bases, mode=mode), access)
         COUNTS["searches"] += 1
         COUNTS["passages"] += len(found)
         for passage in found:
-            permitted = world.may_read(passage.document_id, number, asker)
-            in_bases = not bases or rows[passage.document_id].knowledge_base in bases
-            is_current = passage.text.rstrip("x").endswith(rows[passage.document_id].word)
-            COUNTS["leaks"] += not (permitted and in_bases and is_current)
-            assert permitted and in_bases and is_current, (passage.document_id, sorted(asker), bases, mode)
+            row = rows[passage.document_id]
+            permitted = world.may_read(row.id, number, asker) and (not bases or row.knowledge_base in bases)
+            current = passage.text.rstrip("x").endswith(row.word)
+            COUNTS["leaks"] += not (permitted and current)
+            assert permitted, (row, world.known_access[row.id], sorted(asker), bases, mode)
+            assert current, f"{passage.text!r} is a row of another version of {row}"
         exact = mode != "vector" or world.index.exact_below_rows > 0
-        wanted = world.may_read(target.id, number, asker) and (not bases or target.knowledge_base in bases)
-        if question == target.word and wanted and exact:
+        if question == wanted.word and world.may_read(wanted.id, number, asker) and exact:
             COUNTS["found"] += 1
-            assert target.id in [passage.document_id for passage in found], (target, mode, sorted(asker))
+            assert wanted.id in [passage.document_id for passage in found], (wanted, mode, sorted(asker))
 
 
 groups_drawn = st.one_of(
@@ -295,8 +320,13 @@ class AccessMachine(RuleBasedStateMachine):
     def refresh(self) -> None:
         self.world.refresh()
 
-    @rule()
-    def refresh_again(self) -> None:
+    @rule(pick=picks, groups=groups_drawn)
+    def leave_and_come_back(self, pick: int, groups: frozenset[str]) -> None:
+        """New to the base of the next refresh, known to older releases."""
+        doc = self._pick(pick)
+        self.world.source.pop(doc.id)
+        self.world.refresh()
+        self.world.source[doc.id] = replace(doc, groups=groups)
         self.world.refresh()
 
     @rule()
@@ -333,3 +363,206 @@ AccessMachine.TestCase.settings = hypothesis_settings(
     suppress_health_check=list(HealthCheck),
 )
 TestNobodyIsShownWhatTheyMayNotRead = AccessMachine.TestCase
+
+
+CANARY = "zebrafish heliotrope quorum"
+LEDGER = f"The secret of the ledger is {CANARY}. It is kept by the treasurer in the vault."
+PUBLIC = "The pager rotates every Tuesday at noon among the platform engineers of the company."
+OTHERS_ASK = [
+    ["search", "secret of the ledger", "--json"],
+    ["search", "secret of the ledger", "--as", "hr", "--mode", "full_text", "--json"],
+    ["search", "secret of the ledger", "--as", "') OR 1=1 --", "--mode", "vector"],
+    ["search", "secret of the ledger", "--kb", "nowhere"],
+    ["search", "secret of the ledger", "--top-k", "0"],
+    ["ask", "What is the secret of the ledger?", "--json"],
+    ["ask", "Who keeps the secret of the ledger?", "--as", "hr"],
+    ["plan"],
+    ["refresh", "--json"],
+    ["releases", "--json"],
+    ["quarantine", "list"],
+    ["quarantine", "list", "--json"],
+    ["status"],
+    ["doctor", "--deep", "--json"],
+]
+
+
+def record(key: str, text: str, access: list[str]) -> dict[str, Any]:
+    return {"id": key, "title": key.title(), "text": text, "uri": f"https://wiki/{key}", "access": access}
+
+
+class Feed:
+    """A records feed of a few documents, and the assistant's own commands on it."""
+
+    def __init__(self, path: Path, refresh: Callable[..., dict[str, Any]]) -> None:
+        self.path, self._refresh = path, refresh
+        self.records = {"pager": record("pager", PUBLIC, ["everyone"]), "menu": record("menu", PUBLIC[::-1], ["hr"])}
+
+    def put(self, key: str, text: str, access: list[str]) -> None:
+        self.records[key] = record(key, text, access)
+
+    def refresh(self, **options: Any) -> dict[str, Any]:
+        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in self.records.values()), encoding="utf-8")
+        return self._refresh(**options)
+
+    def source(self) -> dict[str, Any]:
+        return {
+            "name": "wiki",
+            "kind": "records",
+            "mode": "snapshot",
+            "url": str(self.path),
+            "knowledge_base": "wiki",
+            "access": ["everyone"],
+            "max_removed_fraction": 0.9,
+        }
+
+
+@pytest.fixture
+def feed(tmp_path: Path, refresh: Callable[..., dict[str, Any]]) -> Feed:
+    return Feed(tmp_path / "wiki.jsonl", refresh)
+
+
+@pytest.fixture
+def finds(feed: Feed, write_params: Callable[..., Params], settings: Settings) -> Callable[..., bool]:
+    """Whether an asker is shown the ledger, which all modes must agree on."""
+    params = write_params([feed.source()])
+
+    def ask(*groups: str) -> bool:
+        live = LiveIndex(params, settings)
+        shown = {
+            mode: CANARY in json.dumps([passage.text for passage in live.search(Request(CANARY, groups, mode=mode))])
+            for mode in MODES
+        }
+        assert len(set(shown.values())) == 1, shown
+        return shown["hybrid"]
+
+    return ask
+
+
+def test_restriction_outlives_rollback_and_the_refresh_after_it(
+    feed: Feed, finds: Callable[..., bool], settings: Settings
+) -> None:
+    feed.put("ledger", LEDGER, ["finance"])
+    feed.refresh()
+    assert finds("finance")
+    assert not finds()
+    feed.put("ledger", LEDGER, [])
+    feed.refresh()
+    assert not finds("finance")
+
+    roll_back_index(settings, None)
+    assert not finds("finance")
+    assert not finds()
+
+    with pytest.raises(GateError, match="rolled back"):
+        feed.refresh()
+    assert not finds("finance")
+    feed.put("ledger", LEDGER, ["hr"])
+    feed.refresh()
+    assert finds("hr")
+    assert not finds("finance")
+
+
+def test_document_that_left_and_came_back_restricted_stays_restricted_in_older_releases(
+    feed: Feed, finds: Callable[..., bool], settings: Settings
+) -> None:
+    feed.put("ledger", LEDGER, ["everyone"])
+    feed.refresh()
+    assert finds()
+    kept = feed.records.pop("ledger")
+    feed.refresh()
+    feed.records["ledger"] = kept | {"access": ["finance"]}
+    feed.refresh()
+
+    roll_back_index(settings, 1)
+
+    assert not finds()
+    assert finds("finance")
+
+
+def test_document_that_was_hidden_left_and_came_back_is_found_again(feed: Feed, finds: Callable[..., bool]) -> None:
+    feed.put("ledger", LEDGER, ["finance"])
+    feed.refresh()
+    feed.put("ledger", LEDGER, [])
+    feed.refresh()
+    del feed.records["ledger"]
+    feed.refresh()
+    feed.put("ledger", LEDGER, ["everyone"])
+
+    feed.refresh()
+
+    assert finds()
+
+
+def test_restriction_holds_though_the_restricted_text_cannot_be_parsed(feed: Feed, finds: Callable[..., bool]) -> None:
+    feed.put("ledger", LEDGER, ["everyone"])
+    feed.refresh()
+    assert finds()
+
+    feed.put("ledger", "", ["finance"])
+    feed.refresh()
+
+    assert not finds()
+    assert finds("finance")
+
+
+def test_names_are_never_read_as_filters(finds: Callable[..., bool], feed: Feed, settings: Settings) -> None:
+    feed.put("ledger", LEDGER, ["finance"])
+    feed.refresh()
+    assert finds("finance")
+    for group in (*GROUPS[1:], "finance ", "Finance", "FINANCE", "finance\n", "finance') OR true --", "*", "%"):
+        assert not finds(group), group
+    live = LiveIndex(load_params(settings.params), settings)
+    for name in ("wiki') OR 1=1 --", "wiki\n", "'", "", "☃", "k" * 81, "wiki OR true", "\\"):
+        with pytest.raises(ConfigurationError, match="knowledge base"):
+            live.search(Request(CANARY, ("finance",), (name,)))
+    with pytest.raises(ConfigurationError, match="1 to 200 characters"):
+        live.search(Request(CANARY, ("g" * 201,)))
+
+
+def test_restricted_text_is_in_no_output_for_others(
+    feed: Feed,
+    finds: Callable[..., bool],
+    home: Path,
+    write_params: Callable[..., Params],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    model = save_chat_model(tmp_path / "model")
+    rules = [{"expect": "expect_column_values_to_have_no_secrets", "on_fail": "quarantine"}]
+    write_params(
+        [feed.source()],
+        generation={"model": str(model), "gguf_file": None},
+        document_gate={"rules": rules},
+        release={"policy": "manual"},
+    )
+    caplog.set_level("INFO")
+    feed.put("ledger", LEDGER, ["finance"])
+    feed.put("leaked", f"{LEDGER} The key is AKIAIOSFODNN7EXAMPL3 and AKIAQ3EGZ5RTHV5MWX2C.", ["finance"])
+    feed.put("broken", LEDGER, ["no such/group"])
+    feed.refresh()
+    write_params([feed.source()], generation={"model": str(model), "gguf_file": None}, document_gate={"rules": rules})
+    registration.promote(Settings(), "1")
+    assert finds("finance")
+    feed.put("extra", f"{LEDGER} Again.", ["finance"])
+    gates: list[str] = []
+    write_report = intake.write_report
+
+    def keep_report(*arguments: Any, **paths: Path) -> None:
+        write_report(*arguments, **paths)
+        gates.extend(path.read_text(encoding="utf-8") for path in paths.values())
+
+    monkeypatch.setattr(intake, "write_report", keep_report)
+    feed.refresh()
+    outputs = [*gates, json.dumps(feed.refresh())]
+    for arguments in OTHERS_ASK:
+        monkeypatch.setattr(sys, "argv", ["almanac", *arguments])
+        with pytest.raises(SystemExit):
+            cli.main()
+            sys.exit(0)
+        outputs.extend(capfd.readouterr())
+    outputs.append(caplog.text)
+    assert gates
+    for word in ("zebrafish", "heliotrope", "treasurer"):
+        assert not [text for text in outputs if word in text]

@@ -150,7 +150,7 @@ def ask(params: Params, settings: Settings) -> dict[str, Any]:
     """What everyone finds, and what the board finds."""
     index = LiveIndex(params, settings)
     return {
-        f"{question} {groups}": [asdict(passage) for passage in index.search(Request(question, groups=groups))]
+        f"{question} {groups}": [asdict(passage) for passage in index.search(Request(question, groups=groups, top_k=20))]
         for question in QUESTIONS
         for groups in ((), ("board",))
     }

@@ -101,8 +101,12 @@ def _intake(verdict: GateReport, accepted: Path, num_rejects: int, report: Path)
 
 
 def hidden_by(rejects: Iterable[Reject]) -> dict[str, tuple[str, ...]]:
-    """Documents whose new version says unreadably who may read it: nobody may read one of an older release either."""
-    return {f"{reject.source}:{reject.key}": () for reject in rejects if reject.code == "invalid_metadata"}
+    """Access of documents whose new version is rejected: what it says; nobody, where it says it unreadably.
+
+    It holds for the version that an older release has.
+    """
+    said = {f"{reject.source}:{reject.key}": reject.access for reject in rejects if reject.access is not None}
+    return said | {f"{reject.source}:{reject.key}": () for reject in rejects if reject.code == "invalid_metadata"}
 
 
 def settle(

@@ -35,7 +35,11 @@ _MAX_TITLE_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """An item that became no document, and why."""
+    """An item that became no document, and why.
+
+    Attributes:
+        access: groups that it says all the same, where it could be read so far.
+    """
 
     source: str
     key: str
@@ -43,6 +47,7 @@ class Reject:
     uri: str
     code: str
     reason: str
+    access: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def parse_items(source: Source, items: Sequence[Item], *, parsing: ParsingParams
     parsed = Parsed([], [])
     with Extractor(parsing) as extractor:
         for item in items:
-            raw_hash = ""
+            raw_hash, raw = "", None
             try:
                 _check_size(item.size_bytes, parsing)
                 raw = reader.fetch(item)
@@ -84,7 +89,8 @@ def parse_items(source: Source, items: Sequence[Item], *, parsing: ParsingParams
             except ParseError as error:
                 raw_hash = raw_hash or _raw_hash(reader, item)
                 reason = clean_line(str(error))
-                parsed.rejects.append(Reject(item.source, item.key, raw_hash, item.uri, error.code, reason))
+                access = _said_access(source, raw) if raw is not None else None
+                parsed.rejects.append(Reject(item.source, item.key, raw_hash, item.uri, error.code, reason, access))
     return parsed
 
 
@@ -117,6 +123,16 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
         expires_at=details.expires_at,
         metadata=metadata,
     )
+
+
+def _said_access(source: Source, raw: RawItem) -> tuple[str, ...] | None:
+    """Who may read an item whose text is of no use: a restriction must not wait for a better text."""
+    try:
+        front_matter = split_front_matter(decode_text(raw.data))[0] if _has_front_matter(source, raw) else {}
+        said = read_details({"access": raw.overrides.get("access", front_matter.get("access"))}).access
+    except ParseError:
+        return None
+    return source.access if said is None else said
 
 
 def _extract(raw: RawItem, extractor: Extractor) -> Extracted:

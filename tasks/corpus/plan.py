@@ -329,7 +329,10 @@ def load_rates(settings: Settings) -> dict[str, float]:
     path = _rates_path(settings)
     if not path.exists():
         return dict(DEFAULT_RATES)
-    rates: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        rates: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptionError(f"{path} must be JSON, found: {error}; delete it and run again") from error
     return DEFAULT_RATES | rates
 
 

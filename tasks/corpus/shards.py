@@ -61,7 +61,12 @@ def parse_shard(shard: ParseShard, parsing: ParsingParams, settings: Settings) -
 
 def rejects_of(shards: Sequence[ParseShard]) -> list[Reject]:
     """All rejects of finished shards."""
-    return [Reject(**entry) for shard in shards for entry in json.loads(shard.rejects.read_text(encoding="utf-8"))]
+    entries = (entry for shard in shards for entry in json.loads(shard.rejects.read_text(encoding="utf-8")))
+    return [Reject(**entry | {"access": _groups(entry["access"])}) for entry in entries]
+
+
+def _groups(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _text(moment: dt.datetime | None) -> str | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tasks.corpus.document import EVERYONE, sha256
 from tasks.errors import ConfigurationError
+from tasks.index.lance_errors import lance_errors
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 SETS_TABLE = "access_sets"
 CHANGES_TABLE = "access_changes"
 MAX_GROUP_CHARACTERS = 200
+_REMEDY = {
+    SETS_TABLE: f"delete its folder {SETS_TABLE}.lance in the index's folder and run `almanac refresh --rebuild`",
+    CHANGES_TABLE: f"restore its folder {CHANGES_TABLE}.lance from a backup; without one, delete it, run "
+    "`almanac refresh --rebuild`, and do not roll back to an older release: it would forget restrictions",
+}
 
 _SETS_SCHEMA = pa.schema([pa.field("access_id", pa.int64(), False), pa.field("groups", pa.list_(pa.string()), False)])
 _CHANGES_SCHEMA = pa.schema(
@@ -97,13 +103,15 @@ def _rows(db: "DBConnection", name: str) -> list[dict[str, Any]]:
 
     if name not in table_names(db):
         return []
-    rows: list[dict[str, Any]] = db.open_table(name).to_arrow().to_pylist()
+    with lance_errors(f"the table {name}, which says who may read what,", _REMEDY[name]):
+        rows: list[dict[str, Any]] = db.open_table(name).to_arrow().to_pylist()
     return rows
 
 
 def _upsert(db: "DBConnection", name: str, schema: pa.Schema, key: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = db.create_table(name, schema=schema, exist_ok=True)
-    merge = table.merge_insert(key).use_index(False).when_matched_update_all().when_not_matched_insert_all()
-    merge.execute(pa.Table.from_pylist(rows, schema=schema))
+    with lance_errors(f"the table {name}, which says who may read what,", _REMEDY[name]):
+        table = db.create_table(name, schema=schema, exist_ok=True)
+        merge = table.merge_insert(key).use_index(False).when_matched_update_all().when_not_matched_insert_all()
+        merge.execute(pa.Table.from_pylist(rows, schema=schema))

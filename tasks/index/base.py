@@ -30,16 +30,15 @@ class Base:
 def find_base(settings: Settings) -> Base:
     """The champion; but the newest release while it has never served, since it waits for a person.
 
-    A champion that a person set in the UI is marked as served, so that a rollback later is seen as one.
+    What a person did in the UI is noted as if by command: a champion set there has served, and a newer release that
+    served before it was taken back.
 
     Raises:
         DependencyError: MLflow does not answer.
         CorruptionError: a manifest or a snapshot is damaged.
     """
-    versions = registration.versions(settings)
-    serving = next((entry for entry in versions if registration.CHAMPION in entry.aliases), None)
-    if serving is not None and not serving.served:
-        registration.mark_served(settings, serving.version)
+    versions = _versions(settings)
+    serving = _serving(versions)
     number = _base_number(versions, serving, release_numbers(settings))
     if number is None:
         return Base(versions=tuple(versions))
@@ -47,6 +46,25 @@ def find_base(settings: Settings) -> Base:
     champion = load_release(settings, serving.release) if serving else None
     state = fold_state(snapshot_files(settings, release))
     return Base(release, champion, tuple(versions), known_documents(state))
+
+
+def _versions(settings: Settings) -> list[Version]:
+    versions = registration.versions(settings)
+    serving = _serving(versions)
+    if serving is None:
+        return versions
+    newest = [entry for entry in versions if entry.served or entry is serving][-1]
+    moved_back = newest is not serving and not newest.rolled_back
+    if serving.served and not serving.rolled_back and not moved_back:
+        return versions
+    registration.mark_served(settings, serving.version)
+    if moved_back:
+        registration.mark_rolled_back(settings, newest.version)
+    return registration.versions(settings)
+
+
+def _serving(versions: Sequence[Version]) -> Version | None:
+    return next((entry for entry in versions if registration.CHAMPION in entry.aliases), None)
 
 
 def _base_number(versions: Sequence[Version], serving: Version | None, on_disk: Sequence[int]) -> int | None:

@@ -6,6 +6,7 @@ and the next refresh completes the rest.
 """
 
 import datetime as dt
+import logging
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from tasks.corpus.document import DOCUMENT_SCHEMA
 from tasks.corpus.registry import Registry
 from tasks.corpus.snapshot import compact, corpus_digest, fold_state, read_documents, write_delta
-from tasks.errors import GateError
+from tasks.errors import CorruptionError, GateError
 from tasks.files import write_json
 from tasks.index import registration
 from tasks.index.access import intern, load_access
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
 
     from tasks.index.base import Base
+
+logger = logging.getLogger(__name__)
 
 MAX_DELTAS = 60
 """More deltas than this are compacted into one file: a year of weeks."""
@@ -150,7 +153,7 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
     if problems:
         raise GateError(f"the index gate refused the candidate: {'; '.join(problems)}; the live release is unchanged")
     index = Index(table, embedder, params.search, params.index, release="candidate")
-    live = open_index(db, base.champion, params, settings) if base.champion else None
+    live = _live(db, params, settings, base, rebuilt=candidate.rebuilt)
     report = _compare(params, index, live, db, candidate.snapshot)
     write_json(settings.work / "report" / "index.json", _as_json(report))
     if not report.passed:
@@ -158,6 +161,19 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
             f"the index gate refused the candidate: {'; '.join(report.reasons)}; the live release is unchanged"
         )
     return report
+
+
+def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", *, rebuilt: bool) -> Index | None:
+    """The live release to compare with; a rebuild is the remedy for one that cannot be read."""
+    if base.champion is None:
+        return None
+    try:
+        return open_index(db, base.champion, params, settings)
+    except CorruptionError as error:
+        if not rebuilt:
+            raise
+        logger.warning("the rebuilt index is judged alone: %s", error)
+        return None
 
 
 def _compare(

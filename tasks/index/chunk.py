@@ -271,6 +271,8 @@ class _Cutter:
 
     def _overlapped(self, start: int, end: int) -> int:
         """Where the next slice starts so that up to `overlap` tokens stand in both."""
+        if not self.overlap:  # else text without tokens, as private-use characters, would stand in both
+            return end
         begin = end
         while (space := self.text.rfind(" ", start + 1, begin)) > start:
             if self.tokens.count(space + 1, end) > self.overlap:

@@ -12,12 +12,14 @@ from tasks.corpus.plan import load_scan
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import AlmanacError, ConfigurationError
 from tasks.index import registration
+from tasks.index.access import load_access
 from tasks.index.candidate import snapshot_files
 from tasks.index.embed import embedder_identity
 from tasks.index.gate import check_integrity
-from tasks.index.live import serving
+from tasks.index.live import open_index, serving
 from tasks.index.registration import Version
 from tasks.index.release import Release, lance_tag, load_release, release_numbers
+from tasks.index.search import Request
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
 from tasks.params import EmbeddingParams, Params
 from tasks.settings import Settings
@@ -33,7 +35,14 @@ def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
         settings: the home to look at.
         deep: read every row of the release that serves, and the bytes of its snapshot.
     """
-    checks: list[Callable[[Params, Settings], Iterator[Problem]]] = [_mlflow, _manifests, _scans, _writer, _embedder]
+    checks: list[Callable[[Params, Settings], Iterator[Problem]]] = [
+        _mlflow,
+        _manifests,
+        _scans,
+        _writer,
+        _embedder,
+        _search,
+    ]
     if deep:
         checks.append(_rows)
     return [problem for check in checks for problem in _guarded(check, params, settings)]
@@ -133,6 +142,21 @@ def _embedder(params: Params, settings: Settings) -> Iterator[Problem]:
             params.embedding.model,
             "restore the model's files, or almanac refresh --rebuild",
         )
+
+
+def _search(params: Params, settings: Settings) -> Iterator[Problem]:
+    """Ask the release that serves one question in both legs: it opens the indexes, the rows and the access tables."""
+    try:
+        release = serving(settings).release
+    except ConfigurationError:
+        return
+    db = connect(settings)
+    access = load_access(db)
+    everyone = frozenset[str]().union(*access.sets.values())
+    if release.num_chunks and everyone:
+        index = open_index(db, release, params, settings)
+        index.search(Request("what does the index hold", groups=everyone, mode="hybrid"), access)
+    yield from ()
 
 
 def _rows(params: Params, settings: Settings) -> Iterator[Problem]:

@@ -1,8 +1,10 @@
 """Fusing two ranked lists: formulas on the standard library alone.
 
 Reciprocal rank fusion: Cormack, Clarke, Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
-Learning Methods", SIGIR 2009. Score fusion: the convex combination of min-max normalised scores of Bruch, Gai,
-Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023.
+Learning Methods", SIGIR 2009. Score fusion: the convex combination with theoretical-minimum scaling of Bruch, Gai,
+Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023, with 0 as the minimum of both legs: no word
+in common (BM25), no likeness (cosine). Its weight hardly matters, and one weak list hurts less than by ranks: see
+docs/retrieval.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,20 +23,16 @@ def reciprocal_rank_fusion(vector: Ranked, text: Ranked, *, k: int, vector_weigh
 
 
 def score_fusion(vector: Ranked, text: Ranked, *, vector_weight: float) -> dict[int, float]:
-    """Weighted sum of scores, each list scaled to [0, 1]; a row absent from a list counts as its lowest."""
+    """Weighted sum of scores as shares of each list's best; a row absent from a list counts 0 there.
+
+    1.0 is first in both lists. Scores are BM25 or cosines; a negative cosine counts 0.
+    """
     fused: dict[int, float] = {}
     for ranked, weight in ((vector, vector_weight), (text, 1 - vector_weight)):
-        for row, score in _scaled(ranked).items():
-            fused[row] = fused.get(row, 0.0) + weight * score
+        best = max((score for _, score in ranked), default=0.0)
+        for row, score in ranked:
+            fused[row] = fused.get(row, 0.0) + (weight * max(score, 0.0) / best if best > 0 else 0.0)
     return fused
-
-
-def _scaled(ranked: Ranked) -> Mapping[int, float]:
-    if not ranked:
-        return {}
-    low, high = min(score for _, score in ranked), max(score for _, score in ranked)
-    span = high - low
-    return {row: (score - low) / span if span > 0 else 1.0 for row, score in ranked}
 
 
 def ordered(fused: Mapping[int, float], *, tie: Callable[[int], object] = lambda row: row) -> list[tuple[int, float]]:

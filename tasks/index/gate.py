@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from tasks.bootstrap import Interval, paired_difference
 from tasks.index.access import AccessMap
 from tasks.index.golden import GoldenQuestion, Located, support_rank
+from tasks.index.lance_errors import lance_errors
 from tasks.index.search import Index, Request
 from tasks.params import IndexGateParams
 
@@ -41,6 +42,7 @@ class IndexGateReport:
     missing: tuple[tuple[str, str], ...]
 
 
+@lance_errors("the candidate")
 def check_integrity(table: "LanceTable", *, documents: Sequence[str], embedder: str) -> list[str]:
     """What is wrong with a candidate version; empty: nothing.
 

@@ -102,6 +102,7 @@ def roll_back(settings: Settings, *, abandoned: str, to: str) -> None:
     """Move `champion` back and say on the abandoned version that it was taken back."""
     with mlflow_client(settings) as client:
         client.set_model_version_tag(MODEL, abandoned, "rolled_back", _now())
+        client.delete_model_version_tag(MODEL, to, "rolled_back")
         client.set_registered_model_alias(MODEL, CHAMPION, to)
 
 
@@ -120,6 +121,13 @@ def mark_served(settings: Settings, version: str) -> None:
     """Note that a version was seen as champion: a person may have set the alias in the UI."""
     with mlflow_client(settings) as client:
         client.set_model_version_tag(MODEL, version, "served", _now())
+        client.delete_model_version_tag(MODEL, version, "rolled_back")
+
+
+def mark_rolled_back(settings: Settings, version: str) -> None:
+    """Note that a version was taken back: a person may have moved the alias away in the UI."""
+    with mlflow_client(settings) as client:
+        client.set_model_version_tag(MODEL, version, "rolled_back", _now())
 
 
 def _versions(client: "MlflowClient") -> list[Version]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import CorruptionError
 from tasks.files import write_json
+from tasks.index.lance_errors import lance_errors
 from tasks.index.table import open_latest
 from tasks.params import Params, digest
 from tasks.settings import Settings
@@ -126,6 +127,7 @@ def release_numbers(settings: Settings) -> list[int]:
     return sorted(int(path.stem) for path in _folder(settings).glob("[0-9]*.json"))
 
 
+@lance_errors("the index")
 def tag_version(db: "DBConnection", tag: str, version: int) -> None:
     """Name a version; a tag that no manifest names yet may be moved."""
     tags = open_latest(db).tags
@@ -145,7 +147,12 @@ def last_served(settings: Settings) -> int | None:
     path = settings.home.resolve() / "served.json"
     if not path.exists():
         return None
-    return int(json.loads(path.read_text(encoding="utf-8"))["release"])
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["release"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(
+            f"{path} must name the release that served last, found: {error!r}; start MLflow, or delete the file"
+        ) from error
 
 
 def retire(settings: Settings, db: "DBConnection", *, keep: int, serving: int) -> list[int]:

@@ -7,7 +7,7 @@ Under a filter that leaves few rows the vector leg searches exactly, since an in
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tasks.errors import ConfigurationError
 from tasks.index.access import AccessMap
 from tasks.index.fusion import Ranked, ordered, reciprocal_rank_fusion, score_fusion
+from tasks.index.lance_errors import lance_errors
 from tasks.index.passage import Passage
 from tasks.params import IndexParams, SearchParams
 
@@ -72,7 +73,8 @@ class Index:
         """Search `table`, a handle checked out at a release, whose vectors `embedder` made."""
         self.table, self.embedder, self.release = table, embedder, release
         self._search, self._index = search, index
-        self._has_vector_index = any("vector" in entry.columns for entry in table.list_indices())
+        with lance_errors(f"the release {release}"):
+            self._has_vector_index = any("vector" in entry.columns for entry in table.list_indices())
         self._count = lru_cache(maxsize=1024)(self.table.count_rows)
 
     def search(self, request: Request, access: AccessMap) -> list[Passage]:
@@ -101,6 +103,7 @@ class Index:
             )
         return stripped
 
+    @lance_errors("the release that serves")
     def _fused(
         self, mode: Mode, question: str, vector: npt.NDArray[np.float32], filters: "Expr"
     ) -> list[tuple[int, float]]:
@@ -138,12 +141,10 @@ class Index:
         access: AccessMap,
     ) -> list[Passage]:
         top_k = self._checked_top_k(request.top_k)
-        rows = self._fetch([row for row, _ in fused])
         now = dt.datetime.now(dt.UTC)
         taken: Counter[str] = Counter()
         passages: list[Passage] = []
-        for row_id, score in fused:
-            row = rows[row_id]
+        for row, score in self._rows(fused, 4 * top_k):
             if not _may_return(row, request, access, now):
                 continue
             if taken[row["document_id"]] >= self._search.max_chunks_per_document:
@@ -160,6 +161,14 @@ class Index:
             raise ConfigurationError(f"top_k must be in [1, {self._search.candidates}], found {wanted}")
         return wanted
 
+    def _rows(self, fused: Sequence[tuple[int, float]], num_rows: int) -> Iterator[tuple[dict[str, Any], float]]:
+        """Rows with their scores, fetched a few at a time: most candidates are never looked at."""
+        for begin in range(0, len(fused), num_rows):
+            part = fused[begin : begin + num_rows]
+            rows = self._fetch([row_id for row_id, _ in part])
+            yield from ((rows[row_id], score) for row_id, score in part)
+
+    @lance_errors("the release that serves")
     def _fetch(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         if not row_ids:
             return {}

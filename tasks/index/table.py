@@ -5,6 +5,7 @@ starts from the tag of its base release, so what a killed refresh left behind is
 """
 
 import datetime as dt
+import logging
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from tasks.errors import CorruptionError, DependencyError
 from tasks.index.access import access_id
 from tasks.index.chunk import CHUNK_SCHEMA
+from tasks.index.lance_errors import first_line, lance_errors
 from tasks.params import IndexParams
 from tasks.settings import Settings
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
     from tasks.index.embedding_cache import EmbeddingCache
+
+logger = logging.getLogger(__name__)
 
 CHUNKS = "chunks"
 NEVER = dt.timedelta(days=36500)
@@ -48,18 +52,25 @@ def connect(settings: Settings) -> "DBConnection":
         return lancedb.connect(settings.index_uri)
     except (OSError, ValueError, RuntimeError) as error:
         raise DependencyError(
-            f"the index at {settings.index_uri} must open, found: {_first_line(error)}; check ALMANAC_LANCEDB_URI"
+            f"the index at {settings.index_uri} must open, found: {first_line(error)}; check ALMANAC_HOME and "
+            "ALMANAC_LANCEDB_URI"
         ) from error
 
 
+@lance_errors("the list of the index's tables")
 def table_names(db: "DBConnection") -> list[str]:
     """Names of all tables."""
     names: list[str] = list(db.list_tables().tables)
     return names
 
 
+@lance_errors("the index")
 def open_latest(db: "DBConnection") -> "LanceTable":
-    """A handle on the latest version, for the one writer."""
+    """A handle on the latest version, for the one writer.
+
+    Raises:
+        CorruptionError: the table is gone or unreadable.
+    """
     from lancedb.table import LanceTable
 
     return cast(LanceTable, db.open_table(CHUNKS))
@@ -71,14 +82,9 @@ def open_at(db: "DBConnection", tag: str) -> "LanceTable":
     Raises:
         CorruptionError: the table or the tag is gone or unreadable.
     """
-    try:
-        table = open_latest(db)
+    table = open_latest(db)
+    with lance_errors(f"the index release {tag}"):
         table.checkout(tag)
-    except (OSError, ValueError, RuntimeError, FileNotFoundError) as error:
-        raise CorruptionError(
-            f"the index release {tag} must be readable, found: {_first_line(error)}; "
-            "`almanac rollback index` to another release, or `almanac refresh --rebuild`"
-        ) from error
     return table
 
 
@@ -110,8 +116,13 @@ def _rows(batch: pa.RecordBatch, cache: "EmbeddingCache", embedder: str) -> pa.R
     return pa.record_batch([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
 
 
+@lance_errors("the index, while it is written anew,")
 def rewrite(db: "DBConnection", rows: Iterable[pa.RecordBatch], dim: int) -> int:
-    """Write all rows as a new version of the table, beside what serves; return the version."""
+    """Write all rows as a new version of the table, beside what serves; return the version.
+
+    A table that cannot be opened serves nobody: it is dropped.
+    """
+    _drop_unreadable(db)
     schema = chunk_schema(dim)
     reader = pa.RecordBatchReader.from_batches(schema, rows)
     db.create_table(CHUNKS, data=reader, schema=schema, mode="overwrite")
@@ -120,6 +131,17 @@ def rewrite(db: "DBConnection", rows: Iterable[pa.RecordBatch], dim: int) -> int
     return int(table.version)
 
 
+def _drop_unreadable(db: "DBConnection") -> None:
+    if CHUNKS not in table_names(db):
+        return
+    try:
+        open_latest(db)
+    except CorruptionError as error:
+        logger.warning("dropping the table of all releases: %s", error)
+        db.drop_table(CHUNKS)
+
+
+@lance_errors("the index")
 def update(db: "DBConnection", base_tag: str, *, gone: Sequence[str], rows: Iterable[pa.RecordBatch], dim: int) -> int:
     """From the base release: drop all rows of the documents `gone`, then write `rows`; return the version.
 
@@ -142,26 +164,43 @@ def update(db: "DBConnection", base_tag: str, *, gone: Sequence[str], rows: Iter
 def other_access(db: "DBConnection", documents: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Of these documents and their groups, those that a kept release holds under other groups.
 
-    A document that left and came back restricted is new to the base of a refresh; a rollback must not widen it.
+    A document that left and came back restricted is new to the base of a refresh; a rollback must not widen it. A
+    release that cannot be read shows nobody anything, and is passed over.
     """
     if not documents or CHUNKS not in table_names(db):
         return {}
     ids = {document_id: access_id(groups) for document_id, groups in documents.items()}
     found: set[str] = set()
-    for tag in open_latest(db).tags.list():
-        found.update(key for key, identifier in _access_at(open_at(db, tag), sorted(ids)) if ids[key] != identifier)
+    for tag in _readable_tags(db):
+        try:
+            found.update(key for key, identifier in _access_at(db, tag, sorted(ids)) if ids[key] != identifier)
+        except CorruptionError as error:
+            logger.warning("not compared: %s", error)
     return {key: documents[key] for key in found}
 
 
-def _access_at(table: "LanceTable", document_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _readable_tags(db: "DBConnection") -> list[str]:
+    try:
+        return sorted(open_latest(db).tags.list())
+    except CorruptionError as error:
+        logger.warning("not compared: %s", error)
+        return []
+
+
+@lance_errors("the index")
+def _access_at(db: "DBConnection", tag: str, document_ids: Sequence[str]) -> list[tuple[str, int]]:
     from lancedb.expr import col
 
+    table = open_at(db, tag)
+    found: list[tuple[str, int]] = []
     for begin in range(0, len(document_ids), IDS_PER_DELETE):
         wanted = col("document_id").isin(list(document_ids[begin : begin + IDS_PER_DELETE]))
         rows = table.search().where(wanted).select(["document_id", "access_id"]).to_arrow()
-        yield from zip(rows["document_id"].to_pylist(), rows["access_id"].to_pylist(), strict=True)
+        found.extend(zip(rows["document_id"].to_pylist(), rows["access_id"].to_pylist(), strict=True))
+    return found
 
 
+@lance_errors("the index")
 def build_indexes(db: "DBConnection", params: IndexParams) -> int:
     """Bring every index up to the latest rows; return the version.
 
@@ -204,6 +243,7 @@ def _catch_up(table: "LanceTable", params: IndexParams, num_rows: int) -> None:
     table.checkout_latest()  # type: ignore[no-untyped-call]
 
 
+@lance_errors("the index, while old versions are removed,")
 def clean_up(db: "DBConnection", *, older_than: dt.timedelta = KEEP_UNTAGGED) -> None:
     """Remove untagged versions and what killed writers left; tagged releases stay. Call under the lease."""
     dataset = open_latest(db).to_lance()
@@ -213,7 +253,3 @@ def clean_up(db: "DBConnection", *, older_than: dt.timedelta = KEEP_UNTAGGED) ->
         for leftover in data.glob(".tmp*"):
             if time.time() - leftover.stat().st_mtime > KEEP_UNTAGGED.total_seconds():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -1,0 +1,47 @@
+"""What LanceDB raises, as errors of ours: it knows a damaged file, a full disk and a lost bucket as `RuntimeError`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.errors import CorruptionError, DependencyError
+
+REBUILD = "`almanac rollback index` to another release, or `almanac refresh --rebuild`"
+_REFUSED = (
+    "No space left",
+    "Disk quota",
+    "Permission denied",
+    "Read-only file system",
+    "Too many open files",
+    "Generic S3 error",
+    "error sending request",
+)
+
+
+@contextmanager
+def lance_errors(what: str, remedy: str = REBUILD) -> Iterator[None]:
+    """Run calls of LanceDB; as a decorator, for all of a function.
+
+    Args:
+        what: is read or written; begins the message.
+        remedy: what to do when it is damaged.
+
+    Raises:
+        DependencyError: the disk or the object store refused.
+        CorruptionError: it is not what was written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = first_line(error)
+        if any(sign in str(error) for sign in _REFUSED):
+            raise DependencyError(
+                f"{what} must be readable and writable, found: {reason}; free space, or check the disk or the bucket, "
+                "and run again"
+            ) from error
+        raise CorruptionError(f"{what} must be readable, found: {reason}; {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The message of an error on one line, or its kind."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
