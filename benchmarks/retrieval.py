@@ -185,17 +185,20 @@ def located_questions(settings: Settings, split: str) -> list["Located"]:
 
 
 def row(measured: Measured) -> str:
-    """One Markdown row; the better leg is the one with the higher first metric."""
+    """One Markdown row; the better leg is found for each metric by itself."""
     cells = [" / ".join(f"{value:.3f}" for value in measured.values[mode].mean(axis=1)) for mode in MODES]
-    best = max(MODES[:2], key=lambda mode: float(measured.values[mode][0].mean()))
-    gains = [
-        paired_difference(ours, theirs, confidence=0.95, num_resamples=10000)
-        for ours, theirs in zip(measured.values["hybrid"], measured.values[best], strict=True)
-    ]
-    last = " / ".join(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for gain in gains)
+    gains = " / ".join(gain(measured.values, position) for position in range(len(measured.metrics)))
     num_questions = measured.values["hybrid"].shape[1]
     metrics = ", ".join(measured.metrics)
-    return f"| {measured.name} | {num_questions} | {metrics} | {' | '.join(cells)} | {last} |"
+    return f"| {measured.name} | {num_questions} | {metrics} | {' | '.join(cells)} | {gains} |"
+
+
+def gain(values: Mapping[Mode, npt.NDArray[np.float64]], metric: int) -> str:
+    """Hybrid minus the leg that is better by this metric."""
+    legs = [values[mode][metric] for mode in MODES if mode != "hybrid"]
+    best = max(legs, key=lambda leg: float(leg.mean()))
+    found = paired_difference(values["hybrid"][metric], best, confidence=0.95, num_resamples=10000)
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 if __name__ == "__main__":

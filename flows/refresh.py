@@ -22,7 +22,7 @@ from tasks.corpus.shards import ParseShard, parse_shard, rejects_of
 from tasks.errors import GateError
 from tasks.index import candidate as candidates
 from tasks.index import registration
-from tasks.index.access import load_access, record_changes
+from tasks.index.access import ensure_tables, load_access, record_changes
 from tasks.index.base import Base, find_base, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.embed import embed_shard, embedder_identity, load_embedder
@@ -155,6 +155,7 @@ def from_base(params: Params, settings: Settings) -> _Run:
 
 def begin(params: Params, settings: Settings, lease: Lease) -> _Run:
     """Find the base; first finish what a killed refresh, or one without MLflow, left to announce."""
+    ensure_tables(connect(settings))
     run = from_base(params, settings)
     left = unregistered(settings, run.base.versions)
     waiting = unpromoted(run.base.versions)

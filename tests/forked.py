@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,9 @@ def main() -> None:
     from tasks.settings import quiet_environment
 
     quiet_environment()
-    os.environ |= {"ALMANAC_PARAMS": sys.argv[1], "ALMANAC_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    os.environ |= {"ALMANAC_PARAMS": sys.argv[1], "ALMANAC_NUM_THREADS": "1"}
     _warm_up()
+    warnings.filterwarnings("ignore", message=".*fork", category=Warning)  # nothing runs in the threads that fork loses
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), flush=True)
@@ -145,7 +147,7 @@ def _child(order: dict[str, Any], output: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["ALMANAC_HOME"] = order["home"]
-    status, outcome = 1, {}
+    status, outcome = 1, {"error": f"see {output.with_suffix('.log')}"}
     try:
         if order["embedded"]:
             _note_finished_shards(Path(order["embedded"]))
@@ -154,9 +156,9 @@ def _child(order: dict[str, Any], output: Path) -> None:
         outcome, status = refresh.fn(**order["options"]), 0
     except AlmanacError as error:
         outcome, status = {"error": str(error)}, error.exit_code
-    except BaseException:
-        outcome = {"error": traceback.format_exc()}
-    finally:
+    finally:  # a forked child must not go on with its parent's loop; what else it raised is in the log
+        if error := sys.exception():
+            traceback.print_exception(error)
         output.write_text(json.dumps(outcome))
         os._exit(status)
 

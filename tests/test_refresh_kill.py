@@ -1,6 +1,7 @@
 """kill -9 at any moment of a refresh: what serves answers as before, and the next refresh completes the work.
 
-`ALMANAC_KILL_MOMENTS` sets how many random moments are tried, `ALMANAC_KILL_SEED` which.
+`ALMANAC_KILL_POINTS=all` adds the moments before and after each step; `ALMANAC_KILL_MOMENTS` sets how many random
+moments are tried, `ALMANAC_KILL_SEED` which.
 """
 
 import itertools
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tasks.errors import ConfigurationError
 from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.index.table import connect, open_at
@@ -30,24 +32,32 @@ pytestmark = pytest.mark.slow
 FLOW = "flows.refresh"
 CANDIDATE = "tasks.index.candidate"
 STEPS = ("list_sources", "parse", "gate", "snapshot", "chunk", "embed", "write", "judge", "release", "announce")
-POINTS = (
-    *(f"{when} {FLOW}:{name}" for name in STEPS for when in ("before", "after")),
-    "after flows.refresh:record_changes",
-    "before flows.refresh:keep_vectors",
+AROUND_STEPS = tuple(f"{when} {FLOW}:{name}" for name in STEPS for when in ("before", "after"))
+WITHIN_STEPS = (
+    f"after {FLOW}:record_changes",
+    f"before {FLOW}:keep_vectors",
     "after tasks.index.embedding_cache:EmbeddingCache.put",
     f"after {CANDIDATE}:update",
+    f"after {CANDIDATE}:build_indexes",
     "before tasks.corpus.registry:Registry._commit",
     "before tasks.corpus.registry:Registry._tag",
-    f"after {CANDIDATE}:Registry.publish",
     f"after {CANDIDATE}:tag_version",
+    f"after {CANDIDATE}:save_release",
     "before tasks.index.registration:_ensure_model",
     "after tasks.index.registration:register",
     "after tasks.index.registration:promote",
-    f"{'before'} {FLOW}:settle",
+    f"before {FLOW}:settle",
     f"after {CANDIDATE}:retire",
     f"after {CANDIDATE}:clean_up",
 )
-NUM_MOMENTS = int(os.environ.get("ALMANAC_KILL_MOMENTS", "8"))
+POINTS = AROUND_STEPS + WITHIN_STEPS if os.environ.get("ALMANAC_KILL_POINTS") == "all" else WITHIN_STEPS
+FIRST_POINTS = (
+    f"after {FLOW}:ensure_tables",
+    f"after {CANDIDATE}:rewrite",
+    f"after {CANDIDATE}:Registry.ensure",
+    f"after {CANDIDATE}:save_release",
+)
+NUM_MOMENTS = int(os.environ.get("ALMANAC_KILL_MOMENTS", "5"))
 SEED = int(os.environ.get("ALMANAC_KILL_SEED", "20261122"))
 QUESTIONS = ("how long are snapshots of the ledger kept?", "who carries the pager?", "how is traffic moved?")
 
@@ -80,6 +90,7 @@ class World:
 
     forked: Forked
     params: Params
+    mlflow: Path
     kept: Path
     answers: dict[str, Any]
     scratch: list[dict[str, Any]]
@@ -88,7 +99,7 @@ class World:
 
 @dataclass
 class Round:
-    """A copy of that home, to be killed in."""
+    """A copy of that home, or an empty home, to be killed in."""
 
     world: World
     home: Path
@@ -137,7 +148,7 @@ def _world(forked: Forked, root: Path, notes: Path, mlflow: Path, params: Params
     assert whole["status"] == 0, whole
     update = forked.refresh(home)
     assert update["embedded"] > 6, update
-    return World(forked, params, kept, answers, rows(Settings(home=scratch), 1), update["seconds"])
+    return World(forked, params, mlflow, kept, answers, rows(Settings(home=scratch), 1), update["seconds"])
 
 
 @pytest.fixture
@@ -146,11 +157,18 @@ def make_round(world: World, tmp_path: Path) -> Callable[[], Round]:
     return lambda: Round(world, shutil.copytree(world.kept, tmp_path / f"home-{next(numbers)}"))
 
 
+@pytest.fixture
+def empty(world: World, tmp_path: Path) -> Round:
+    (tmp_path / "home").mkdir()
+    shutil.copy(world.mlflow, tmp_path / "home" / "mlflow.db")
+    return Round(world, tmp_path / "home")
+
+
 def ask(params: Params, settings: Settings) -> dict[str, Any]:
     """What everyone finds, and what the board finds."""
     index = LiveIndex(params, settings)
     return {
-        f"{question} {groups}": [asdict(passage) for passage in index.search(Request(question, groups=groups, top_k=20))]
+        f"{question} {groups}": list(map(asdict, index.search(Request(question, groups=groups, top_k=20))))
         for question in QUESTIONS
         for groups in ((), ("board",))
     }
@@ -217,3 +235,32 @@ def test_refresh_completes_what_one_killed_at_any_moment_began(make_round: Calla
         killed = place.refresh(kill_after_seconds=moments.uniform(0, place.world.seconds))
 
         check_recovery(place, killed)
+
+
+@pytest.mark.parametrize("point", FIRST_POINTS)
+def test_refresh_completes_what_the_first_one_began(empty: Round, point: str) -> None:
+    killed = empty.refresh(kill_at=point)
+
+    assert killed["status"] == KILLED, killed
+    with pytest.raises(ConfigurationError, match="must be released before it can be asked"):
+        LiveIndex(empty.world.params, empty.settings)
+    assert empty.refresh()["status"] == 0
+    same_rows(rows(empty.settings, 1), empty.world.scratch)
+
+
+@pytest.mark.parametrize("tables", [("access_sets",), ("access_sets", "access_changes"), ("chunks",)])
+def test_tables_that_a_killed_first_refresh_left_half_made_are_made_anew(empty: Round, tables: tuple[str, ...]) -> None:
+    """LanceDB lists a table as soon as its folder stands, before its first version does."""
+    for name in tables:
+        folder = empty.home / "lancedb" / f"{name}.lance" / "data"
+        folder.mkdir(parents=True)
+        (folder / "half.lance").write_bytes(b"half")
+
+    assert empty.refresh()["status"] == 0
+
+    same_rows(rows(empty.settings, 1), empty.world.scratch)
+
+
+def test_no_table_is_made_while_a_release_serves(world: World) -> None:
+    """A kill while a table is made would leave half a table, which no search can read."""
+    assert {path.name for path in (world.kept / "lancedb").iterdir()} >= {"access_sets.lance", "access_changes.lance"}

@@ -84,6 +84,29 @@ def load_access(db: "DBConnection") -> AccessMap:
     )
 
 
+def ensure_tables(db: "DBConnection") -> None:
+    """Make both tables before there is a release: a kill while one is made must not leave readers half a table.
+
+    Call under the lease. Without the table of chunks nobody reads, and what cannot be read was never finished.
+    """
+    from tasks.index.table import CHUNKS, table_names
+
+    names = table_names(db)
+    for name, schema in ((SETS_TABLE, _SETS_SCHEMA), (CHANGES_TABLE, _CHANGES_SCHEMA)):
+        with lance_errors(f"the table {name}, which says who may read what,", _REMEDY[name]):
+            if name in names and CHUNKS not in names and not _opens(db, name):
+                db.drop_table(name)
+            db.create_table(name, schema=schema, exist_ok=True)
+
+
+def _opens(db: "DBConnection", name: str) -> bool:
+    try:
+        db.open_table(name)
+    except ValueError:
+        return False
+    return True
+
+
 def intern(db: "DBConnection", sets: Iterable[frozenset[str]]) -> None:
     """Make the ids of these sets known before any row bears them."""
     known = {row["access_id"] for row in _rows(db, SETS_TABLE)}
@@ -99,9 +122,9 @@ def record_changes(db: "DBConnection", changes: Mapping[str, Iterable[str]]) -> 
 
 
 def _rows(db: "DBConnection", name: str) -> list[dict[str, Any]]:
-    from tasks.index.table import table_names
+    from tasks.index.table import CHUNKS, table_names
 
-    if name not in table_names(db):
+    if not {name, CHUNKS} <= set(table_names(db)):
         return []
     with lance_errors(f"the table {name}, which says who may read what,", _REMEDY[name]):
         rows: list[dict[str, Any]] = db.open_table(name).to_arrow().to_pylist()
