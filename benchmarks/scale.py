@@ -3,7 +3,8 @@
     python -m benchmarks.scale --chunks 1000000
 
 Vectors are clustered around 1,000 random centres, texts are drawn from a Zipf vocabulary: no encoder runs. Searches
-ask for a noisy copy of a stored vector with three of its words, as one who may read all, one chunk in a hundred, or one in ten thousand; recall is that of the vector leg against an exact scan.
+ask for a noisy copy of a stored vector with three of its words, as one who may read all, one chunk in a hundred, or
+one in ten thousand; recall is that of the vector leg against an exact scan.
 """
 
 import argparse
