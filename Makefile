@@ -35,6 +35,10 @@ check: $(READY)  ## Lint, format check, types
 
 bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.embedding
+	$(BIN)/python -m benchmarks.refresh --first-run
+	$(BIN)/python -m benchmarks.retrieval scifact cranfield squad packages
+	$(BIN)/python -m benchmarks.weekly prometheus
+	$(BIN)/python -m benchmarks.scale
 
 .PHONY: help setup demo test test-fast check bench

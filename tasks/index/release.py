@@ -81,7 +81,8 @@ def fingerprint(params: Params, *, parser: str, embedder: str) -> Fingerprint:
     from tasks.index.chunk import CHUNKING_VERSION
 
     sources = {source.name: source_digest(source) for source in params.sources}
-    return Fingerprint(parser, sources, f"{CHUNKING_VERSION}:{digest(params.chunking)}", embedder)
+    rows = f"{CHUNKING_VERSION}:{digest(params.chunking)}:{params.index.language}"
+    return Fingerprint(parser, sources, rows, embedder)
 
 
 def lance_tag(number: int) -> str:
