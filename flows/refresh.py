@@ -47,8 +47,10 @@ class _Run:
 
     @property
     def signatures(self) -> dict[str, str]:
-        before = self.base.release.fingerprint if self.base.release else None
-        return {source.name: self.now.signature(source.name, before) for source in self.params.sources}
+        return self.signatures_against(self.base.release.fingerprint if self.base.release else None)
+
+    def signatures_against(self, base: Fingerprint | None) -> dict[str, str]:
+        return {source.name: self.now.signature(source.name, base) for source in self.params.sources}
 
 
 @step(retries=2)
@@ -254,7 +256,7 @@ def _build(
     if embedded:
         sizes = sum(item.size_bytes for part in plan.sources for item in part.to_read)
         save_rates(settings, bytes_per_chunk=max(sizes, 1) / num_chunks, chunks_per_second=embedded / embed_seconds)
-    settle(settings, plan, selection, run.signatures, intake.accepted)
+    settle(settings, plan, selection, run.signatures_against(run.now), intake.accepted)
     serving = registration.champion(settings)
     candidates.tidy(settings, run.params, serving.release if serving else number)
     return _result(run, plan, selection, intake, embedded=embedded, number=number, metrics=metrics)

@@ -96,7 +96,9 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in QUIET_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "ALMANAC_LANCEDB_URI", "ALMANAC_DVC_REMOTE"):
-        monkeypatch.delenv(name, raising=False)
+        # Set, then deleted: what MLflow sets in the middle of a test is gone behind it.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from tasks.corpus.plan import (
     save_scan,
     source_digest,
 )
+from tasks.corpus.sources import open_source
 from tasks.corpus.sources.files import LocalFilesReader
 from tasks.errors import CorruptionError, DependencyError, GateError
 from tasks.params import FilesSource
@@ -89,7 +90,7 @@ def plan_now(source: FilesSource, settings: Settings) -> PlanNow:
 @pytest.fixture
 def known(source: FilesSource, settings: Settings, plan_now: PlanNow) -> dict[str, dict[str, Known]]:
     """The base release of these notes, with the scan that came with it."""
-    reader = LocalFilesReader(source, cache=settings.home)
+    reader = open_source(source, cache=settings.home)
     rows = {
         item.key: Known(f"notes:{item.key}", reader.raw_hash(item), "hash", None, ("everyone",))
         for item in reader.scan()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -203,7 +204,8 @@ def test_publishing_completes_after_kills_at_any_moment(home: Path, also_its_com
         process.start()
         time.sleep(seconds)
         if process.exitcode is None and process.pid is not None:
-            (os.killpg if also_its_commands else os.kill)(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended, or is not yet the leader of its group
+                (os.killpg if also_its_commands else os.kill)(process.pid, signal.SIGKILL)
         process.join()
     publish(home, 1)
     assert_one_commit_and_one_tag_a_week(home)

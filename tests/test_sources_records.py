@@ -117,7 +117,8 @@ def test_a_bad_line_is_rejected_with_its_number_and_the_others_go_on(tmp_path: P
         ("b", "empty"),
         ("c", "invalid_metadata"),
     ]
-    assert all(f"line {number} of x.jsonl" in reject.reason for number, reject in enumerate(result.rejects, 2))
+    unnamed = result.rejects[:3]
+    assert all(f"line {number} of x.jsonl" in reject.reason for number, reject in enumerate(unnamed, 2))
     assert all(reject.raw_hash for reject in result.rejects)
 
 
