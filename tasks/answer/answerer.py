@@ -1,0 +1,190 @@
+"""A released answerer: a folder of plain files, its check, and how it becomes a generator.
+
+```
+answerer.json      Manifest: base model, method, prompt, calibration, lineage, sha256 of every other file
+README.md          the model card
+adapter/           LoRA: adapter_config.json, adapter_model.safetensors      (methods lora, dpo, continual_pretraining)
+model/             whole weights with the tokenizer                          (method full)
+```
+Weights are safetensors; nothing is unpickled, and MLflow's model loaders are not used.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.answer.generate import Generator, TransformersGenerator, load_base, load_generator
+from tasks.answer.prompt import NOT_FOUND, load_prompt
+from tasks.errors import ConfigurationError, CorruptionError
+from tasks.files import write_json
+from tasks.params import GenerationParams
+from tasks.settings import Settings
+
+MANIFEST = "answerer.json"
+FORMAT = 1
+BASE = "base"
+"""The version of an answerer that nobody trained: `generation.model` as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a released answerer is made of.
+
+    Attributes:
+        base: weights that an adapter belongs to: `Generator.identity` without its precision.
+        model: `generation.model` of the base.
+        method: of `fine_tuning.method`.
+        prompt: its name in `tasks.answer.prompt`; `prompt_digest` must still be its digest.
+        refusal_bias: see `TransformersGenerator`.
+        generation: the parameters that were trained for: `num_passages`, `max_passage_tokens`, `max_new_tokens`.
+        lineage: training set, its DVC revision, corpus, MLflow run, git commit, seeds.
+        files: sha256 of each file by its path in the folder.
+    """
+
+    base: str
+    model: str
+    gguf_file: str | None
+    method: str
+    prompt: str
+    prompt_digest: str
+    refusal_bias: float
+    generation: Mapping[str, int]
+    lineage: Mapping[str, Any]
+    files: Mapping[str, str]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """What answers: a generator, and the parameters to answer with.
+
+    Attributes:
+        version: MLflow's version of `almanac-answerer`, or `base`.
+        identity: of the generator; equal identity, equal answers on one kind of device.
+    """
+
+    version: str
+    generator: Generator
+    params: GenerationParams
+
+    @property
+    def identity(self) -> str:
+        """Names model, weights and precision."""
+        return self.generator.identity
+
+
+def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
+    """The base model with the parameters of `params.yaml`.
+
+    Raises:
+        ConfigurationError: the model cannot be found.
+    """
+    return Answerer(BASE, load_generator(params, settings), params)
+
+
+def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *, version: str) -> Answerer:
+    """Check a folder and load it on its base, an adapter merged into a copy of the base's weights.
+
+    Raises:
+        ConfigurationError: it was trained for another base model or prompt than this project has.
+        CorruptionError: a file is not what the manifest says.
+    """
+    manifest = read_manifest(folder)
+    _check_prompt(manifest)
+    own = params.model_copy(
+        update={"model": manifest.model, "gguf_file": manifest.gguf_file, "prompt": manifest.prompt}
+        | dict(manifest.generation)
+    )
+    base = load_base(own, settings)
+    if weights_identity(base) != manifest.base:
+        raise ConfigurationError(
+            f"answerer {version} must run on base {manifest.base}, found {weights_identity(base)}; "
+            "install that model again, or retrain"
+        )
+    generator = replace(
+        _with_weights(base, folder),
+        identity=f"{base.identity}+{manifest.method}@{_digest(manifest)}",
+        refusal=NOT_FOUND,
+        refusal_bias=manifest.refusal_bias,
+    )
+    return Answerer(version, generator, own)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest with the sha256 of every file that is in the folder."""
+    files = {
+        str(path.relative_to(folder)): _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    whole = replace(manifest, files=files)
+    write_json(folder / MANIFEST, asdict(whole))
+    return whole
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a manifest and check every file against it.
+
+    Raises:
+        CorruptionError: no manifest, a file missing, changed or added.
+    """
+    try:
+        manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError, TypeError) as error:
+        raise CorruptionError(
+            f"an answerer must hold a readable {MANIFEST}, found: {' '.join(str(error).split())}; register it again"
+        ) from error
+    if manifest.format != FORMAT:
+        raise CorruptionError(f"{MANIFEST} must have format {FORMAT}, found {manifest.format}; upgrade Almanac")
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    wrong = sorted(present ^ set(manifest.files))
+    wrong += [name for name in sorted(present & set(manifest.files)) if _sha256(folder / name) != manifest.files[name]]
+    if wrong:
+        raise CorruptionError(
+            f"the answerer's files must be those of its manifest, {wrong[0]!r} is not ({len(wrong)} in all); "
+            "register it again"
+        )
+    return manifest
+
+
+def weights_identity(generator: Generator) -> str:
+    """`Generator.identity` without the precision."""
+    return generator.identity.rpartition(":")[0]
+
+
+def _check_prompt(manifest: Manifest) -> None:
+    digest = load_prompt(manifest.prompt).digest
+    if digest != manifest.prompt_digest:
+        raise ConfigurationError(
+            f"the answerer was trained for prompt {manifest.prompt} with digest {manifest.prompt_digest}, found "
+            f"{digest}; retrain, or take back the change of the prompt"
+        )
+
+
+def _with_weights(base: TransformersGenerator, folder: Path) -> TransformersGenerator:
+    import copy
+
+    if (folder / "model").is_dir():
+        from transformers import AutoModelForCausalLM
+
+        network = AutoModelForCausalLM.from_pretrained(
+            folder / "model", dtype=base.model.dtype, trust_remote_code=False, use_safetensors=True
+        )
+        return replace(base, model=network.to(base.model.device).eval())
+    from peft import PeftModel
+
+    # A copy: the base serves on, and comparisons need it as it was.
+    adapted = PeftModel.from_pretrained(copy.deepcopy(base.model), folder / "adapter", is_trainable=False)
+    return replace(base, model=adapted.merge_and_unload(safe_merge=True).eval())
+
+
+def _digest(manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""Which answerer serves: MLflow's `almanac-answerer` and its aliases; the files of a version, fetched once.
+
+Reads only; `tasks.model.register` writes.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.answer.answerer import Answerer, base_answerer, load_answerer, read_manifest
+from tasks.index.registration import CHAMPION, mlflow_client
+from tasks.params import Params
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL = "almanac-answerer"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswererVersion:
+    """A registered answerer.
+
+    Attributes:
+        version: MLflow's version.
+        tags: as they stand in MLflow: `gate`, `served`, `rolled_back`, `refused` …
+    """
+
+    version: str
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+
+def answerer_versions(settings: Settings) -> list[AnswererVersion]:
+    """All registered answerers, oldest first; empty where none was registered.
+
+    Raises:
+        DependencyError: MLflow does not answer.
+    """
+    with mlflow_client(settings) as client:
+        return _versions(client)
+
+
+def champion_answerer(settings: Settings) -> AnswererVersion | None:
+    """The version that the alias `champion` names; None: the base model serves."""
+    return next((entry for entry in answerer_versions(settings) if CHAMPION in entry.aliases), None)
+
+
+def answerer_files(settings: Settings, entry: AnswererVersion) -> Path:
+    """The folder of a version's files, fetched into the home once and checked each time.
+
+    Raises:
+        CorruptionError: a file is not what the manifest says.
+        DependencyError: MLflow does not answer.
+    """
+    target = settings.home.resolve() / "cache" / "answerers" / f"{entry.version}-{entry.run_id}"
+    if not target.is_dir():
+        beside = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        with mlflow_client(settings) as client:
+            client.download_artifacts(entry.run_id, "answerer", str(beside))
+        (beside / "answerer").rename(target)
+        shutil.rmtree(beside)
+    read_manifest(target)
+    return target
+
+
+def load_champion(params: Params, settings: Settings) -> Answerer:
+    """The answerer that the alias names, else the base model.
+
+    Raises:
+        ConfigurationError: the version does not fit this project's base model or prompt.
+        CorruptionError: its files are not what they were.
+        DependencyError: MLflow does not answer.
+    """
+    champion = champion_answerer(settings)
+    if champion is None:
+        return base_answerer(params.generation, settings)
+    folder = answerer_files(settings, champion)
+    return load_answerer(folder, params.generation, settings, version=champion.version)
+
+
+def _versions(client: "MlflowClient") -> list[AnswererVersion]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = client.get_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
+    aliases: dict[str, list[str]] = {}
+    for alias, version in model.aliases.items():
+        aliases.setdefault(str(version), []).append(alias)
+    found = client.search_model_versions(f"name='{MODEL}'", max_results=10000)
+    entries = [
+        AnswererVersion(
+            str(entry.version), str(entry.run_id), tuple(sorted(aliases.get(str(entry.version), []))), dict(entry.tags)
+        )
+        for entry in found
+    ]
+    return sorted(entries, key=lambda entry: int(entry.version))

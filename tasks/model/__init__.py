@@ -1,0 +1,1 @@
+"""How it is learnt: examples, splits, training, evaluation, the model gate, registration."""
