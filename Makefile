@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JOBS ?= $(shell nproc)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help:  ## Show this list
@@ -23,8 +24,9 @@ demo: $(READY)  ## Index the READMEs of the installed packages and answer a ques
 	$(BIN)/almanac ask "What does tenacity do?"
 
 # A process for each file: MLflow, Prefect and torch keep state for the whole process, and one file's would be another's.
-test: $(READY)  ## Run all tests
-	@failed=0; for file in tests/test_*.py; do echo "$$file"; $(BIN)/python -m pytest $$file || failed=1; done; exit $$failed
+test: $(READY)  ## Run all tests, as many files at a time as there are cores
+	@printf '%s\n' tests/test_*.py | xargs -P $(JOBS) -I{} sh -c \
+		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" {} "$$report"; exit $$code'
 
 test-fast: $(READY)  ## Run the tests that need no model and no server
 	$(BIN)/python -m pytest -m "not slow"

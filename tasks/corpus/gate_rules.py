@@ -4,6 +4,7 @@ The only module beside `expectations` that talks to Great Expectations; it is im
 Of each result only row numbers and plain numbers are kept, since its lists and messages repeat the values that failed.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,6 +164,7 @@ def _batch(frame: "pd.DataFrame") -> "Batch":
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of its temporary folder otherwise
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("documents").add_dataframe_asset("documents")

@@ -88,8 +88,9 @@ def register(settings: Settings, release: Release, *, artifacts: Path, automatic
 def promote(settings: Settings, version: str) -> None:
     """Move the alias `champion` to a version."""
     with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, version, "served", _now())
+        # In this order: a version that served and is champion no more counts as taken back by a person.
         client.set_registered_model_alias(MODEL, CHAMPION, version)
+        client.set_model_version_tag(MODEL, version, "served", _now())
 
 
 def challenge(settings: Settings, version: str) -> None:
