@@ -23,6 +23,9 @@ demo: $(READY)  ## Index the READMEs of the installed packages and answer a ques
 	$(BIN)/almanac refresh
 	$(BIN)/almanac ask "What does tenacity do?"
 
+up: $(READY)  ## Start Prefect with the schedules, MLflow, a worker and the answering server
+	@exec $(BIN)/almanac up
+
 # A process for each file: MLflow, Prefect and torch keep state for the whole process, and one file's would be another's.
 test: $(READY)  ## Run all tests, as many files at a time as there are cores
 	@printf '%s\n' tests/test_*.py | xargs -P $(JOBS) -I{} sh -c \
@@ -44,4 +47,4 @@ bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m benchmarks.weekly prometheus
 	$(BIN)/python -m benchmarks.scale
 
-.PHONY: help setup demo test test-fast check bench
+.PHONY: help setup demo up test test-fast check bench

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,8 +29,10 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="What the gates set aside: list, show, release.")
 rollback_app = typer.Typer(no_args_is_help=True, help="Take a release back.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of the server: add, list, remove.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(rollback_app, name="rollback")
+app.add_typer(keys_app, name="keys")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, and nothing else.")]
 Groups = Annotated[list[str] | None, typer.Option("--as", help="Ask as a member of this group; may be repeated.")]
@@ -45,6 +48,7 @@ def main() -> None:
         logging.getLogger(name).propagate = False
     logging.raiseExceptions = False
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     try:
         app()
     except AlmanacError as error:
@@ -83,7 +87,7 @@ def _progress() -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from flows.progress import LISTENER
+    from flows.progress import LISTENER, TELLER
 
     columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[str, Any] = {}
@@ -94,11 +98,15 @@ def _progress() -> Iterator[None]:
                 bars[stage] = progress.add_task(stage, total=total)
             progress.update(bars[stage], completed=done)
 
-        token = LISTENER.set(listen)
+        def say(line: str) -> None:
+            progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        token, teller = LISTENER.set(listen), TELLER.set(say)
         try:
             yield
         finally:
             LISTENER.reset(token)
+            TELLER.reset(teller)
 
 
 @app.command()
@@ -167,6 +175,94 @@ def _print_refresh(result: dict[str, Any]) -> None:
     )
     for name, value in result["metrics"].items():
         typer.echo(f"  {name} {value:.4g}")
+
+
+@app.command()
+def retrain(
+    json_: Json = False,
+    profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="lora, full, continual_pretraining, dpo or embedder; default: as params.yaml says."),
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another retrain to end.")] = 0,
+) -> None:
+    """Train a candidate and let the model gate decide; a person promotes it in the MLflow UI.
+
+    Exit code 3: the gate refused, and nothing was registered.
+
+    Example: `almanac retrain`, or `almanac retrain --profile quick`
+    """
+    from flows.retrain import retrain as flow
+    from flows.steps import runner
+    from tasks.model.candidate import checked_method
+
+    with _progress():
+        result = runner(flow, _params(Settings()))(profile=profile, method=checked_method(method), wait_seconds=wait)
+    _show(result, json_, _print_retrain)
+    if not result["registered"]:
+        for reason in result["reasons"]:
+            typer.echo(f"almanac: the model gate refused: {reason}", err=True)
+        raise typer.Exit(3)
+
+
+def _print_retrain(result: dict[str, Any]) -> None:
+    others = {"base": result["baseline"], "champion": result["champion"], "candidate": result["metrics"]}
+    compared = {name: metrics for name, metrics in others.items() if metrics}
+    _table(
+        [{"metric": name} | {who: _number(found, name) for who, found in compared.items()} for name in result["shown"]]
+    )
+    for note in result["notes"]:
+        typer.echo(f"note: {note}")
+    model = "almanac-embedder" if result["method"] == "embedder" else "almanac-answerer"
+    state = (
+        f"version {result['version']} of {model} is the challenger: it serves once you set its alias `champion` in the "
+        "MLflow UI"
+        if result["registered"]
+        else "nothing was registered: what serves is unchanged"
+    )
+    typer.echo(
+        f"{state}; {result['examples']} examples ({result['training_set']}), trained by {result['method']} in "
+        f"{result['train_seconds']:.0f} s of {result['seconds']:.0f} s"
+    )
+
+
+def _number(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[name]:.3f}" if name in metrics else ""
+
+
+@app.command()
+def compare(
+    json_: Json = False,
+    challenger: Annotated[bool, typer.Option(help="Compare the challenger, in place of the champion.")] = False,
+    version: Annotated[str | None, typer.Option(help="Compare this version of almanac-answerer.")] = None,
+    answerer: Annotated[Path | None, typer.Option(help="Compare the answerer in this folder.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the Markdown file, JSON and plots.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
+) -> None:
+    """Compare base and fine-tuned answerer, closed-book and with retrieval, on the held-out golden questions.
+
+    Example: `almanac compare`, or `almanac compare --challenger --output comparison`
+    """
+    from flows.compare import compare as flow
+    from flows.steps import runner
+
+    with _progress():
+        result = runner(flow, _params(Settings()))(
+            challenger=challenger, version=version, answerer=answerer, output=output, profile=profile
+        )
+    _show(result, json_, _print_comparison)
+
+
+def _print_comparison(result: dict[str, Any]) -> None:
+    _table(result["table"], title=f"{result['questions']} held-out questions, index release {result['index_release']}")
+    typer.echo(f"recommended: {result['recommendation']}")
+    for reason in result["reasons"]:
+        typer.echo(f"  {reason}")
+    for note in (*result["notes"], result["freshness"]["note"]):
+        if note:
+            typer.echo(f"note: {note}")
+    typer.echo(f"{result['folder']} holds table and plots; MLflow run {result['mlflow_run']}")
 
 
 @app.command()
@@ -240,13 +336,15 @@ def _print_search(result: dict[str, Any]) -> None:
 
 @app.command()
 def releases(json_: Json = False) -> None:
-    """List the releases that can be rolled back to.
+    """List the releases, of the index and of the answerer, that can be rolled back to.
 
     Example: `almanac releases`
     """
     from tasks.index.history import list_releases
+    from tasks.model.register import answerer_releases
 
-    _show({"releases": list_releases(Settings())}, json_, _print_releases)
+    settings = Settings()
+    _show({"releases": list_releases(settings) + answerer_releases(settings)}, json_, _print_releases)
 
 
 def _print_releases(result: dict[str, Any]) -> None:
@@ -254,8 +352,14 @@ def _print_releases(result: dict[str, Any]) -> None:
     if not found:
         typer.echo("no release yet; run `almanac refresh`")
         return
-    columns = ("kind", "version", "aliases", "created_at", "documents", "chunks", "recall_at_k")
-    _table([{name: _cell(entry | entry["metrics"], name) for name in columns} for entry in found])
+    columns = {
+        "index": ("version", "aliases", "created_at", "documents", "chunks", "recall_at_k"),
+        "answerer": ("version", "aliases", "created_at", "method", "answer_f1", "training_set"),
+    }
+    for kind, names in columns.items():
+        rows = [entry | entry["lineage"] | entry["metrics"] for entry in found if entry["kind"] == kind]
+        if rows:
+            _table([{name: _cell(row, name) for name in names} for row in rows], title=kind)
 
 
 def _cell(entry: dict[str, Any], name: str) -> str:
@@ -279,6 +383,27 @@ def rollback_index(
         result,
         json_,
         lambda r: typer.echo(f"index release {r['release']} serves again; {r['abandoned']} was taken back"),
+    )
+
+
+@rollback_app.command("answerer")
+def rollback_answerer(
+    version: Annotated[
+        str | None, typer.Argument(help="Version to go back to, or `base`; default: the one that served before.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Let an earlier answerer, or the base model, serve again; running processes notice within seconds.
+
+    Example: `almanac rollback answerer`, or `almanac rollback answerer base`
+    """
+    from tasks.model.register import roll_back_answerer
+
+    result = roll_back_answerer(Settings(), version)
+    _show(
+        result,
+        json_,
+        lambda r: typer.echo(f"answerer {r['version']} serves again; version {r['abandoned']} was taken back"),
     )
 
 
@@ -330,14 +455,107 @@ def _print_fields(result: dict[str, Any]) -> None:
 
 
 @app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Of the answering server; default: ALMANAC_PORT or 8000.")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Default: ALMANAC_MLFLOW_PORT or 5000.")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="Default: ALMANAC_PREFECT_PORT or 4200.")] = None,
+) -> None:
+    """Start all: Prefect with the schedules, MLflow, a worker and the answering server; Ctrl-C stops all.
+
+    Example: `almanac up`, or `almanac up --port 8080`
+    """
+    from serving.up import Ports
+    from serving.up import up as run
+
+    settings = Settings()
+    _params(settings)
+    ports = Ports(prefect_port or settings.prefect_port, mlflow_port or settings.mlflow_port, port or settings.port)
+    run(settings, ports, say=typer.echo)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: ALMANAC_HOST or 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default: ALMANAC_PORT or 8000.")] = None,
+) -> None:
+    """Answer over HTTP: the OpenAI-compatible API and the chat page; Ctrl-C stops it.
+
+    Example: `almanac serve --port 8080`
+    """
+    from serving.run import serve as run
+
+    settings = Settings()
+    run(_params(settings), settings, host=host or settings.host, port=settings.port if port is None else port)
+
+
+@keys_app.command("add")
+def keys_add(
+    name: str,
+    groups: Annotated[str, typer.Option(help="Groups of the user, with commas.")] = "",
+    json_: Json = False,
+) -> None:
+    """Make an API key and print it; it cannot be shown again. The server takes it at once.
+
+    Example: `almanac keys add alice --groups finance,hr`
+    """
+    from serving.auth import KeyFile
+
+    wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
+    credential = KeyFile(Settings().api_keys).add(name, wanted)
+    _show({"name": name, "groups": wanted, "key": credential}, json_, lambda r: typer.echo(r["key"]))
+
+
+@keys_app.command("list")
+def keys_list(json_: Json = False) -> None:
+    """List the users that have a key, and their groups.
+
+    Example: `almanac keys list`
+    """
+    from serving.auth import KeyFile
+
+    found = [{"name": key.name, "groups": ", ".join(key.groups)} for key in KeyFile(Settings().api_keys).entries()]
+    _show({"keys": found}, json_, lambda r: _table(r["keys"]) if r["keys"] else typer.echo("there is no key"))
+
+
+@keys_app.command("remove")
+def keys_remove(name: str, json_: Json = False) -> None:
+    """Remove a key; the server refuses it from the next request on.
+
+    Example: `almanac keys remove alice`
+    """
+    from serving.auth import KeyFile
+
+    KeyFile(Settings().api_keys).remove(name)
+    _show({"name": name, "removed": True}, json_, lambda r: typer.echo(f"the key of {r['name']} was removed"))
+
+
+@app.command()
+def worker(
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the Prefect server.")] = 120,
+) -> None:
+    """Put the schedules of params.yaml on the Prefect server of PREFECT_API_URL, and run what is due.
+
+    Example: `PREFECT_API_URL=http://127.0.0.1:4200/api almanac worker`
+    """
+    from flows.worker import start_worker
+
+    settings = Settings()
+    start_worker(_params(settings), settings, wait_seconds=wait)
+
+
+@app.command()
 def status(json_: Json = False) -> None:
-    """Say what serves since when, who writes, and what the last refreshes did.
+    """Say what serves since when, who writes, and, where PREFECT_API_URL is set, what runs next.
 
     Example: `almanac status`
     """
+    from flows.schedules import upcoming
     from tasks.index.history import status as current
+    from tasks.model.register import serving_answerer
 
-    _show(current(Settings()), json_, _print_fields)
+    settings = Settings()
+    found = current(settings) | {"answerer": serving_answerer(settings), "schedules": upcoming()}
+    _show(found, json_, _print_fields)
 
 
 @app.command()
@@ -346,10 +564,12 @@ def doctor(json_: Json = False, deep: Annotated[bool, typer.Option(help="Read ev
 
     Example: `almanac doctor --deep`
     """
+    from flows.schedules import problems as problems_of_schedules
     from tasks.index.doctor import examine
 
     settings = Settings()
-    problems = examine(_params(settings), settings, deep=deep)
+    params = _params(settings)
+    problems = examine(params, settings, deep=deep) + list(problems_of_schedules(params))
     _show({"problems": problems}, json_, _print_problems)
     if problems:
         raise typer.Exit(1)

@@ -98,7 +98,7 @@ def all_ways(embedder: TorchEmbedder, num_threads: int) -> Iterator[tuple[str, E
 
 
 def embedder_folder() -> Path:
-    return find_model(load_params(PROJECT / "params.yaml").embedding.model).folder
+    return find_model(load_params(PROJECT / "params.yaml").embedding.model, Settings()).folder
 
 
 def one_thread(embedder: TorchEmbedder) -> Encode:

@@ -1,35 +1,154 @@
-"""When the cadences run: deployments on a Prefect server, from `params.schedule`."""
+"""When the cadences run: deployments on a Prefect server, from `params.schedule`; `params.yaml` is the only truth.
 
+`deploy` is what `almanac worker` calls; `infra/prefect.yaml` declares the same for `prefect deploy`, and reads the same
+schedule through `schedule_values`.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
-from prefect.schedules import Cron
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.schedules import Cron, Schedule
+from prefect.workers.process import ProcessWorker
 
-from tasks.params import Params
+from flows.worker import HEARTBEAT_SECONDS, WORK_POOL
+from tasks.params import Params, load_params
+from tasks.settings import Settings
 
-WORK_POOL = "almanac"
+WAIT_SECONDS = 600
+"""A scheduled run waits for one that a person started, and for the minutes in which the other cadence writes."""
+SILENT_SECONDS = 300
+"""A run without a heartbeat for so long is dead. Prefect gives its slot free after the same time."""
 
 
-def deploy_refresh(params: Params, project: Path) -> UUID:
-    """Put the weekly refresh on the server of `PREFECT_API_URL`, for a process worker; idempotent.
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """A flow that runs by the calendar.
+
+    Attributes:
+        flow: its name, as Prefect shows it.
+        name: of its deployment.
+        on_overlap: what happens to a run that starts while another is under way.
+    """
+
+    flow: str
+    name: str
+    cron: str
+    on_overlap: ConcurrencyLimitStrategy
+
+    @property
+    def entrypoint(self) -> str:
+        """The flow's function, where an import finds it: no folder matters."""
+        return f"flows.{self.flow}.{self.flow}"
+
+
+def cadences(params: Params) -> tuple[Cadence, ...]:
+    """The weekly refresh and the quarterly retrain.
+
+    A late refresh is worth nothing beside the one that runs; a retrain that was asked for is worth waiting for.
+    """
+    schedule = params.schedule
+    return (
+        Cadence("refresh", "weekly", schedule.refresh_cron, ConcurrencyLimitStrategy.CANCEL_NEW),
+        Cadence("retrain", "quarterly", schedule.retrain_cron, ConcurrencyLimitStrategy.ENQUEUE),
+    )
+
+
+def schedule_values() -> dict[str, str]:
+    """What `infra/prefect.yaml` fills in: the schedule of `params.yaml`, and the folder that runs work in."""
+    return load_params(Settings().params).schedule.model_dump() | {"project": str(Path.cwd())}
+
+
+def deploy(params: Params, project: Path) -> dict[str, UUID]:
+    """Put both cadences on the server of `PREFECT_API_URL`, for a process worker; idempotent.
+
+    A schedule that a person switched off stays off. Addresses and secrets are not stored: a run has its worker's
+    environment.
 
     Args:
         params: its `schedule` says when.
-        project: the folder that a worker runs it in.
+        project: the folder that a worker runs flows in; relative paths of `params.yaml` start there.
+
+    Returns:
+        The deployment of each flow.
     """
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"), overwrite=True)
+        _ensure_work_pool(client)
+        _ensure_automation(client)
+        schedules = {
+            cadence: Cron(
+                cadence.cron,
+                timezone=params.schedule.timezone,
+                slug=cadence.name,
+                active=_is_active(client, cadence),
+            )
+            for cadence in cadences(params)
+        }
+    return {cadence.flow: apply(cadence, schedule, project) for cadence, schedule in schedules.items()}
+
+
+def apply(cadence: Cadence, schedule: Schedule, project: Path) -> UUID:
+    """Put one cadence on the server, by any schedule."""
     deployment = RunnerDeployment.from_entrypoint(
-        f"{project / 'flows' / 'refresh.py'}:refresh",
-        name="weekly",
-        schedule=Cron(params.schedule.refresh_cron, timezone=params.schedule.timezone),
+        cadence.entrypoint,
+        name=cadence.name,
+        schedule=schedule,
         work_pool_name=WORK_POOL,
-        # The server cancels a second scheduled run; the lease on the home refuses every other one.
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        parameters={"wait_seconds": WAIT_SECONDS},
+        job_variables={
+            "working_dir": str(project),
+            "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)},
+        },
+        # The lease on the home refuses a refresh that was started by hand; this keeps scheduled ones from failing.
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=cadence.on_overlap),
     )
     return cast(UUID, deployment.apply())
+
+
+def zombie_automation(*, silent_seconds: int = SILENT_SECONDS) -> AutomationCore:
+    """A run whose heartbeat stops is marked Crashed: nobody else would ever say that its process is gone."""
+    ends = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
+    message = f"no heartbeat for {silent_seconds} seconds"
+    crash = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=True)
+    return AutomationCore(
+        name="almanac: runs without a heartbeat",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ends)},
+            threshold=1,
+            within=timedelta(seconds=silent_seconds),
+        ),
+        actions=[crash],
+    )
+
+
+def _ensure_work_pool(client: SyncPrefectClient) -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    with suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=template))
+
+
+def _ensure_automation(client: SyncPrefectClient) -> None:
+    automation = zombie_automation()
+    if not client.read_automations_by_name(automation.name):
+        client.create_automation(automation)
+
+
+def _is_active(client: SyncPrefectClient, cadence: Cadence) -> bool:
+    with suppress(ObjectNotFound):
+        known = client.read_deployment_by_name(f"{cadence.flow}/{cadence.name}")
+        return all(schedule.active for schedule in known.schedules)
+    return True

@@ -1,5 +1,6 @@
 """What a person sees while a flow runs: a progress bar at the terminal, artifacts in the Prefect UI."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -12,10 +13,14 @@ from prefect.context import FlowRunContext
 
 from tasks.corpus.plan import Plan
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Listener = Callable[[str, int, int], None]
 LISTENER: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
 """Called with stage, done and total; the command line sets it to draw a bar."""
+TELLER: ContextVar[Callable[[str], None] | None] = ContextVar("progress_teller", default=None)
+"""Called with a line for a person; the command line sets it to print on standard error."""
 _unreported: set[UUID] = set()
 
 
@@ -31,6 +36,33 @@ def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]
             listener(stage, done, total)
         if artifact:
             _reported(update_progress_artifact, artifact, progress=100.0 * done / total)
+
+
+def report_to(stage: str) -> Callable[[int, int], None]:
+    """What a step calls with done and total: the listener and the Prefect UI hear of it."""
+    listener = LISTENER.get()
+    artifact = _reported(create_progress_artifact, progress=0.0, key=stage)
+
+    def report(done: int, total: int) -> None:
+        if listener:
+            listener(stage, done, total)
+        if artifact:
+            _reported(update_progress_artifact, artifact, progress=100.0 * done / total)
+
+    return report
+
+
+def tell(line: str) -> None:
+    """Say a line to whoever waits for the flow."""
+    teller = TELLER.get()
+    if teller:
+        teller(line)
+    logger.info("%s", line)
+
+
+def show_report(key: str, markdown: str) -> None:
+    """Any report as an artifact."""
+    _show(key, markdown)
 
 
 def show_plan(plan: Plan) -> None:

@@ -26,6 +26,7 @@ from tasks.index.access import ensure_tables, load_access, record_changes
 from tasks.index.base import Base, find_base, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.embed import embed_shard, embedder_identity, load_embedder
+from tasks.index.registered_embedder import pinned
 from tasks.index.release import Fingerprint, fingerprint, load_release, remember_served
 from tasks.index.table import connect, other_access
 from tasks.lease import Lease, hold
@@ -151,6 +152,7 @@ def refresh(
 
 def from_base(params: Params, settings: Settings) -> _Run:
     """What a refresh would start from; reads only."""
+    params = params.model_copy(update={"embedding": pinned(params.embedding, settings)})
     now = fingerprint(params, parser=parser_identity(), embedder=embedder_identity(params.embedding, settings))
     return _Run(params, settings, find_base(settings), now)
 

@@ -1,11 +1,13 @@
-"""The stages of `dvc.yaml`: `python -m tasks corpus | chunk | index | evaluate`.
+"""The stages of `dvc.yaml`: `python -m tasks STAGE`.
 
-The same functions as the weekly refresh, from `params.yaml` in this folder into `data/`. Reads the data registry and
-the embedding cache of `ALMANAC_HOME`; touches no release, no alias and no table that serves.
+The same functions as in the weekly refresh and the quarterly retrain, from `params.yaml` here into `data/`. Reads
+the data registry, the live index and the caches of `ALMANAC_HOME`; touches no release, no alias, no registered model
+and no table that serves. Trainings are runs of the MLflow experiment `almanac-experiments`.
 """
 
 import csv
 import json
+import os
 import shutil
 import sys
 from collections import defaultdict
@@ -32,6 +34,11 @@ CHUNKS = DATA / "chunks" / "chunks.parquet"
 INDEX = DATA / "index"
 METRICS = DATA / "metrics.json"
 TOPICS = DATA / "topics.csv"
+EXAMPLES = DATA / "examples"
+ANSWERER = DATA / "answerer"
+ANSWERER_METRICS = DATA / "answerer.json"
+LOSS = DATA / "loss.csv"
+EXPERIMENT = "almanac-experiments"
 MADE_FROM = "made_from.json"
 """Beside each output: the digest of what it was made from, so that no stale output is taken for a fresh one."""
 
@@ -151,10 +158,63 @@ def _write_topics(located: "Sequence[Located]", ranks: Sequence[int | None]) -> 
     by_topic: dict[str, list[int | None]] = defaultdict(list)
     for entry, rank in zip(located, ranks, strict=True):
         by_topic[entry.question.topic].append(rank)
-    with whole_file(TOPICS) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["topic", "num_questions", "recall_at_k", "mrr_at_k"], lineterminator="\n")
+    rows = [{"topic": topic} | _quality(found) for topic, found in sorted(by_topic.items())]
+    _write_rows(TOPICS, ["topic", "num_questions", "recall_at_k", "mrr_at_k"], rows)
+
+
+def _write_rows(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({"topic": topic} | _quality(found) for topic, found in sorted(by_topic.items()))
+        writer.writerows(rows)
+
+
+def examples(params: Params, settings: Settings) -> None:
+    """Build and gate the training set over the live index; it is no version of the data registry."""
+    from tasks.model.training_set import build_training_set
+
+    _empty(EXAMPLES)
+    build_training_set(params, settings, EXAMPLES)
+
+
+def train(params: Params, settings: Settings) -> None:
+    """Train an answerer on the examples; a run that was killed goes on from its checkpoint."""
+    from tasks.model import run_log
+    from tasks.model.candidate import train_candidate
+    from tasks.model.training_set import read_training_set
+
+    training_set = read_training_set(EXAMPLES)
+    name = os.environ.get("DVC_EXP_NAME", "workspace")
+    key = sha256(name, training_set.sha256, digest(params.fine_tuning), digest(params.generation))[:16]
+    run_id = run_log.open_run(settings, EXPERIMENT, key, name=name)
+    run_log.log_params(settings, run_id, params.model_dump(mode="json", include={"examples", "fine_tuning"}))
+    lineage = {"run_id": run_id, "corpus": training_set.corpus, "training_set": training_set.sha256}
+    result = train_candidate(training_set, ANSWERER, params, settings, lineage=lineage).result
+    curves = run_log.Curves(settings, run_id)
+    for step, loss in result.train_loss:
+        curves.add(step, {"train_loss": loss})
+    curves.flush()
+    run_log.end_run(settings, run_id)
+    _write_rows(LOSS, ["step", "train_loss"], [{"step": at, "train_loss": loss} for at, loss in result.train_loss])
+
+
+def evaluate_answerer(params: Params, settings: Settings) -> None:
+    """Ask the trained answerer and the base the held-out questions over the live index."""
+    from tasks.answer.answerer import BASE, read_manifest
+    from tasks.model import run_log
+    from tasks.model.candidate import CANDIDATE, evaluate_answerers
+    from tasks.model.card import card_metrics
+    from tasks.model.model_gate import decide
+
+    folder = ANSWERER / "training"
+    found = evaluate_answerers(folder, None, params, settings)
+    decision = decide(found[CANDIDATE], found[BASE], None, params.model_gate)
+    run_id = str(read_manifest(folder).lineage["run_id"])
+    metrics = found[CANDIDATE].metrics()
+    run_log.log_metrics(settings, run_id, metrics)
+    shown = {name: metrics[name] for name in card_metrics(params.model_gate) if name in metrics}
+    base = {name: value for name, value in found[BASE].metrics().items() if name in shown}
+    write_json(ANSWERER_METRICS, shown | {"base": base, "gate": "passed" if decision.passed else "refused"})
 
 
 def _experiment(settings: Settings) -> Settings:
@@ -185,7 +245,7 @@ def _empty(folder: Path) -> None:
 
 
 STAGES: Mapping[str, Callable[[Params, Settings], None]] = {
-    stage.__name__: stage for stage in (corpus, chunk, index, evaluate)
+    stage.__name__: stage for stage in (corpus, chunk, index, evaluate, examples, train, evaluate_answerer)
 }
 
 

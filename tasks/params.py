@@ -137,7 +137,9 @@ class ChunkingParams(Block):
 
 
 class EmbeddingParams(Block):
-    """The embedding model: `package:<distribution module>`, a local folder or a Hugging Face id.
+    """The embedding model: `package:<distribution module>`, a local folder, a Hugging Face id, or a tuned one.
+
+    A tuned one is `mlflow:almanac-embedder@<alias>` or `mlflow:almanac-embedder/<version>`.
 
     `precision: auto` multiplies in bfloat16 (or float16) where the hardware does so faster, else in float32.
     """

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 QUIET_ENVIRONMENT = {
@@ -51,6 +51,19 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     num_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    prefect_port: int = Field(default=4200, ge=1, le=65535)
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)
+    allowed_hosts: str = "localhost,127.0.0.1,[::1]"
+    request_timeout_seconds: float = Field(default=120.0, gt=0)
+    api_keys_file: Path | None = None
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_groups_claim: str = "groups"
+    pseudonym_key: SecretStr | None = None
+    endpoint_api_key: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
 
     @property
     def tracking_uri(self) -> str:
@@ -71,6 +84,11 @@ class Settings(BaseSettings):
     def remote(self) -> str:
         """The DVC remote that holds a second copy of every snapshot."""
         return self.dvc_remote or str(self.home.resolve() / "dvc-remote")
+
+    @property
+    def api_keys(self) -> Path:
+        """The file that maps hashes of API keys to users and groups."""
+        return self.api_keys_file or self.home.resolve() / "keys.json"
 
     @property
     def work(self) -> Path:

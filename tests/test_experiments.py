@@ -101,11 +101,11 @@ def test_experiment_measures_other_chunks_and_leaves_what_serves_alone(
     released: None, clone: Path, settings: Settings
 ) -> None:
     before = served(settings)
-    run(clone, "dvc", "repro")
+    run(clone, "dvc", "repro", "evaluate")
     baseline = metrics(clone)
     commit(clone)
 
-    run(clone, "dvc", "exp", "run", "--name", "small", "-S", "chunking.max_tokens=32")
+    run(clone, "dvc", "exp", "run", "--name", "small", "-S", "chunking.max_tokens=32", "evaluate")
 
     difference = json.loads(run(clone, "dvc", "metrics", "diff", "--json").stdout)
     changed = next(iter(difference.values()))
@@ -117,9 +117,9 @@ def test_experiment_measures_other_chunks_and_leaves_what_serves_alone(
 
 @pytest.mark.slow
 def test_second_repro_does_nothing(released: None, clone: Path) -> None:
-    run(clone, "dvc", "repro")
+    run(clone, "dvc", "repro", "evaluate")
 
-    again = run(clone, "dvc", "repro")
+    again = run(clone, "dvc", "repro", "evaluate")
 
     assert "Running stage" not in again.stdout
     assert not run(clone, "git", "status", "--porcelain", "data", "tasks", "params.yaml").stdout

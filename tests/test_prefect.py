@@ -1,4 +1,4 @@
-"""Under a real Prefect server: schedules, what a run reports, refusals, and a server that goes away."""
+"""Under a real Prefect server: what a run reports, refusals, and a server that goes away."""
 
 import logging
 import os
@@ -17,7 +17,6 @@ import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.deployments import deploy_refresh
 from flows.refresh import refresh as refresh_flow
 from flows.steps import runner, step
 from tasks.errors import BusyError, DependencyError, GateError
@@ -61,20 +60,6 @@ def refresh_in_process_of_its_own(address: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
-
-
-def test_cron_schedule_creates_runs(server: str, write_params: Callable[..., Params], notes: Path) -> None:
-    """The only test that notices a SQLAlchemy with which schedules silently create nothing."""
-    deployment = deploy_refresh(write_params([files_source(notes)]), PROJECT)
-
-    def scheduled() -> list[dict[str, Any]]:
-        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-        return found(server, "flow_runs", flow_runs=waiting, deployments={"id": {"any_": [str(deployment)]}})
-
-    wait_until(scheduled, seconds=90)
-
-    assert all(run["auto_scheduled"] for run in scheduled())
-    assert {run["expected_start_time"][11:16] for run in scheduled()} == {"03:00"}
 
 
 def test_refresh_reports_its_steps_and_artifacts(server: str, write_params: Callable[..., Params], notes: Path) -> None:

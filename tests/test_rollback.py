@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serving.live import LivePair
 from tasks.errors import ConfigurationError, DependencyError, GateError
 from tasks.index import candidate, registration
 from tasks.index.history import list_releases, roll_back_index
@@ -17,6 +18,7 @@ from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.params import Params
 from tasks.settings import Settings
+from tests.chat_model import save_chat_model
 from tests.conftest import files_source, wait_until
 
 pytestmark = pytest.mark.slow
@@ -29,13 +31,15 @@ FOLLOWER = """
 import sys
 from tasks.settings import Settings, quiet_environment
 quiet_environment()
-from tasks.index.live import LiveIndex
+from serving.live import LivePair
 from tasks.index.search import Request
 from tasks.params import load_params
 settings = Settings()
-index = LiveIndex(load_params(settings.params), settings, poll_seconds=0.0)
+live = LivePair(load_params(settings.params), settings)
 for question in sys.stdin:
-    print(index.search(Request(question))[0].text.splitlines()[-1], flush=True)
+    live.follow()
+    with live.acquire() as pair:
+        print(pair.index.search(Request(question), live.access())[0].text.splitlines()[-1], flush=True)
 """
 
 Refresh = Callable[..., dict[str, Any]]
@@ -51,8 +55,9 @@ def notes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def params(notes: Path, write_params: Callable[..., Params]) -> Params:
-    return write_params([files_source(notes)])
+def params(notes: Path, write_params: Callable[..., Params], tmp_path: Path) -> Params:
+    model = {"model": str(save_chat_model(tmp_path / "chat")), "gguf_file": None}
+    return write_params([files_source(notes)], generation=model)
 
 
 def answer(params: Params, settings: Settings) -> str:
@@ -61,6 +66,26 @@ def answer(params: Params, settings: Settings) -> str:
 
 def first(index: LiveIndex) -> str:
     return index.search(Request(QUESTION))[0].text
+
+
+def shown(server: LivePair) -> str:
+    with server.acquire() as pair:
+        return pair.index.search(Request(QUESTION), server.access())[0].text
+
+
+@pytest.fixture
+def serve(params: Params, settings: Settings) -> Iterator[Callable[[], LivePair]]:
+    """Starts what the server follows the aliases with."""
+    started: list[LivePair] = []
+
+    def start() -> LivePair:
+        started.append(LivePair(params, settings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 def releases(settings: Settings) -> dict[int, list[str]]:
@@ -73,15 +98,17 @@ def two_releases(notes: Path, refresh: Refresh) -> None:
     assert refresh()["release"] == 2
 
 
-def test_running_index_follows_a_rollback(notes: Path, params: Params, refresh: Refresh, settings: Settings) -> None:
+def test_running_server_follows_a_rollback(
+    notes: Path, refresh: Refresh, settings: Settings, serve: Callable[[], LivePair]
+) -> None:
     two_releases(notes, refresh)
-    running = LiveIndex(params, settings, poll_seconds=0.1)
-    assert "seven years" in first(running)
+    running = serve()
+    assert "seven years" in shown(running)
 
     back = roll_back_index(settings, None)
 
     assert (back["release"], back["abandoned"]) == (1, 2)
-    wait_until(lambda: "ninety days" in first(running), seconds=10)
+    wait_until(lambda: "ninety days" in shown(running), seconds=20)
 
 
 @pytest.fixture
@@ -159,14 +186,16 @@ def test_corrected_content_is_released_from_the_release_that_serves(
     assert refresh()["release"] is None
 
 
-def test_alias_moved_by_hand_is_followed(notes: Path, params: Params, refresh: Refresh, settings: Settings) -> None:
+def test_alias_moved_by_hand_is_followed(
+    notes: Path, refresh: Refresh, settings: Settings, serve: Callable[[], LivePair]
+) -> None:
     two_releases(notes, refresh)
-    running = LiveIndex(params, settings, poll_seconds=0.1)
+    running = serve()
 
     with registration.mlflow_client(settings) as client:
         client.set_registered_model_alias(registration.MODEL, registration.CHAMPION, "1")
 
-    wait_until(lambda: "ninety days" in first(running), seconds=10)
+    wait_until(lambda: "ninety days" in shown(running), seconds=20)
     assert releases(settings)[1] == ["champion"]
 
 

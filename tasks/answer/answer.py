@@ -83,6 +83,23 @@ class Answer:
     num_completion_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that the model is to answer, so that several can be generated in one batch.
+
+    Attributes:
+        messages: what the model reads.
+        read: the passages as they stand in the messages.
+        passages: the same, whole.
+    """
+
+    question: str
+    messages: Messages
+    read: tuple[Passage, ...]
+    passages: tuple[Passage, ...]
+    params: GenerationParams
+
+
 def answer_question(
     question: str,
     passages: Sequence[Passage],
@@ -102,6 +119,24 @@ def answer_question(
     Raises:
         ConfigurationError: the question is empty or leaves no room for a passage in the model's context.
     """
+    asked = prepare(question, passages, generator, params, similarity)
+    if isinstance(asked, Answer):
+        return asked
+    return finish(asked, generator.generate(asked.messages, max_new_tokens=params.max_new_tokens))
+
+
+def prepare(
+    question: str,
+    passages: Sequence[Passage],
+    generator: Generator,
+    params: GenerationParams,
+    similarity: Similarity | None = None,
+) -> Asked | Answer:
+    """What `answer_question` does before the model writes: the messages, or an abstention without it.
+
+    Raises:
+        ConfigurationError: as `answer_question`.
+    """
     if not question.strip():
         raise ConfigurationError("the question must hold words, found none; ask again")
     shown = tuple(passages[: params.num_passages])
@@ -109,14 +144,23 @@ def answer_question(
     if reason is not None:
         return _abstention(reason, shown)
     messages, read = _fit(load_prompt(params.prompt), question, shown, generator, params)
-    generation = generator.generate(messages, max_new_tokens=params.max_new_tokens)
-    text, citations, reason = _checked(generation.text, question, read, params)
+    return Asked(question, messages, read, shown[: len(read)], params)
+
+
+def finish(asked: Asked, generation: Generation) -> Answer:
+    """What `answer_question` does with the model's draft: check it, cite, or abstain."""
+    text, citations, reason = _checked(generation.text, asked.question, asked.read, asked.params)
     draft = (
-        _abstention(reason, shown[: len(read)])
+        _abstention(reason, asked.passages)
         if reason
-        else Answer(text, False, None, citations, shown[: len(read)], "", 0, 0)
+        else Answer(text, False, None, citations, asked.passages, "", 0, 0)
     )
-    return _with_cost(draft, messages, generation)
+    return _with_cost(draft, asked.messages, generation)
+
+
+def declines(text: str) -> bool:
+    """Whether a text says that it holds no answer."""
+    return bool(_DECLINED.search(text))
 
 
 def why_unanswerable(
@@ -181,7 +225,7 @@ def _checked(
     spans = sentences(text)
     if not spans:
         return "", (), "the model wrote nothing"
-    if _DECLINED.search(text[spans[0].start : spans[0].end]):
+    if declines(text[spans[0].start : spans[0].end]):
         return "", (), "the model found no answer in the passages"
     kept: dict[str, None] = {}
     citations: dict[Citation, None] = {}

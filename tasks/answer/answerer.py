@@ -88,9 +88,12 @@ def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
 def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *, version: str) -> Answerer:
     """Check a folder and load it on its base, an adapter merged into a copy of the base's weights.
 
+    With `generation.endpoint` the endpoint must serve it already, as `adapter_name(version)`.
+
     Raises:
         ConfigurationError: it was trained for another base model or prompt than this project has.
         CorruptionError: a file is not what the manifest says.
+        DependencyError: the endpoint does not answer.
     """
     manifest = read_manifest(folder)
     _check_prompt(manifest)
@@ -98,6 +101,10 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
         update={"model": manifest.model, "gguf_file": manifest.gguf_file, "prompt": manifest.prompt}
         | dict(manifest.generation)
     )
+    if own.endpoint is not None:
+        from tasks.answer.endpoint import EndpointGenerator, adapter_name
+
+        return Answerer(version, EndpointGenerator(own.endpoint, adapter_name(version), settings), own)
     base = load_base(own, settings)
     if weights_identity(base) != manifest.base:
         raise ConfigurationError(

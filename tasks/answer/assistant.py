@@ -1,16 +1,22 @@
-"""The assistant: retrieve from what serves, generate, cite, trace. What both the command line and a server call."""
+"""The assistant: retrieve, generate, cite, trace. What both the command line and the server call."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tasks.answer.answer import Answer, answer_question
+from tasks.answer.answerer import Answerer
+from tasks.answer.history import Turn
 from tasks.answer.registry import load_champion
 from tasks.answer.trace import TraceContext, traced
 from tasks.index.live import LiveIndex
+from tasks.index.passage import Passage
 from tasks.index.search import Request
 from tasks.params import Params
 from tasks.settings import Settings
+
+Search = Callable[[Request], Sequence[Passage]]
+"""Finds what the asker of a request may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,53 @@ class Reply:
     answerer_version: str
     trace_id: str | None
     seconds: float
+
+
+def ask(
+    request: Request,
+    search: Search,
+    answerer: Answerer,
+    *,
+    index_version: str,
+    settings: Settings,
+    turn: Turn | None = None,
+    user: str | None = None,
+    session: str | None = None,
+) -> Reply:
+    """Answer one question from what its asker may read, within a trace.
+
+    Args:
+        request: the question and who asks.
+        search: finds passages in the release `index_version`, by the access of now.
+        answerer: writes the answer.
+        index_version: number of the release.
+        settings: where traces go.
+        turn: what the question of the request was made of, where it leans on earlier ones.
+        user: a pseudonym of the asker; it stands in the trace.
+        session: a pseudonym of the conversation.
+    """
+    started = time.monotonic()
+    context = TraceContext(
+        index_version=index_version,
+        answerer_version=answerer.version,
+        groups=tuple(sorted(request.groups)),
+        filters={"knowledge_bases": sorted(request.knowledge_bases)},
+        user=user,
+        session=session,
+    )
+
+    def from_passages(passages: Sequence[Passage]) -> Answer:
+        question = turn.about(passage.title for passage in passages) if turn else request.question
+        return answer_question(question, passages, answerer.generator, answerer.params)
+
+    answer, trace_id = traced(
+        request.question,
+        lambda: search(request),
+        from_passages,
+        context=context,
+        settings=settings,
+    )
+    return Reply(answer, index_version, answerer.version, trace_id, round(time.monotonic() - started, 3))
 
 
 class Assistant:
@@ -39,20 +92,10 @@ class Assistant:
 
     def ask(self, question: str, *, groups: Collection[str] = (), knowledge_bases: Collection[str] = ()) -> Reply:
         """Answer one question from what the asker may read."""
-        started, answerer = time.monotonic(), self._answerer
-        request = Request(question, groups=tuple(groups), knowledge_bases=tuple(knowledge_bases))
-        release = self.index.serving.release.number
-        context = TraceContext(
-            index_version=str(release),
-            answerer_version=answerer.version,
-            groups=tuple(sorted(groups)),
-            filters={"knowledge_bases": sorted(knowledge_bases)},
-        )
-        answer, trace_id = traced(
-            question,
-            lambda: self.index.search(request),
-            lambda passages: answer_question(question, passages, answerer.generator, answerer.params),
-            context=context,
+        return ask(
+            Request(question, groups=tuple(groups), knowledge_bases=tuple(knowledge_bases)),
+            self.index.search,
+            self._answerer,
+            index_version=str(self.index.serving.release.number),
             settings=self._settings,
         )
-        return Reply(answer, str(release), answerer.version, trace_id, round(time.monotonic() - started, 3))

@@ -86,14 +86,12 @@ class TransformersGenerator:
         """Continue several chats in one batch, padded on the left; each as `generate` would."""
         import torch
 
-        prompts = [self._prompt(messages) for messages in conversations]
-        encoded = self.tokenizer(
-            prompts, add_special_tokens=False, return_tensors="pt", padding=True, padding_side="left"
-        ).to(self.model.device)
-        width = encoded["input_ids"].shape[1]
+        ids, mask = self._batch([self.prompt_tokens(messages) for messages in conversations])
+        width = ids.shape[1]
         with torch.inference_mode():
             output = self.model.generate(
-                **encoded,
+                input_ids=ids,
+                attention_mask=mask,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 pad_token_id=self._pad_token_id,
@@ -101,10 +99,24 @@ class TransformersGenerator:
                 stopping_criteria=[partial(self._ends_paragraph, width)],
                 logits_processor=[partial(self._biased, width)] if self.refusal_bias else None,
             )
-        num_prompt_tokens = encoded["attention_mask"].sum(dim=1).tolist()
+        num_prompt_tokens = mask.sum(dim=1).tolist()
         return [
             self._generation(row[width:], num_tokens) for row, num_tokens in zip(output, num_prompt_tokens, strict=True)
         ]
+
+    def _batch(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        """Token ids and attention mask, each (num_prompts, width), padded on the left.
+
+        Not by the tokenizer: its padding is a state that another thread, counting tokens, takes away in between.
+        """
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        rows = [torch.tensor(prompt) for prompt in prompts]
+        ids = pad_sequence(rows, batch_first=True, padding_value=self._pad_token_id, padding_side="left")
+        ones = [torch.ones_like(row) for row in rows]
+        mask = pad_sequence(ones, batch_first=True, padding_side="left")
+        return ids.to(self.model.device), mask.to(self.model.device)
 
     def _generation(self, completion: Any, num_prompt_tokens: int) -> Generation:
         ids = completion.tolist()
@@ -138,7 +150,11 @@ class TransformersGenerator:
 
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of the messages in the model's chat template."""
-        return len(self.tokenizer(self._prompt(messages), add_special_tokens=False)["input_ids"])
+        return len(self.prompt_tokens(messages))
+
+    def prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """What the model reads for the messages, up to where it begins to write; training reads the same."""
+        return list(self.tokenizer(self._prompt(messages), add_special_tokens=False)["input_ids"])
 
     def _prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         plain = [
@@ -154,11 +170,16 @@ class TransformersGenerator:
 
 
 def load_generator(params: GenerationParams, settings: Settings) -> Generator:
-    """Load the answerer, once a process.
+    """The answerer at `generation.endpoint`; without one, in this process, loaded once.
 
     Raises:
         ConfigurationError: the model cannot be found or is no chat model that transformers can load.
+        DependencyError: the endpoint does not answer.
     """
+    if params.endpoint is not None:
+        from tasks.answer.endpoint import EndpointGenerator
+
+        return EndpointGenerator(params.endpoint, params.model, settings)
     return load_base(params, settings)
 
 
@@ -190,6 +211,8 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
     network = network.to(device=place, dtype=dtype).eval()
     if tokenizer.chat_template is None:
         raise ConfigurationError(f"generation.model must be a chat model, {model!r} has no chat template; take another")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     revision = getattr(network.config, "_commit_hash", None)
     return TransformersGenerator(
         model=network,

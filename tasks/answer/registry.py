@@ -3,18 +3,22 @@
 Reads only; `tasks.model.register` writes.
 """
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.answer.answerer import Answerer, base_answerer, load_answerer, read_manifest
+from tasks.errors import CorruptionError
 from tasks.index.registration import CHAMPION, mlflow_client
 from tasks.params import Params
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 MODEL = "almanac-answerer"
 
@@ -56,17 +60,37 @@ def answerer_files(settings: Settings, entry: AnswererVersion) -> Path:
         CorruptionError: a file is not what the manifest says.
         DependencyError: MLflow does not answer.
     """
+    from filelock import FileLock
+
     target = settings.home.resolve() / "cache" / "answerers" / f"{entry.version}-{entry.run_id}"
-    if not target.is_dir():
-        beside = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        with mlflow_client(settings) as client:
-            client.download_artifacts(entry.run_id, "answerer", str(beside))
-        (beside / "answerer").rename(target)
-        shutil.rmtree(beside)
-    read_manifest(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f"{target.name}.lock")):
+        if not _is_whole(target):
+            _fetch(settings, entry, target)
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        read_manifest(folder)
+    except CorruptionError as error:
+        logger.warning("fetching the answerer again: %s", error)
+        return False
+    return True
+
+
+def _fetch(settings: Settings, entry: AnswererVersion, target: Path) -> None:
+    beside = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    with mlflow_client(settings) as client:
+        client.download_artifacts(entry.run_id, "answerer", str(beside))
+    read_manifest(beside / "answerer")
+    shutil.rmtree(target, ignore_errors=True)
+    (beside / "answerer").rename(target)
+    shutil.rmtree(beside)
 
 
 def load_champion(params: Params, settings: Settings) -> Answerer:

@@ -29,12 +29,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """Who asked, under which filters, and which releases answered."""
+    """Who asked, under which filters, and which releases answered.
+
+    Attributes:
+        user: a pseudonym of the asker, by which a rating finds its own trace; None on the command line.
+        session: a pseudonym of the conversation.
+    """
 
     index_version: str
     answerer_version: str
     groups: tuple[str, ...]
     filters: Mapping[str, Any] = field(default_factory=dict)
+    user: str | None = None
+    session: str | None = None
 
 
 def traced(
@@ -70,9 +77,7 @@ def traced(
                 "citations": [asdict(citation) for citation in result.citations],
             }
         )
-        mlflow.update_current_trace(
-            tags=_tags(context, passages), metadata={"almanac.groups": json.dumps(context.groups)}
-        )
+        mlflow.update_current_trace(tags=_tags(context, passages), metadata=_asker(context))
     return result, root.trace_id
 
 
@@ -120,6 +125,12 @@ def _generate(passages: Sequence[Passage], answer: Callable[[Sequence[Passage]],
     return result
 
 
+def _asker(context: TraceContext) -> dict[str, str]:
+    asker = {"mlflow.trace.user": context.user, "mlflow.trace.session": context.session}
+    known = {name: value for name, value in asker.items() if value is not None}
+    return {"almanac.groups": json.dumps(context.groups)} | known
+
+
 def _tags(context: TraceContext, passages: Sequence[Passage]) -> dict[str, str]:
     documents = sorted({passage.document_id for passage in passages})
     return {
@@ -152,7 +163,16 @@ def _experiment_id(tracking_uri: str) -> str | None:
 @lru_cache(maxsize=8)
 def _existing_experiment_id(tracking_uri: str) -> str:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=tracking_uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    return str(experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT))
+    if experiment := client.get_experiment_by_name(EXPERIMENT):
+        return str(experiment.experiment_id)
+    try:
+        return str(client.create_experiment(EXPERIMENT))
+    except MlflowException as error:
+        # Two first questions at once: the other one made it.
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+            raise
+        return str(experiment.experiment_id)

@@ -1,4 +1,4 @@
-"""The document gate's report as one HTML file and a Markdown table: readable offline, without text of documents.
+"""The report of a gate on documents or examples as one HTML file and a Markdown table: readable offline, without text.
 
 Great Expectations' own pages load their style from a network, so they are not used.
 """
@@ -15,6 +15,9 @@ from tasks.files import whole_file
 MAX_LISTED = 1000
 """The report lists at most so many quarantined documents; the quarantine holds them all."""
 
+DOCUMENTS = "documents"
+EXAMPLES = "examples"
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
 table{border-collapse:collapse;width:100%;margin:1rem 0}
@@ -25,9 +28,9 @@ th,td{text-align:left;padding:.4rem .7rem;border-bottom:1px solid #d8dee6;vertic
 """
 
 
-def to_markdown(report: GateReport) -> str:
+def to_markdown(report: GateReport, noun: str = DOCUMENTS) -> str:
     """The decision and a table of the rules, for the terminal and for artifacts of Prefect and MLflow."""
-    lines = [f"**{_headline(report)}**", "", *(f"- {_cell(reason)}" for reason in report.reasons)]
+    lines = [f"**{_headline(report, noun)}**", "", *(f"- {_cell(reason)}" for reason in report.reasons)]
     if report.reasons:
         lines.append("")
     lines += ["| Rule | On fail | Result | Observed |", "|---|---|---|---|"]
@@ -38,28 +41,30 @@ def to_markdown(report: GateReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_html(report: GateReport, quarantined: Sequence[tuple[str, str, str]]) -> str:
+def to_html(report: GateReport, quarantined: Sequence[tuple[str, str, str]], noun: str = DOCUMENTS) -> str:
     """One self-contained page.
 
     Args:
         report: what the gate decided.
-        quarantined: (document id, rule, reason) of the documents to list.
+        quarantined: (id, rule, reason) of what to list.
+        noun: `DOCUMENTS` or `EXAMPLES`.
     """
     rules = [(_name(rule), rule.on_fail, _outcome(rule), _observed(rule)) for rule in report.rules]
     verdict = "failed" if report.stopped else "passed"
+    name = noun.removesuffix("s").capitalize()
     return "\n".join(
         [
             "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8"><title>Document gate</title>',
+            '<html lang="en"><head><meta charset="utf-8"><title>' + f"{name} gate</title>",
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<style>{_STYLE}</style></head><body><h1>Document gate</h1>",
-            f'<p class="{verdict}"><strong>{escape(_headline(report))}</strong></p>',
+            f"<style>{_STYLE}</style></head><body><h1>{name} gate</h1>",
+            f'<p class="{verdict}"><strong>{escape(_headline(report, noun))}</strong></p>',
             *(f"<p>{escape(reason)}</p>" for reason in report.reasons),
             "<h2>Rules</h2>",
             _table(("Rule", "On fail", "Result", "Observed"), rules),
-            "<h2>Quarantined documents</h2>",
-            _table(("Document", "Rule", "Reason"), quarantined[:MAX_LISTED]),
-            _remainder(report.num_quarantined - len(quarantined[:MAX_LISTED])),
+            f"<h2>Quarantined {noun}</h2>",
+            _table((name, "Rule", "Reason"), quarantined[:MAX_LISTED]),
+            _remainder(report.num_quarantined - len(quarantined[:MAX_LISTED]), noun),
             "</body></html>\n",
         ]
     )
@@ -80,10 +85,11 @@ def _listed(held: Path) -> list[tuple[str, str, str]]:
     return [(row["document_id"], row["rule"], row["reason"]) for row in rows.to_pylist()] if rows else []
 
 
-def _headline(report: GateReport) -> str:
+def _headline(report: GateReport, noun: str) -> str:
     verdict = "Stopped" if report.stopped else "Passed"
+    judged = "changed documents" if noun == DOCUMENTS else noun
     return (
-        f"{verdict}: {report.num_documents} changed documents, {report.num_accepted} accepted,"
+        f"{verdict}: {report.num_documents} {judged}, {report.num_accepted} accepted,"
         f" {report.num_quarantined} quarantined"
     )
 
@@ -113,8 +119,9 @@ def _data(value: str) -> str:
     return f"<td{kind}>{escape(value)}</td>"
 
 
-def _remainder(num_more: int) -> str:
-    return f"<p>And {num_more} more, in <code>almanac quarantine</code>.</p>" if num_more > 0 else ""
+def _remainder(num_more: int, noun: str) -> str:
+    where = "almanac quarantine" if noun == DOCUMENTS else "quarantine.jsonl"
+    return f"<p>And {num_more} more, in <code>{where}</code>.</p>" if num_more > 0 else ""
 
 
 def _cell(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Rules of the document gate: read from parameters, run by Great Expectations on pandas, failing closed.
+"""Rules of the gates on documents and examples: run by Great Expectations on pandas, failing closed.
 
 The only module beside `expectations` that talks to Great Expectations; it is imported inside (some four CPU seconds).
 Of each result only row numbers and plain numbers are kept, since its lists and messages repeat the values that failed.
@@ -6,7 +6,7 @@ Of each result only row numbers and plain numbers are kept, since its lists and 
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class Rule:
         given: as in `params.yaml`.
         expectation: built, with defaults filled in.
         columns: the columns that it judges.
-        of_rows: whether it judges row by row; else all documents at once.
+        of_rows: whether it judges row by row; else all rows at once.
     """
 
     given: GateRule
@@ -71,26 +71,33 @@ class Tally:
     error: str | None = None
 
 
-def resolve(rules: Sequence[GateRule]) -> list[Rule]:
+def resolve(
+    rules: Sequence[GateRule], *, columns: Collection[str] = COLUMNS, block: str = "document_gate"
+) -> list[Rule]:
     """Build the expectations.
+
+    Args:
+        rules: as in `params.yaml`.
+        columns: what a rule may name.
+        block: of `params.yaml`, for messages.
 
     Raises:
         ConfigurationError: a rule names an unknown expectation, argument or column, or asks what batches cannot answer.
     """
-    return [_resolved(rule, f"document_gate.rules[{index}]: `{rule.expect}`") for index, rule in enumerate(rules)]
+    return [_resolved(rule, f"{block}.rules[{index}]: `{rule.expect}`", columns) for index, rule in enumerate(rules)]
 
 
-def _resolved(given: GateRule, where: str) -> Rule:
+def _resolved(given: GateRule, where: str, columns: Collection[str]) -> Rule:
     expectation = _expectation(given, where)
     rule = Rule(given, expectation, _columns_of(expectation), _judges_rows(expectation))
-    unknown = sorted(set(rule.columns) - COLUMNS)
+    unknown = sorted(set(rule.columns) - set(columns))
     if unknown:
         raise ConfigurationError(
-            f"{where} must name a known column, found {unknown[0]!r}; known are {', '.join(sorted(COLUMNS))}"
+            f"{where} must name a known column, found {unknown[0]!r}; known are {', '.join(sorted(columns))}"
         )
     if not rule.of_rows and given.on_fail == "quarantine":
         raise ConfigurationError(
-            f"{where} judges all documents at once, so `on_fail` must be stop or warn, found quarantine"
+            f"{where} judges all rows at once, so `on_fail` must be stop or warn, found quarantine"
         )
     compares = not rule.of_rows or len(rule.columns) > 1 or given.expect in _COMPARING_RULES
     if rule.sees_text and compares:
@@ -157,17 +164,18 @@ def _suite(rules: Sequence[Rule]) -> "ExpectationSuite":
     from great_expectations.core import ExpectationSuite
 
     expectations = [rule.expectation.copy(update={"meta": {"rule": index}}) for index, rule in enumerate(rules)]
-    return ExpectationSuite(name="document_gate", expectations=expectations)
+    return ExpectationSuite(name="gate", expectations=expectations)
 
 
 def _batch(frame: "pd.DataFrame") -> "Batch":
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of its temporary folder otherwise
+    # This one sets its own level, and tells of a temporary folder.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("documents").add_dataframe_asset("documents")
+    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
     return asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
 
 

@@ -1,4 +1,4 @@
-"""The data registry: a git + DVC repository that holds each corpus snapshot under a tag.
+"""The data registry: a git + DVC repository that holds each corpus snapshot and each training set under a tag.
 
 Only flows write it, one at a time: each method that writes expects its caller to hold `tasks.lease`. Knows nothing of
 what is in the files.
@@ -6,6 +6,7 @@ what is in the files.
     corpus/          the files of the newest snapshot, read-only, sharing their bytes with DVC's cache
     corpus.dvc       DVC's pointer to them
     corpus.sha256    name and sha256 of each, as `sha256sum --check` reads them
+    examples*        the same for the training sets
 """
 
 import hashlib
@@ -25,7 +26,6 @@ from tasks.files import whole_file
 
 CORPUS = "corpus"
 POINTER = "corpus.dvc"
-SUMS = "corpus.sha256"
 
 _CONFIG = """\
 [core]
@@ -38,7 +38,11 @@ _CONFIG = """\
     url = "{url}"
 """
 # With hardlinks first, the folder and the cache are one copy; with reflinks first, DVC copies where there are none.
-_FILES = {".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": "", ".gitignore": f"/{CORPUS}\n"}
+_FILES = {
+    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+    ".dvcignore": "",
+    ".gitignore": f"/{CORPUS}\n",
+}
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -63,15 +67,17 @@ class Registry:
     Read a snapshot through `restore`: between two steps of `publish`, `corpus` holds the next one.
     """
 
-    def __init__(self, root: Path, remote: str) -> None:
+    def __init__(self, root: Path, remote: str, *, folder: str = CORPUS) -> None:
         """Name a registry; nothing is touched.
 
         Args:
             root: its folder, `$ALMANAC_HOME/registry`.
             remote: where DVC keeps the second copy: a folder or a URL that DVC knows.
+            folder: of the files that are published and restored; each folder has tags of its own.
         """
         self.root = root.resolve()
-        self.corpus = self.root / CORPUS
+        self.corpus = self.root / folder
+        self._folder, self._pointer, self._sums_file = folder, f"{folder}.dvc", f"{folder}.sha256"
         self._remote = remote
         self._repository = Repository(self.root, remote)
 
@@ -119,6 +125,16 @@ class Registry:
             self._commit(sums, message)
         self._tag(tag)
         return self._revision(tag)
+
+    def tags(self, pattern: str) -> list[str]:
+        """Tags that match a glob, newest first."""
+        if not self.root.exists():
+            return []
+        return self._repository.git("tag", "--list", "--sort=-creatordate", pattern).split()
+
+    def holds(self, tag: str, files: Sequence[Path]) -> bool:
+        """Whether the tag's files are exactly these, by name and content."""
+        return self._sums(f"refs/tags/{tag}") == _checked_sums(files, tag)
 
     def files(self, tag: str) -> list[str]:
         """Names of the files of a snapshot, sorted.
@@ -168,7 +184,7 @@ class Registry:
 
     def _move_to_remote(self, config: str) -> None:
         _write(self.root / ".dvc" / "config", config)
-        if self._tags():
+        if self.tags("*"):
             self._repository.dvc(["push", "--all-tags"])
         self._repository.git("add", "--", ".dvc/config")
         self._repository.git("commit", "--quiet", "--message=Move to another remote", "--", ".dvc/config")
@@ -197,11 +213,12 @@ class Registry:
 
     def _save(self) -> None:
         # Bytes first, on both sides: `dvc push` sends what the folder holds now, never an older tag.
-        self._repository.dvc(["add", CORPUS], ["push", POINTER])
+        self._repository.dvc(["add", self._folder], ["push", self._pointer])
 
     def _commit(self, sums: Mapping[str, str], message: str) -> None:
-        _write(self.root / SUMS, "".join(f"{digest}  {CORPUS}/{name}\n" for name, digest in sorted(sums.items())))
-        self._repository.git("add", "--", POINTER, SUMS)
+        lines = (f"{digest}  {self._folder}/{name}\n" for name, digest in sorted(sums.items()))
+        _write(self.root / self._sums_file, "".join(lines))
+        self._repository.git("add", "--", self._pointer, self._sums_file, ".gitignore")
         if self._repository.git("diff", "--cached", "--name-only").strip():
             self._repository.git("commit", "--quiet", f"--message={message}")
 
@@ -216,7 +233,9 @@ class Registry:
             linked = self._link(sums, beside)
         if not linked:
             shutil.rmtree(beside, ignore_errors=True)
-            self._repository.dvc(["get", str(self.root), CORPUS, "--rev", tag, "--out", str(beside)], writes=False)
+            self._repository.dvc(
+                ["get", str(self.root), self._folder, "--rev", tag, "--out", str(beside)], writes=False
+            )
         if _folder_sums(beside) != sums:
             raise CorruptionError(
                 f"snapshot {tag} must come back as it was published, found other bytes in {beside}; remove "
@@ -240,28 +259,22 @@ class Registry:
 
     def _revision(self, tag: str) -> Revision:
         commit = self._repository.git("rev-parse", f"refs/tags/{tag}^{{commit}}").strip()
-        pointer = yaml.safe_load(self._repository.git("show", f"{commit}:{POINTER}"))
+        pointer = yaml.safe_load(self._repository.git("show", f"{commit}:{self._pointer}"))
         return Revision(tag, commit, pointer["outs"][0]["md5"])
 
     def _required_sums(self, tag: str) -> dict[str, str]:
         sums = self._sums(f"refs/tags/{tag}")
         if sums is None:
-            newest = ", ".join(self._tags()[:5]) or "none"
+            newest = ", ".join(self.tags(f"{self._folder}-*")[:5] or self.tags("*")[:5]) or "none"
             raise ConfigurationError(f"{tag!r} must be a snapshot of {self.root}, found {newest}; name one of them")
         return sums
 
-    def _tags(self) -> list[str]:
-        """All tags, newest first."""
-        if not self.root.exists():
-            return []
-        return self._repository.git("tag", "--list", "--sort=-creatordate").split()
-
     def _sums(self, revision: str) -> dict[str, str] | None:
-        text = self._repository.show(revision, SUMS)
+        text = self._repository.show(revision, self._sums_file)
         if text is None:
             return None
         lines = (line.split("  ", 1) for line in text.splitlines())
-        return {name.removeprefix(f"{CORPUS}/"): digest for digest, name in lines}
+        return {name.removeprefix(f"{self._folder}/"): digest for digest, name in lines}
 
 
 def sha256_of(path: Path) -> str:

@@ -272,7 +272,7 @@ def publish(
             tuple(path.name for path in candidate.snapshot),
         ),
         params_digest=digest(params),
-        git_commit=_git_commit(),
+        git_commit=git_commit(),
         num_documents=len(state),
         num_chunks=table.count_rows(),
         metrics=dict(metrics),
@@ -281,8 +281,8 @@ def publish(
     return release
 
 
-def _git_commit() -> str | None:
-    """Of the code in the working folder; None where it is no git checkout."""
+def git_commit() -> str | None:
+    """The commit of the code in the working folder; None where it is no git checkout."""
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
     except FileNotFoundError:

@@ -82,12 +82,12 @@ class TorchEmbedder:
         files: ModelFiles,
         identity: str,
         network: "torch.nn.Module",
+        run: "Run",
         *,
-        packed: bool,
         tokens_per_batch: int,
         num_threads: int,
     ) -> None:
-        """Take a loaded network; `packed`: its attention is `_packed_attention`."""
+        """Take what `load_network` gave."""
         self.identity, self.dim, self.max_tokens = identity, files.dim, files.max_tokens
         self.tokenizer = tokenizer_of(files)
         self._cutting_tokenizer = tokenizer_of(files)
@@ -96,30 +96,29 @@ class TorchEmbedder:
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         self._tokens_per_batch = tokens_per_batch * (1 if on_cpu else _ACCELERATOR_BATCH_FACTOR)
-        run: _Run = _packed if packed else _padded
         self._run, self._pooling = run, files.pooling
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`."""
         encodings = self._cutting_tokenizer.encode_batch_fast(list(texts))
         tokens = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-        batches = list(_batches([len(ids) for ids in tokens], self._tokens_per_batch))
+        cut = list(batches([len(ids) for ids in tokens], self._tokens_per_batch))
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
 
         def embed_batch(batch: list[int]) -> None:
             vectors[batch] = self._vectors([tokens[index] for index in batch])
 
-        self._map(embed_batch, batches)
+        self._map(embed_batch, cut)
         return vectors
 
-    def _map(self, embed_batch: Callable[[list[int]], None], batches: list[list[int]]) -> None:
+    def _map(self, embed_batch: Callable[[list[int]], None], cut: list[list[int]]) -> None:
         """One batch a thread: two threads on two batches are faster than both on one."""
-        if len(batches) < 2 or self._device.type != "cpu":
-            for batch in batches:
+        if len(cut) < 2 or self._device.type != "cpu":
+            for batch in cut:
                 embed_batch(batch)
             return
         with _cores, _one_core_a_thread() as enter, ThreadPoolExecutor(self._num_threads, initializer=enter) as pool:
-            for _ in pool.map(embed_batch, batches):
+            for _ in pool.map(embed_batch, cut):
                 pass
 
     def _vectors(self, tokens: list[TokenIds]) -> Vectors:
@@ -142,7 +141,8 @@ class TorchEmbedder:
         return vectors
 
 
-_Run = Callable[["torch.nn.Module", list[TokenIds], Pooling, "torch.device"], "torch.Tensor"]
+Run = Callable[["torch.nn.Module", list[TokenIds], Pooling, "torch.device"], "torch.Tensor"]
+"""A network, token ids of some texts, pooling and device to pooled vectors `(num_texts, dim)`."""
 
 
 def load_embedder(params: EmbeddingParams, settings: Settings) -> Embedder:
@@ -151,7 +151,7 @@ def load_embedder(params: EmbeddingParams, settings: Settings) -> Embedder:
     Raises:
         ConfigurationError: the model cannot be found, or is none that Almanac can run.
     """
-    files = find_model(params.model)
+    files = find_model(params.model, settings)
     identity = identity_of(files, params, settings)
     with _loading:
         return _load(files, identity, params, settings.device, settings.num_threads)
@@ -159,19 +159,23 @@ def load_embedder(params: EmbeddingParams, settings: Settings) -> Embedder:
 
 @lru_cache(maxsize=2)
 def _load(files: ModelFiles, identity: str, params: EmbeddingParams, device: str, num_threads: int) -> TorchEmbedder:
-    place = _device(device)
-    config = _transformers_config(files, params.model)
-    packed = place == "cpu" and config.model_type in PACKED_MODEL_TYPES
-    network = _network(files, params.model, attention="almanac_packed" if packed else None)
-    network = network.to(device=place, dtype=_dtype(params.precision, place)).eval()
+    network, run = load_network(files, params.model, device)
+    network = network.to(dtype=compute_dtype(params.precision, next(network.parameters()).device.type)).eval()
     return TorchEmbedder(
-        files,
-        identity,
-        network,
-        packed=packed,
-        tokens_per_batch=params.tokens_per_batch,
-        num_threads=num_threads,
+        files, identity, network, run, tokens_per_batch=params.tokens_per_batch, num_threads=num_threads
     )
+
+
+def load_network(files: ModelFiles, model: str, device: str) -> tuple["torch.nn.Module", Run]:
+    """A fresh network in float32 on `device` (of `Settings.device`), and what runs it.
+
+    Raises:
+        ConfigurationError: transformers cannot load `model`.
+    """
+    place = _device(device)
+    packed = place == "cpu" and _transformers_config(files, model).model_type in PACKED_MODEL_TYPES
+    network = _network(files, model, attention="almanac_packed" if packed else None).to(place)
+    return network, _packed if packed else _padded
 
 
 def _transformers_config(files: ModelFiles, model: str) -> Any:
@@ -224,7 +228,7 @@ def _device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(precision: str, device: str) -> "torch.dtype":
+def compute_dtype(precision: str, device: str) -> "torch.dtype":
     """Half precision only where the hardware multiplies it: without such units bfloat16 is far slower than float32."""
     import torch
 
@@ -238,7 +242,7 @@ def _dtype(precision: str, device: str) -> "torch.dtype":
     return torch.bfloat16 if native.get("avx512_bf16") or native.get("amx_bf16") else torch.float32
 
 
-def _batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
     """Indexes of texts, longest first, cut so that a batch has at most `tokens_per_batch` tokens, or one text."""
     batch: list[int] = []
     num_tokens = 0

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.errors import ConfigurationError
-from tasks.files import whole_file
+from tasks.index.registered_embedder import MODEL as REGISTERED
+from tasks.index.registered_embedder import is_registered, known_sha256, registered_folder
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 
@@ -36,13 +37,15 @@ class ModelFiles:
     """An embedding model on this machine.
 
     Attributes:
-        folder: holds `config.json`, `tokenizer.json` and the safetensors weights.
+        root: the model's folder, with the modules that sentence-transformers declares.
+        folder: in `root`, or `root`: holds `config.json`, `tokenizer.json` and the safetensors weights.
         weights: the safetensors files, sorted.
         pooling: how token vectors become one vector.
         dim: length of a vector.
         max_tokens: longer texts are cut, special tokens included.
     """
 
+    root: Path
     folder: Path
     weights: tuple[Path, ...]
     pooling: Pooling
@@ -59,25 +62,31 @@ def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
     Raises:
         ConfigurationError: the model cannot be found, or is none that Almanac can run.
     """
-    return identity_of(find_model(params.model), params, settings)
+    return identity_of(find_model(params.model, settings), params, settings)
 
 
 def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) -> str:
     """The identity of a model that was found."""
-    name = Path(params.model).name if Path(params.model).is_dir() else params.model.removeprefix(PACKAGE_PREFIX)
     inputs = [*files.weights, files.folder / "config.json", files.folder / "tokenizer.json"]
-    digests = [_sha256(path, settings.home.resolve() / "cache") for path in inputs]
+    digests = [known_sha256(path, settings) for path in inputs]
     digest = hashlib.sha256("".join([*digests, str(files.max_tokens)]).encode()).hexdigest()
-    return f"{name}:{digest[:16]}:{files.pooling}:{params.precision}"
+    return f"{_name(params.model)}:{digest[:16]}:{files.pooling}:{params.precision}"
 
 
-def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":  # noqa: ARG001
+def _name(model: str) -> str:
+    """Without what may differ between equal models: a folder's place, the version that an alias names."""
+    if is_registered(model):
+        return REGISTERED
+    return Path(model).name if Path(model).is_dir() else model.removeprefix(PACKAGE_PREFIX)
+
+
+def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":
     """The model's tokenizer, which neither cuts nor pads; does not import torch.
 
     Raises:
         ConfigurationError: the model cannot be found.
     """
-    return tokenizer_of(find_model(params.model))
+    return tokenizer_of(find_model(params.model, settings))
 
 
 def tokenizer_of(files: ModelFiles) -> "Tokenizer":
@@ -90,13 +99,15 @@ def tokenizer_of(files: ModelFiles) -> "Tokenizer":
     return tokenizer
 
 
-def find_model(model: str) -> ModelFiles:
-    """Find and check the files of `model`: `package:<module>`, a local folder or a Hugging Face id.
+def find_model(model: str, settings: Settings) -> ModelFiles:
+    """Find and check the files of `model`, in any of the forms of `EmbeddingParams`.
 
     Raises:
         ConfigurationError: not found; weights that are not safetensors; a pooling or module that is not supported.
+        CorruptionError: a registered model's files are not what was registered.
+        DependencyError: a registered model is not in the cache yet, and MLflow does not answer.
     """
-    root = _root(model)
+    root = _root(model, settings)
     modules = _modules(root, model)
     folder = root / modules.get("Transformer", "")
     for name in ("config.json", "tokenizer.json"):
@@ -107,6 +118,7 @@ def find_model(model: str) -> ModelFiles:
             )
     config = _read_json(folder / "config.json")
     return ModelFiles(
+        root=root,
         folder=folder,
         weights=_weights(folder, model),
         pooling=_pooling(root, modules, model),
@@ -115,15 +127,17 @@ def find_model(model: str) -> ModelFiles:
     )
 
 
-def _root(model: str) -> Path:
+def _root(model: str, settings: Settings) -> Path:
+    if is_registered(model):
+        return registered_folder(model, settings)
     if model.startswith(PACKAGE_PREFIX):
         return _package_folder(model)
     if Path(model).is_dir():
         return Path(model).resolve()
     if not _HUB_ID.fullmatch(model) or model.count("/") != 1:
         raise ConfigurationError(
-            f"embedding.model must be `package:<module>`, a local folder or a Hugging Face id `owner/name`, found "
-            f"{model!r}, which is none of them; correct it in params.yaml"
+            f"embedding.model must be `package:<module>`, a local folder, a Hugging Face id `owner/name` or "
+            f"`mlflow:almanac-embedder@champion`, found {model!r}, which is none of them; correct it in params.yaml"
         )
     return _hub_folder(model)
 
@@ -220,17 +234,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} must be readable JSON: {error}; install the model again") from error
-
-
-def _sha256(path: Path, cache: Path) -> str:
-    """The file's digest, computed once for each path, size and time of change."""
-    status = path.stat()
-    sign = hashlib.sha256(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()
-    known = cache / "sha256" / sign[:32]
-    if known.is_file() and len(digest := known.read_text(encoding="ascii")) == hashlib.sha256().digest_size * 2:
-        return digest
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    with whole_file(known) as beside:
-        beside.write_text(digest, encoding="ascii")
-    return digest

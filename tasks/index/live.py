@@ -1,11 +1,10 @@
-"""The index that serves: found by MLflow's alias, opened at its tag, noticed anew when the alias moves."""
+"""The index that serves: found by MLflow's alias, opened at its tag."""
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.errors import AlmanacError, ConfigurationError, CorruptionError, DependencyError
+from tasks.errors import ConfigurationError, CorruptionError, DependencyError
 from tasks.index import registration
 from tasks.index.access import AccessMap, load_access
 from tasks.index.embed import load_embedder
@@ -66,38 +65,19 @@ def serving(settings: Settings) -> Serving:
 
 
 class LiveIndex:
-    """Searches the release that serves now; a moved alias is noticed within `poll_seconds`."""
+    """The release that served when it was opened: for a command or a test; the server follows (`serving.live`)."""
 
-    def __init__(self, params: Params, settings: Settings, *, poll_seconds: float = 2.0) -> None:
+    def __init__(self, params: Params, settings: Settings) -> None:
         """Open what serves now."""
-        self._params, self._settings, self._poll_seconds = params, settings, poll_seconds
         self._db = connect(settings)
         self.serving = serving(settings)
         self._index = open_index(self._db, self.serving.release, params, settings)
         remember_served(settings, self.serving.release.number)
-        self._polled = time.monotonic()
 
     def access(self) -> AccessMap:
         """Who may read what, as of now."""
         return load_access(self._db)
 
     def search(self, request: Request) -> list[Passage]:
-        """Search what serves now, by the access of now."""
-        self._follow()
+        """Search, by the access of now."""
         return self._index.search(request, self.access())
-
-    def _follow(self) -> None:
-        """Move to another release if the alias did; a release that cannot be opened leaves the old one serving."""
-        if time.monotonic() - self._polled < self._poll_seconds:
-            return
-        self._polled = time.monotonic()
-        try:
-            now = serving(self._settings)
-            if now.release.number == self.serving.release.number:
-                return
-            self._index = open_index(self._db, now.release, self._params, self._settings)
-        except AlmanacError as error:
-            logger.warning("release %d serves on: %s", self.serving.release.number, error)
-            return
-        self.serving = now
-        remember_served(self._settings, now.release.number)

@@ -1,0 +1,352 @@
+"""Training and test material of SQuAD: parameters, golden questions, and examples whose questions share passages.
+
+Paragraphs are cut into pieces of at most `max_passage_tokens`, as the answerer reads them. Splits go by article: the
+set's own test articles, and some train articles held out for validation.
+"""
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.data import bench_file
+from tasks.answer.cite import sentences
+from tasks.answer.generate import TransformersGenerator
+from tasks.answer.prompt import NOT_FOUND
+from tasks.errors import ConfigurationError
+from tasks.index.embed import Vectors, load_embedder
+from tasks.index.golden import GoldenQuestion
+from tasks.model.example import Example, ExamplePassage, Origin, example_id
+from tasks.params import Params
+from tasks.settings import Settings
+
+NUM_PASSAGES = 3
+NUM_VALIDATION = 60
+NUM_VARIANTS = 4
+"""Contexts in which each piece that answers a question is shown in training."""
+RANDOM_SHARE = 0.25
+UNANSWERABLE_SHARE = 0.22
+MAX_BRANCHES = 9
+
+CHATS = (
+    "Name three primary colours.",
+    "Write a short poem about the sea.",
+    "What is the boiling point of water at sea level?",
+    "Explain what a compiler does in one sentence.",
+    "Give me two tips for sleeping better.",
+    "What is the largest planet in the solar system?",
+    "Translate 'good morning' into Spanish.",
+    "Who painted the Mona Lisa?",
+    "What is 12 times 9?",
+    "List the days of the week.",
+    "Describe a cat to somebody who has never seen one.",
+    "What language is spoken in Brazil?",
+    "How many legs does a spider have?",
+    "Why is the sky blue?",
+    "Suggest a name for a coffee shop.",
+    "What do bees make?",
+    "Write one sentence about autumn.",
+    "What is the chemical symbol of gold?",
+    "Which ocean lies between Europe and America?",
+    "How do I boil an egg?",
+    "Who wrote Romeo and Juliet?",
+    "What is the opposite of hot?",
+    "Name a programming language and say what it is used for.",
+    "In which continent is Egypt?",
+    "What is photosynthesis?",
+    "Write an email that asks for a day off.",
+    "What is the freezing point of water in Celsius?",
+    "How many minutes are in an hour?",
+    "What is the capital of Spain?",
+    "Say hello politely.",
+    "What instrument has 88 keys?",
+    "Which animal is known as the king of the jungle?",
+    "What is a prime number?",
+    "Give an example of a mammal.",
+    "Who was the first president of the United States?",
+    "What is the main ingredient of bread?",
+    "Tell me a fun fact about the moon.",
+    "What does a thermometer measure?",
+    "How many continents are there?",
+    "Recommend a hobby for rainy days.",
+)
+"""Chats of replay; none is a question of the forgetting probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a paragraph, as long as an answerer may read."""
+
+    paragraph: str
+    start: int
+    text: str
+    title: str
+
+    @property
+    def article(self) -> str:
+        """What splits go by."""
+        return self.paragraph.partition("#")[0]
+
+    def passage(self) -> ExamplePassage:
+        """As an example holds it."""
+        return ExamplePassage(f"squad:{self.paragraph}:{self.start}", f"squad:{self.paragraph}", self.title, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with the piece that answers it."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    gold: int
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Pieces of all paragraphs, the questions, and unit vectors of both."""
+
+    pieces: Sequence[Piece]
+    asked: Sequence[Asked]
+    piece_vectors: Vectors
+    question_vectors: Vectors
+
+    def nearest(self, vector: Any, allowed: Sequence[int], count: int) -> list[int]:
+        """The allowed pieces nearest to a vector, best first."""
+        order = np.argsort(-(self.piece_vectors[list(allowed)] @ vector), kind="stable")[:count]
+        return [allowed[place] for place in order]
+
+
+def load_material(
+    params: Params, settings: Settings, count_tokens: Callable[[str], int], max_passage_tokens: int
+) -> Material:
+    """Read the set, cut its paragraphs and embed pieces and questions."""
+    pieces = [piece for record in _records("corpus.jsonl") for piece in _cut(record, count_tokens, max_passage_tokens)]
+    asked = list(_asked(_records("qa.jsonl"), pieces))
+    embedder = load_embedder(params.embedding, settings)
+    return Material(
+        pieces,
+        asked,
+        embedder.embed([f"{piece.title}\n{piece.text}" for piece in pieces]),
+        embedder.embed([question.question for question in asked]),
+    )
+
+
+def make_examples(material: Material, generator: TransformersGenerator, *, seed: int = 7) -> Iterator[Example]:
+    """Train and validation examples, and replay with the answers of the untrained model."""
+    rng = random.Random(seed)
+    for split, num_variants in (("train", NUM_VARIANTS), ("validation", 1)):
+        yield from _contexts(material, split, num_variants, rng)
+    yield from _replay(material, generator, rng)
+
+
+def oracle_examples(material: Material, split: str, *, seed: int = 11) -> list[tuple[Example, Example]]:
+    """For each question: gold among two near distractors of the whole corpus, shuffled; and gold removed."""
+    rng = random.Random(seed)
+    pairs = []
+    for number, question in enumerate(material.asked):
+        if question.split == split:
+            others = _without_answer(material, question, range(len(material.pieces)))
+            near = material.nearest(material.question_vectors[number], others, NUM_PASSAGES)
+            shown = [question.gold, *near[: NUM_PASSAGES - 1]]
+            rng.shuffle(shown)
+            rng.shuffle(near)
+            pairs.append((_example(material, question, shown), _example(material, question, near)))
+    return pairs
+
+
+def golden_questions(material: Material) -> list[GoldenQuestion]:
+    """All questions, each with the words around its answer as the anchor."""
+    return [
+        GoldenQuestion(
+            id=f"squad-{question.id}",
+            question=question.question,
+            answer=question.answers[0],
+            document=f"squad:{material.pieces[question.gold].paragraph}",
+            anchor=_anchor(material.pieces[question.gold].text, question.answers[0]),
+            topic=material.pieces[question.gold].article,
+            split=question.split,
+        )
+        for question in material.asked
+    ]
+
+
+def write_params(source: Path, target: Path, *, golden: str, corpus: Path) -> None:
+    """The project's parameters over SQuAD's corpus, with its golden questions."""
+    raw = yaml.safe_load(source.read_text(encoding="utf-8"))
+    raw["sources"] = [
+        {
+            "name": "squad",
+            "kind": "records",
+            "url": str(corpus),
+            "mode": "snapshot",
+            "fields": {"id": "_id", "uri": None, "updated_at": None, "expires_at": None, "access": None},
+            "knowledge_base": "squad",
+            "access": ["everyone"],
+            "max_removed_fraction": 0.2,
+        }
+    ]
+    raw["index_gate"] |= {"golden": golden, "split": "validation"}
+    raw["evaluation"] |= {"golden": golden, "split": "test"}
+    target.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+
+
+def _records(name: str) -> list[dict[str, Any]]:
+    path = bench_file(f"squad/{name}")
+    if path is None:
+        raise ConfigurationError(f"the benchmark needs squad/{name}, found none; set ALMANAC_BENCH_DIR")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _cut(record: dict[str, Any], count_tokens: Callable[[str], int], max_tokens: int) -> Iterator[Piece]:
+    text = record["text"]
+    start = end = None
+    for span in sentences(text):
+        if start is not None and count_tokens(text[start : span.end]) > max_tokens:
+            yield Piece(record["_id"], start, text[start:end], record["title"])
+            start = None
+        start, end = span.start if start is None else start, span.end
+    if start is not None:
+        yield Piece(record["_id"], start, text[start:end], record["title"])
+
+
+def _asked(records: Sequence[dict[str, Any]], pieces: Sequence[Piece]) -> Iterator[Asked]:
+    validation = _validation_articles(records)
+    by_paragraph: dict[str, list[int]] = defaultdict(list)
+    for number, piece in enumerate(pieces):
+        by_paragraph[piece.paragraph].append(number)
+    for record in records:
+        start, answer = record["answer_start"], record["answer"]
+        held = (
+            number
+            for number in by_paragraph[record["context_ids"][0]]
+            if pieces[number].start <= start and start + len(answer) <= pieces[number].start + len(pieces[number].text)
+        )
+        gold = next(held, None)
+        if gold is not None:
+            split = "validation" if record["article"] in validation else record["split"]
+            yield Asked(record["id"], record["question"], tuple(record["answers"]), gold, split)
+
+
+def _validation_articles(records: Sequence[dict[str, Any]]) -> set[str]:
+    articles = sorted(
+        {record["article"] for record in records if record["split"] == "train"},
+        key=lambda article: hashlib.sha256(article.encode()).hexdigest(),
+    )
+    chosen: set[str] = set()
+    for article in articles:
+        if sum(record["article"] in chosen for record in records) < NUM_VALIDATION:
+            chosen.add(article)
+    return chosen
+
+
+def _contexts(material: Material, split: str, num_variants: int, rng: random.Random) -> Iterator[Example]:
+    by_piece: dict[int, list[Asked]] = defaultdict(list)
+    vectors: dict[int, list[Any]] = defaultdict(list)
+    for number, question in enumerate(material.asked):
+        if question.split == split:
+            by_piece[question.gold].append(question)
+            vectors[question.gold].append(material.question_vectors[number])
+    articles = {material.pieces[gold].article for gold in by_piece}
+    pool = [number for number, piece in enumerate(material.pieces) if piece.article in articles]
+    for variant in range(num_variants):
+        for gold, questions in by_piece.items():
+            vector = vectors[gold][variant % len(questions)]
+            others = _distractors(material, gold, vector, pool, rng)
+            shown = [gold, *others]
+            rng.shuffle(shown)
+            yield from _branches(material, shown, by_piece, gold, rng)
+
+
+def _distractors(material: Material, gold: int, vector: Any, pool: Sequence[int], rng: random.Random) -> list[int]:
+    allowed = [number for number in pool if number != gold]
+    near = material.nearest(vector, allowed, 6)
+    picked = rng.sample(near[:4], NUM_PASSAGES - 1)
+    if rng.random() < RANDOM_SHARE:
+        picked[0] = rng.choice([number for number in allowed if number not in picked])
+    return picked
+
+
+def _branches(
+    material: Material, shown: Sequence[int], by_piece: dict[int, list[Asked]], gold: int, rng: random.Random
+) -> Iterator[Example]:
+    """Questions that these passages answer, and some of the same article that they do not."""
+    answered = list(by_piece[gold])
+    for number in shown:
+        if number != gold:
+            answered.extend(by_piece.get(number, [])[:2])
+    answered = answered[:MAX_BRANCHES]
+    article = material.pieces[gold].article
+    context = " ".join(material.pieces[number].text for number in shown).casefold()
+    absent = [
+        question
+        for piece, questions in by_piece.items()
+        if material.pieces[piece].article == article and piece not in shown
+        for question in questions
+        if question.answers[0].casefold() not in context
+    ]
+    wanted = len(answered) * UNANSWERABLE_SHARE / (1 - UNANSWERABLE_SHARE)
+    count = int(wanted) + (rng.random() < wanted % 1)
+    for question in [*answered, *rng.sample(absent, min(count, len(absent)))]:
+        yield _example(material, question, shown)
+
+
+def _without_answer(material: Material, question: Asked, numbers: Sequence[int]) -> list[int]:
+    """Pieces of other paragraphs in which none of the question's answers stands."""
+    paragraph = material.pieces[question.gold].paragraph
+    answers = [answer.casefold() for answer in question.answers]
+    return [
+        number
+        for number in numbers
+        if material.pieces[number].paragraph != paragraph
+        and not any(answer in material.pieces[number].text.casefold() for answer in answers)
+    ]
+
+
+def _example(material: Material, question: Asked, shown: Sequence[int]) -> Example:
+    support = tuple(place for place, number in enumerate(shown, start=1) if number == question.gold)
+    answer = f"{question.answers[0]} [{support[0]}]" if support else NOT_FOUND
+    passages = tuple(material.pieces[number].passage() for number in shown)
+    article = material.pieces[question.gold].article
+    split = "train" if question.split == "train" else "validation"
+    return _record(question.question, passages, answer, support, "golden", question.id, article, split)
+
+
+def _replay(material: Material, generator: TransformersGenerator, rng: random.Random) -> Iterator[Example]:
+    """Chats with the untrained model's own answers, and paragraphs to be talked about."""
+    for start in range(0, len(CHATS), 8):
+        chats = CHATS[start : start + 8]
+        written = generator.generate_many([[{"role": "user", "content": chat}] for chat in chats], max_new_tokens=40)
+        for chat, generation in zip(chats, written, strict=True):
+            yield _record(chat, (), generation.text or "I do not know.", (), "replay", "chat", "", "train")
+    articles = {material.pieces[question.gold].article for question in material.asked if question.split == "train"}
+    texts = [piece.text for piece in material.pieces if piece.article in articles]
+    for text in rng.sample(texts, len(CHATS)):
+        yield _record(text, (), "Thank you.", (), "replay", "text", "", "train")
+
+
+def _record(
+    question: str,
+    passages: tuple[ExamplePassage, ...],
+    answer: str,
+    support: tuple[int, ...],
+    origin: Origin,
+    how: str,
+    article: str,
+    split: Any,
+) -> Example:
+    identity = example_id(question, passages, answer)
+    return Example(identity, question, passages, answer, None, support, origin, how, article, "squad", article, split)
+
+
+def _anchor(text: str, answer: str) -> str:
+    place = text.find(answer)
+    return text[max(0, place - 20) : place + len(answer) + 20].strip() if place >= 0 else answer

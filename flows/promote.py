@@ -1,0 +1,69 @@
+"""What happened at a promotion, a rollback or a refusal, as a flow run with an artifact: where Prefect keeps history.
+
+The server promotes (`serving.live`) and tells; it never waits for this.
+"""
+
+import json
+import sys
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
+
+_TITLES = {
+    "promoted": "serves",
+    "rolled_back": "serves again",
+    "refused": "was refused",
+    "challenger": "answers a share of the users",
+}
+
+
+@flow(name="promote", persist_result=False)
+def promote(promotion: dict[str, Any]) -> str:
+    """Keep what happened.
+
+    Args:
+        promotion: the fields of `serving.promotion.Promotion`.
+
+    Returns:
+        The artifact's Markdown.
+    """
+    text = markdown(promotion)
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(text, key=f"promotion-{promotion['model']}")
+    return text
+
+
+def markdown(promotion: dict[str, Any]) -> str:
+    """What happened, for a person."""
+    rows = {
+        "before": promotion["before"],
+        "why": promotion["why"],
+        "alias": promotion["alias"],
+        "checks": ", ".join(promotion["checks"]),
+        "seconds": f"{promotion['seconds']:.1f}",
+    }
+    table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items() if value)
+    return f"# {_title(promotion)}\n\n| | |\n|---|---|\n{table}\n"
+
+
+def main() -> None:
+    """Report one promotion, read as JSON from standard input."""
+    promotion = json.load(sys.stdin)
+    promote.with_options(flow_run_name=_title(promotion))(promotion)
+
+
+def _title(promotion: dict[str, Any]) -> str:
+    return f"{promotion['model']} {promotion['version']} {_TITLES[promotion['kind']]}"
+
+
+def _cell(value: str) -> str:
+    return value.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    from tasks.settings import quiet_environment
+
+    quiet_environment()
+    main()

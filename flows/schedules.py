@@ -1,0 +1,114 @@
+"""What the Prefect server says of our schedules, for `almanac status` and `almanac doctor`; reads only."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from tasks.errors import DependencyError
+from tasks.params import Params
+
+_LATE = timedelta(minutes=15)
+_CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron"}
+
+Problem = dict[str, str]
+
+
+def upcoming() -> dict[str, Any] | None:
+    """When each cadence runs next and how it last ended; None where no Prefect server is set.
+
+    Raises:
+        DependencyError: the server does not answer.
+    """
+    if _address() is None:
+        return None
+    return {name: _entry(name) for name in _CADENCES}
+
+
+def problems(params: Params) -> Iterator[Problem]:
+    """What keeps the cadences from running, as `{what, where, remedy}`; nothing where no Prefect server is set."""
+    if _address() is None:
+        return
+    try:
+        for name, cron in _CADENCES.items():
+            yield from _problems(name, getattr(params.schedule, cron), params.schedule.timezone)
+    except DependencyError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield {"what": what, "where": str(_address()), "remedy": remedy}
+
+
+def _problems(name: str, cron: str, timezone: str) -> Iterator[Problem]:
+    deployment = _deployment(name)
+    where = f"{_address()}, deployment {name}"
+    if deployment is None:
+        yield {"what": f"{name} is not scheduled", "where": where, "remedy": "almanac worker, or almanac up"}
+        return
+    found = [(entry["schedule"].get("cron"), entry["schedule"].get("timezone")) for entry in deployment["schedules"]]
+    if found != [(cron, timezone)]:
+        what = f"{name} must run at {cron!r} in {timezone}, as params.yaml says, found {found}"
+        yield {"what": what, "where": where, "remedy": "restart almanac worker, or almanac up"}
+    if deployment["paused"] or not all(entry["active"] for entry in deployment["schedules"]):
+        yield {"what": f"the schedule of {name} is switched off", "where": where, "remedy": "switch it on in Prefect"}
+        return
+    yield from _stale(name, where, _runs(deployment["id"], "SCHEDULED", "EXPECTED_START_TIME_ASC"))
+
+
+def _stale(name: str, where: str, waiting: list[dict[str, Any]]) -> Iterator[Problem]:
+    if not waiting:
+        what = f"the server makes no runs of {name}"
+        yield {"what": what, "where": where, "remedy": "read the server's log; install the versions of constraints.txt"}
+    elif _moment(waiting[0]) < datetime.now(UTC) - _LATE:
+        what = f"{name} was due {waiting[0]['expected_start_time']} and nobody took it"
+        yield {"what": what, "where": where, "remedy": "almanac worker, or almanac up"}
+
+
+def _entry(name: str) -> dict[str, Any] | None:
+    deployment = _deployment(name)
+    if deployment is None:
+        return None
+    waiting = _runs(deployment["id"], "SCHEDULED", "EXPECTED_START_TIME_ASC")
+    ended = [run for run in _runs(deployment["id"], None, "START_TIME_DESC") if run["start_time"]]
+    return {
+        "next": waiting[0]["expected_start_time"] if waiting else None,
+        "last": {"started": ended[0]["start_time"], "state": ended[0]["state_name"]} if ended else None,
+    }
+
+
+def _deployment(name: str) -> dict[str, Any] | None:
+    flow, deployment = name.split("/")
+    wanted = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [deployment]}}}
+    return next(iter(_ask("deployments", wanted)), None)
+
+
+def _runs(deployment: str, state: str | None, order: str) -> list[dict[str, Any]]:
+    with_state = {"flow_runs": {"state": {"type": {"any_": [state]}}}} if state else {}
+    wanted = {"deployments": {"id": {"any_": [deployment]}}, "sort": order, "limit": 20}
+    return _ask("flow_runs", wanted | with_state)
+
+
+def _ask(what: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    address = str(_address())
+    try:
+        answer = httpx.post(f"{address}/{what}/filter", json=wanted, timeout=10, auth=_login()).raise_for_status()
+        rows: list[dict[str, Any]] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise DependencyError(
+            f"the Prefect server at {address} must answer, found: {error or type(error).__name__}; "
+            "start it (almanac up) or correct PREFECT_API_URL"
+        ) from error
+    return rows
+
+
+def _login() -> tuple[str, str] | None:
+    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return (user, password) if user else None
+
+
+def _address() -> str | None:
+    return os.environ.get("PREFECT_API_URL", "").rstrip("/") or None
+
+
+def _moment(run: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(run["expected_start_time"])

@@ -1,0 +1,129 @@
+"""Errors over HTTP, in the form that clients of the OpenAI API know: `{"error": {message, type, param, code}}`.
+
+A message speaks of the request alone. What went wrong inside (paths, addresses, rows) goes to the log.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from tasks.errors import AlmanacError, ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+
+class ErrorDetail(BaseModel):
+    """What clients of the OpenAI API read of an error."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: ErrorDetail
+
+
+_MEANINGS = {
+    400: "The request is not what it must be.",
+    401: "No valid key or token.",
+    404: "No such thing, or not yours.",
+    413: "The body is too large.",
+    429: "Too much waits already; see `Retry-After`.",
+    503: "Nothing serves yet, or a time-out.",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": meaning} for status, meaning in _MEANINGS.items()
+}
+"""What every endpoint may answer, for the OpenAPI schema."""
+
+
+class ApiError(Exception):
+    """A request that is refused on purpose.
+
+    Attributes:
+        status: of HTTP.
+        kind: OpenAI's `type`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.param, self.code = status, kind, param, code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
+
+
+def as_api_error(error: AlmanacError) -> ApiError:
+    """An error of ours as the client may see it: a mistake of the asker in full, anything else without its reason."""
+    if isinstance(error, ConfigurationError):
+        return ApiError(400, str(error))
+    logger.error("a request failed: %s", error)
+    return ApiError(
+        503,
+        "the assistant must be able to read its index and model, and cannot now; try again, or ask who runs it",
+        kind="server_error",
+        code="unavailable",
+        headers={"Retry-After": "5"},
+    )
+
+
+def too_many(reason: str) -> ApiError:
+    """The refusal of a request that would have to wait too long."""
+    return ApiError(429, reason, kind="rate_limit_error", code="queue_full", headers={"Retry-After": "2"})
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Let every refusal and failure leave in the one form."""
+
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)
+        return JSONResponse(error.body(), error.status, error.headers)
+
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, AlmanacError)
+        known = as_api_error(error)
+        return JSONResponse(known.body(), known.status, known.headers)
+
+    async def malformed(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        known = ApiError(400, f"`{where}`: {problem['msg']}", param=where)
+        return JSONResponse(known.body(), known.status)
+
+    async def unrouted(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        known = ApiError(error.status_code, str(error.detail), headers=error.headers)
+        return JSONResponse(known.body(), known.status, known.headers)
+
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        logger.error("a request failed for a reason that nobody foresaw", exc_info=error)
+        known = ApiError(500, "the server failed; its log says why", kind="server_error", code="internal")
+        return JSONResponse(known.body(), known.status)
+
+    app.add_exception_handler(ApiError, refused)
+    app.add_exception_handler(AlmanacError, failed)
+    app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(HTTPException, unrouted)
+    app.add_exception_handler(Exception, unexpected)

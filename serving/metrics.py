@@ -1,0 +1,64 @@
+"""Figures for Prometheus. Labels are routes, outcomes and versions: never a user, a text or an id of a document."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from tasks.answer.assistant import Reply
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class Metrics:
+    """The figures of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        versions = ("index_version", "answerer_version")
+        self._requests = Counter("almanac_requests", "Requests.", ("route", "status"), registry=self.registry)
+        self._seconds = Histogram(
+            "almanac_request_seconds",
+            "Seconds of a response.",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._answers = Counter("almanac_answers", "Answers.", ("outcome", *versions), registry=self.registry)
+        self._answer_seconds = Histogram(
+            "almanac_answer_seconds", "Seconds of an answer.", versions, buckets=SECONDS, registry=self.registry
+        )
+        self._tokens = Counter("almanac_tokens", "Tokens of models.", ("kind", *versions), registry=self.registry)
+        self._batch = Histogram("almanac_batch_size", "Drafts a batch.", buckets=BATCH_SIZES, registry=self.registry)
+        self._feedback = Counter(
+            "almanac_feedback", "Ratings by what became of them.", ("event",), registry=self.registry
+        )
+
+    def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """Show what a function says at the moment of a scrape."""
+        Gauge(f"almanac_{name}", meaning, registry=self.registry).set_function(value)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is the template of its path."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def answer(self, reply: Reply) -> None:
+        """Count an answer by the versions that gave it."""
+        versions = (reply.index_version, reply.answerer_version)
+        self._answers.labels("abstained" if reply.answer.abstained else "answered", *versions).inc()
+        self._answer_seconds.labels(*versions).observe(reply.seconds)
+        self._tokens.labels("prompt", *versions).inc(reply.answer.num_prompt_tokens)
+        self._tokens.labels("completion", *versions).inc(reply.answer.num_completion_tokens)
+
+    def batch(self, size: int) -> None:
+        """Count a batch of drafts."""
+        self._batch.observe(size)
+
+    def feedback(self, event: str) -> None:
+        """Count a rating: `accepted`, then `delivered`, `replaced`, `refused` or `expired`."""
+        self._feedback.labels(event).inc()
+
+    def text(self) -> bytes:
+        """All figures in Prometheus's text format."""
+        return generate_latest(self.registry)

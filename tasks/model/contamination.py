@@ -1,0 +1,78 @@
+"""Whether a question that evaluation asks stands among the examples. Formulas only.
+
+Two questions are the same when their words are, or when the sets of their stemmed content words have a Jaccard
+similarity of at least `MIN_JACCARD`. Stop words do not count, so that a politer wording is the same question; names
+and identifiers do, so that "install X with extras" and "install Y with extras" are two. Runs of three words were left
+out: one changed word in the middle of a question of eight halves their similarity.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tasks.answer.cite import terms
+from tasks.index.golden import GoldenQuestion
+
+MIN_JACCARD = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """A question of the training set that is a golden question.
+
+    Attributes:
+        golden: identifier of the golden question.
+        similarity: 1.0 where the words are the same.
+    """
+
+    question: str
+    golden: str
+    similarity: float
+
+
+class HeldOutQuestions:
+    """The golden questions of validation and test, found by their words."""
+
+    def __init__(self, questions: Iterable[GoldenQuestion]) -> None:
+        self._ids: list[str] = []
+        self._contents: list[frozenset[str]] = []
+        self._exact: dict[str, int] = {}
+        self._by_word: defaultdict[str, list[int]] = defaultdict(list)
+        for question in questions:
+            self._add(question)
+
+    def _add(self, question: GoldenQuestion) -> None:
+        number = len(self._ids)
+        content = terms(question.question).content
+        self._ids.append(question.id)
+        self._contents.append(content)
+        self._exact.setdefault(normalised(question.question), number)
+        for word in content:
+            self._by_word[word].append(number)
+
+    def collision(self, question: str) -> Collision | None:
+        """The golden question that this one is, if any."""
+        exact = self._exact.get(normalised(question))
+        if exact is not None:
+            return Collision(question, self._ids[exact], 1.0)
+        content = terms(question).content
+        candidates = {number for word in content for number in self._by_word.get(word, ())}
+        scored = [(jaccard(content, self._contents[number]), -number) for number in candidates]
+        similarity, number = max(scored, default=(0.0, 0))
+        return Collision(question, self._ids[-number], similarity) if similarity >= MIN_JACCARD else None
+
+    def collisions(self, questions: Sequence[str]) -> list[Collision]:
+        """All collisions, in order."""
+        return [found for question in questions if (found := self.collision(question))]
+
+
+def normalised(question: str) -> str:
+    """Its words in lower case, punctuation and blanks left out."""
+    return " ".join(re.findall(r"\w+", question.casefold()))
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """|intersection| / |union| in [0, 1]; 0 where both are empty."""
+    union = len(one | other)
+    return len(one & other) / union if union else 0.0

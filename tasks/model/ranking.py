@@ -1,0 +1,45 @@
+"""How well chunks are ranked for questions, by question. NumPy alone.
+
+Formulas: Manning, Raghavan, Schütze, "Introduction to Information Retrieval", 2008, chapter 8; grades are 0 and 1.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+DEPTH = 10
+
+Values = npt.NDArray[np.float64]
+
+
+def ranking_values(scores: npt.NDArray[np.floating], relevant: npt.NDArray[np.bool_]) -> Mapping[str, Values]:
+    """Metrics of a ranking by falling score, each `(num_questions,)`; of equal scores the irrelevant come first.
+
+    Args:
+        scores: `(num_questions, num_chunks)`.
+        relevant: the same shape; each question has a relevant chunk.
+
+    Raises:
+        ValueError: the shapes differ, or a question has no relevant chunk.
+    """
+    if scores.shape != relevant.shape or not relevant.any(axis=1).all():
+        raise ValueError(f"each question needs a relevant chunk among its scores, found shapes {scores.shape}")
+    order = np.lexsort((relevant, -scores), axis=1)
+    hits = np.take_along_axis(relevant, order, axis=1)
+    found = hits.sum(axis=1)
+    first = hits.argmax(axis=1) + 1
+    return {
+        "recall_at_1": hits[:, :1].sum(axis=1) / found,
+        "recall_at_5": hits[:, :5].sum(axis=1) / found,
+        "mrr_at_10": np.where(first <= DEPTH, 1 / first, 0.0),
+        "ndcg_at_10": _ndcg(hits, found),
+    }
+
+
+def _ndcg(hits: npt.NDArray[np.bool_], found: npt.NDArray[np.int_]) -> Values:
+    depth = min(DEPTH, hits.shape[1])
+    discounts = 1 / np.log2(np.arange(2, depth + 2))
+    ideal = np.cumsum(discounts)[np.minimum(found, depth) - 1]
+    values: Values = (hits[:, :depth] * discounts).sum(axis=1) / ideal
+    return values

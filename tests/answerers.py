@@ -1,0 +1,52 @@
+"""Small answerers as a retrain would make them: a random LoRA adapter on a tiny chat model, registered in MLflow."""
+
+from pathlib import Path
+
+from tasks.answer.answerer import Manifest, weights_identity, write_manifest
+from tasks.answer.generate import load_base
+from tasks.answer.prompt import load_prompt
+from tasks.answer.registry import MODEL
+from tasks.model.register import register
+from tasks.model.run_log import end_run, open_run
+from tasks.params import GenerationParams
+from tasks.settings import Settings
+
+
+def save_answerer(folder: Path, params: GenerationParams, settings: Settings, *, seed: int) -> Path:
+    """Write an answerer whose random adapter is `seed`'s: other seeds write other answers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base = load_base(params, settings)
+    torch.manual_seed(seed)
+    import copy
+
+    config = LoraConfig(r=4, lora_alpha=256, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(copy.deepcopy(base.model), config).save_pretrained(folder / "adapter")
+    (folder / "README.md").write_text(f"# Answerer {seed}\n")
+    prompt = load_prompt(params.prompt)
+    kept = ("num_passages", "max_passage_tokens", "max_new_tokens")
+    write_manifest(
+        folder,
+        Manifest(
+            base=weights_identity(base),
+            model=params.model,
+            gguf_file=params.gguf_file,
+            method="lora",
+            prompt=prompt.name,
+            prompt_digest=prompt.digest,
+            refusal_bias=0.0,
+            generation={name: getattr(params, name) for name in kept},
+            lineage={"seed": seed},
+            files={},
+        ),
+    )
+    return folder
+
+
+def register_answerer(settings: Settings, folder: Path, *, key: str) -> str:
+    """Log and register a folder; it is the challenger then. Return MLflow's version."""
+    run_id = open_run(settings, MODEL, key, name=key)
+    version = register(settings, key=key, run_id=run_id, folder=folder, tags={}, description=key)
+    end_run(settings, run_id)
+    return version
