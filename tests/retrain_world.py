@@ -96,14 +96,18 @@ def make_world(folder: Path, mlflow: Path) -> dict[str, str]:
 
 def world_environment(folder: Path) -> dict[str, str]:
     """What names a world to a process."""
-    return {"ALMANAC_HOME": str(folder / "home"), "ALMANAC_PARAMS": str(folder / "params.yaml")}
+    return {
+        "ALMANAC_HOME": str(folder / "home"),
+        "ALMANAC_PARAMS": str(folder / "params.yaml"),
+        "ALMANAC_NUM_THREADS": "1",  # a model so small only waits for a second one
+    }
 
 
 def almanac(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "cli.py", *arguments],
-        env=os.environ | environment | {"ALMANAC_NUM_THREADS": "1"},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -291,6 +291,7 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     )
     assert count == 2 * len(TOPICS)
     mined = read_pairs(tmp_path / "p.jsonl")
+    assert any(row.negatives for row in mined)
     assert all("vault" not in negative.text for row in mined for negative in row.negatives)
     result = train(tmp_path / "p.jsonl", tmp_path / "tuned", params, settings)
     version = register_embedder(settings, result.folder, key="retrain-1")

@@ -290,22 +290,21 @@ def test_rated_answer_to_a_test_question_stops_and_names_the_trace(folder: Path,
 
 @pytest.mark.slow
 def test_synthetic_question_that_evaluation_asks_is_left_out_and_counted(folder: Path) -> None:
-    asked = "What does the `zephyr_limit` option do?"
-    write_golden(folder, [*GOLDEN, question("g-test-z", 3, "test", text="What does `zephyr_limit` do in Zephyr?")])
+    write_golden(folder, [*GOLDEN, question("g-test-z", 3, "test", text="What does `zephyr_limit` do?")])
     built = build_training_set(params(folder, examples={"num_synthetic": 200}), Settings(), folder / "out")
     assert built.left_out["synthetic: is a golden question of validation or test"] >= 1
-    assert all("zephyr_limit" not in example.question for example in read_examples(built.path)), asked
+    assert all("zephyr_limit" not in example.question for example in read_examples(built.path))
 
 
 # --- feedback ---
 
 
 def ask(settings: Settings, folder: Path, text: str, groups: Sequence[str] = ()) -> str:
-    """Answer as the server does, with the sentence of the first passage that holds `records`."""
+    """Answer and trace as the server does, with the longest line of the first passage."""
     index = LiveIndex(params(folder), settings)
 
     def answer(passages: Sequence[Passage]) -> Answer:
-        sentence = next(line for line in passages[0].text.splitlines() if len(line.split()) > 6)
+        sentence = max(passages[0].text.splitlines(), key=len)
         return Answer(f"{sentence.rstrip('.')} [1].", False, None, (), tuple(passages), "prompt", 1, 1)
 
     context = TraceContext("1", "base", tuple(groups))

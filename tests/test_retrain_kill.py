@@ -55,7 +55,7 @@ def training(place: Path) -> dict[str, Any]:
 
 def kill_in_training(place: Path) -> None:
     """Start a retrain and kill it as soon as it has a checkpoint."""
-    environment = os.environ | world_environment(place) | {"ALMANAC_NUM_THREADS": "1"}
+    environment = os.environ | world_environment(place)
     process = subprocess.Popen(
         [sys.executable, "cli.py", "retrain", "--json"],
         env=environment,

@@ -27,7 +27,9 @@ from tests.server import Home, StaticPair, make_home, record, running
 
 pytestmark = pytest.mark.slow
 
-GROUPS = ("finance", "hr", "o'brien", "') OR true --", "группа ☃")
+GROUPS = ("finance", "hr", "legal", "ops", "sales")
+ODD_GROUPS = ("o'brien", "') OR true --", "группа ☃", "Finance", "everyone ")
+"""No document names them: who has them reads what everyone may."""
 KNOWLEDGE_BASES = ("wiki", "ledger")
 DRAW = random.Random(7)
 READERS = {f"doc{number}": frozenset(DRAW.sample((*GROUPS, EVERYONE), DRAW.randint(0, 3))) for number in range(24)} | {
@@ -35,7 +37,7 @@ READERS = {f"doc{number}": frozenset(DRAW.sample((*GROUPS, EVERYONE), DRAW.randi
     "public": frozenset({EVERYONE}),
 }
 WORDS = {key: f"canary{place}x" for place, key in enumerate(READERS)}
-ASKERS = [frozenset(groups) for groups in ((), *((group,) for group in GROUPS), GROUPS[:2], GROUPS)]
+ASKERS = [frozenset(groups) for groups in ((), *((group,) for group in GROUPS), GROUPS[:2], ODD_GROUPS, GROUPS)]
 
 
 def text(key: str) -> str:
@@ -148,7 +150,7 @@ def test_restricted_words_are_in_no_error_log_metric_or_trace_of_others(
 
 def test_answer_to_one_asker_is_not_kept_for_another(server: str, keys: dict[frozenset[str], str]) -> None:
     own = {key for key, readers in READERS.items() if "finance" in readers and EVERYONE not in readers}
-    question = "What opens the vault?"
+    question = f"What opens the vault of {min(own)}?"
     for way in ("search", "answer"):
         asked = [request(server, keys[groups], way, question, []) for groups in (frozenset({"finance"}), frozenset())]
         assert shown(asked[0], asked=question) & own

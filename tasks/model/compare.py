@@ -359,10 +359,10 @@ def table(report: Report) -> list[dict[str, str]]:
         _line(
             f"cost of 1000 questions ({compare.currency}, {compare.questions_per_month} a month)",
             report,
-            lambda entry: f"{entry.cost.per_thousand(compare.questions_per_month):.4f}",
+            lambda entry: f"{entry.cost.per_thousand(compare.questions_per_month):.3g}",
         )
     )
-    rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.4f}"))
+    rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.3g}"))
     rows.append(_line(f"answer_f1 on {len(report.freshness.questions)} changed", report, _fresh_cell(report)))
     return rows
 

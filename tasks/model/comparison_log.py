@@ -1,6 +1,8 @@
 """A comparison in MLflow: one run with numbers, table and plots; and question by question in its evaluation view."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,8 @@ def _evaluation_run(name: str, rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    with mlflow.start_run(run_name=name) as run:
+    # MLflow prints where the evaluation is to be seen; standard output belongs to `--json`.
+    with mlflow.start_run(run_name=name) as run, redirect_stdout(sys.stderr):
         mlflow.genai.evaluate(data=data, scorers=[_scorer(metric, by_id) for metric in _SCORED])
     return str(run.info.run_id)
 

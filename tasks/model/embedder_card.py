@@ -23,7 +23,7 @@ Tuned from `{base}` on {result.num_pairs} pairs of a question and its chunk, wit
 {result.num_steps} steps, the weights of step {result.best_step} were kept ({_verdict(result)}).
 
 Measured on {result.num_questions} questions on documents that neither trained it nor chose the step, ranked over their
-own chunks, those chunks' hard negatives and a sample of others: a smaller pool than an index.
+own chunks, what full-text search finds for them and a sample of others: a smaller pool than an index.
 
 | metric | before | after | difference |
 |---|---|---|---|

@@ -4,12 +4,14 @@ Texts are those that the live index embedded, and only such as the training's au
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.errors import CorruptionError, GateError
 from tasks.files import whole_file
@@ -18,7 +20,7 @@ from tasks.model.example import Example, read_examples
 
 if TYPE_CHECKING:
     from tasks.index.access import AccessMap
-    from tasks.index.search import Index
+    from tasks.index.search import Index, Mode
     from tasks.params import Params
     from tasks.settings import Settings
 
@@ -117,6 +119,9 @@ def mine_pairs(
 ) -> Iterator[Pair]:
     """Find positives and hard negatives in a release; a question without a readable chunk is left out.
 
+    For held-out questions full-text search chooses: what the index's own embedder picked, or left out, would measure
+    that embedder and a tuned one by different standards.
+
     Args:
         asked: questions with the ids of their chunks.
         index: the release.
@@ -132,10 +137,14 @@ def mine_pairs(
         readable = [key for key in dict.fromkeys(entry.relevant) if key in rows.known]
         if not readable:
             continue
-        found = index.search(Request(entry.question, groups=(audience,), top_k=depth), access)
-        vector = index.embedder.embed([entry.question])[0]
-        positive = max(readable, key=lambda key: float(np.dot(rows.known[key].vector, vector)))
-        bound = MAX_NEGATIVE_RATIO * float(np.dot(rows.known[positive].vector, vector))
+        held_out = entry.split == "validation"
+        mode: Mode | None = "full_text" if held_out else None
+        found = index.search(Request(entry.question, groups=(audience,), mode=mode, top_k=depth), access)
+        if held_out:
+            positive, bound = next((p.chunk_id for p in found if p.chunk_id in readable), readable[0]), math.inf
+        else:
+            positive, nearest = rows.nearest(readable, index.embedder.embed([entry.question])[0])
+            bound = MAX_NEGATIVE_RATIO * nearest
         near = [passage.chunk_id for passage in found if _is_negative(passage, entry, bound)]
         rows.fetch(near)
         negatives = [rows.known[key].text for key in near if key in rows.known][:NEGATIVES_PER_QUESTION]
@@ -168,6 +177,12 @@ class _Rows:
                 if self._access.may_read(row["document_id"], row["access_id"], (self._audience,)):
                     text = ChunkText(row["chunk_id"], row["document_id"], row["search_text"])
                     self.known[row["chunk_id"]] = _Row(text, np.asarray(row["vector"]))
+
+    def nearest(self, keys: Iterable[str], vector: npt.NDArray[np.float32]) -> tuple[str, float]:
+        """The known key whose vector is nearest, and its cosine."""
+        cosines = {key: float(np.dot(self.known[key].vector, vector)) for key in keys}
+        best = max(cosines, key=lambda key: cosines[key])
+        return best, cosines[best]
 
 
 def write_pairs(pairs: Iterable[Pair], path: Path) -> int:

@@ -136,6 +136,8 @@ def recommend(
     """
     best = max(measured, key=lambda entry: entry.metrics["answer_f1"].mean)
     reasons = [f"{best.strategy.title} has the highest answer_f1: {shown(best.metrics['answer_f1'])}"]
+    if best.metrics["answer_f1"].mean == 0:
+        reasons.append("no strategy got any question right: this recommends nothing but the simplest")
     tied = [best]
     for entry in measured:
         if entry is best:
@@ -176,7 +178,7 @@ def _pair(verdict: str, told_apart: bool, best: Measured, other: Measured, chang
 
 def _consequences(chosen: Measured, params: CompareParams) -> list[str]:
     volume = params.questions_per_month
-    cost = f"{chosen.cost.per_thousand(volume):.4f} {params.currency} a thousand questions at {volume} a month"
+    cost = f"{chosen.cost.per_thousand(volume):.3g} {params.currency} a thousand questions at {volume} a month"
     if chosen.strategy.mode == "closed_book":
         return [f"it costs {cost}", "it cites nothing: no answer can be checked against a document"]
     traced = chosen.metrics.get("traceability")
