@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 
 # The tests of the pages drive it; without it they fail and say so.
 chromium:
-	@command -v chromium chromium-browser google-chrome | grep -q . || \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	else echo "Chromium must be there for the tests of the pages, found none: apt-get install chromium, as root"; fi

@@ -82,19 +82,20 @@ def client(params: Params, settings: Settings) -> Iterator[Any]:
 
 
 def searches(params: Params, settings: Settings, questions: Sequence[str]) -> dict[str, Any]:
-    from tasks.index.live import LiveIndex
+    from tasks.index.access import load_access
+    from tasks.index.live import open_index, serving
     from tasks.index.search import Request
+    from tasks.index.table import connect
 
-    index = LiveIndex(params, settings, poll_seconds=1e9)
-    access = index.access()
-    embedder, table = index._index.embedder, index._index.table
+    db = connect(settings)
+    index, access = open_index(db, serving(settings).release, params, settings), load_access(db)
 
     def plain(question: str) -> None:
-        vector = embedder.embed([question])[0]
-        table.search(vector, vector_column_name="vector").limit(params.search.top_k).to_arrow()
+        vector = index.embedder.embed([question])[0]
+        index.table.search(vector, vector_column_name="vector").limit(params.search.top_k).to_arrow()
 
     def in_process(question: str) -> None:
-        index._index.search(Request(question), access)
+        index.search(Request(question), access)
 
     with client(params, settings) as http:
 

@@ -23,7 +23,6 @@ from tasks.model import candidate as candidates
 from tasks.model import run_log
 from tasks.model.candidate import CANDIDATE, CHAMPION, Made
 from tasks.model.card import Facts, card_metrics, description, metrics_table, verdict
-from tasks.model.comparison_log import log_comparison
 from tasks.model.embedder_pairs import write_example_pairs
 from tasks.model.embedder_registry import judge_embedder, register_embedder
 from tasks.model.embedder_training import EmbedderResult, train_embedder
@@ -38,8 +37,6 @@ from tasks.params import Method, Params, load_params
 from tasks.settings import Settings
 
 OUTCOME = "outcome.json"
-SHOWN_QUESTIONS = 30
-"""MLflow takes about 0.4 seconds for each, of each answerer."""
 
 
 @dataclass(slots=True)
@@ -170,12 +167,6 @@ def publish(answerer: Path, facts: Facts, logged: _Logged, run: _Run) -> str | N
     return number
 
 
-@step(retries=1)
-def show_questions(evaluations: dict[str, Evaluation], run: _Run) -> None:
-    """The first questions side by side, in MLflow's evaluation view of the same experiment."""
-    log_comparison(run.settings, evaluations, experiment=MODEL, max_rows=SHOWN_QUESTIONS)
-
-
 @flow(name="retrain")
 def retrain(profile: str | None = None, method: Method | None = None, wait_seconds: float = 0) -> dict[str, Any]:
     """Train a candidate and let the model gate decide; it serves only when a person sets the alias `champion`.
@@ -227,7 +218,6 @@ def _retrain(run: _Run, training_set: TrainingSet, key: str) -> dict[str, Any]:
     facts = candidates.card_facts(made, training_set, evaluations, decision, logged.lineage)
     show_report("model-gate", f"{verdict(facts.reasons)}\n\n{metrics_table(facts, run.params.model_gate)}")
     number = publish(write_card(made, facts, run), facts, logged, run)
-    show_questions(evaluations, run)
     return _result(run, training_set, revision) | {
         "train_seconds": round(made.result.seconds, 2),
         "metrics": evaluations[CANDIDATE].metrics(),

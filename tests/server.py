@@ -26,7 +26,9 @@ from tests.chat_model import save_chat_model
 from tests.conftest import BASE_PARAMS, merged, wait_until
 
 ZEPHYR = "# Zephyr\n\nZephyr is a task queue for Python. It needs Python 3.11 or newer.\n"
-LOCKBOX = "# Lockbox\n\nLockbox gives portable locks between processes. Install it with pip install lockbox.\n"
+LOCKBOX = (
+    "# Lockbox\n\nLockbox gives portable locks between processes. Install lockbox with pip from the package index.\n"
+)
 
 
 @dataclass(frozen=True)

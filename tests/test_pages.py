@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +44,6 @@ LEDGER = (
 MARKUP = "<img src=x onerror=alert(1)>"
 ZEPHYR = f"# Zephyr\n\nZephyr is a task queue for Python {MARKUP} whose jobs are tried again three times.\n"
 COMMENT = "Just what I needed."
-MLFLOW_IS_NOT_QUIET = re.compile(r"/(ajax-api|graphql|static-files)")
 
 
 @dataclass
@@ -192,8 +191,8 @@ def ask(chat: Page, question: str = QUESTION) -> Locator:
     return turn
 
 
-def set_champion(registry: Page, world: World, version: str) -> None:
-    """Put the alias on a version as a person does: open its page, edit its aliases, save."""
+def set_champion(registry: Page, world: World, version: str) -> float:
+    """Put the alias on a version as a person does: open its page, edit its aliases, save; the moment of the click."""
     registry.bring_to_front()
     registry.goto(f"{world.mlflow}#/models/{ANSWERER}/versions/{version}")
     registry.reload()
@@ -204,8 +203,10 @@ def set_champion(registry: Page, world: World, version: str) -> None:
     box.fill(CHAMPION)
     box.press("Enter")
     shoot(registry, f"mlflow-alias-{version}")
+    saved = time.monotonic()
     dialog.get_by_role("button", name=re.compile("Save aliases", re.IGNORECASE)).click()
     dialog.wait_for(state="hidden")
+    return saved
 
 
 def shoot(page: Page, name: str) -> None:
@@ -309,11 +310,10 @@ def test_page_fits_a_phone_and_the_dark(chat: Page) -> None:
 
 
 def test_alias_set_by_mouse_changes_what_the_open_page_answers_with(chat: Page, registry: Page, world: World) -> None:
-    set_champion(registry, world, "1")
-    saved = time.monotonic()
+    saved = set_champion(registry, world, "1")
     expect(chat.locator(".serving")).to_contain_text("answerer 1")
     seconds = time.monotonic() - saved
-    print(f"{seconds:.1f} s from the saved alias to the open page")
+    print(f"{seconds:.1f} s from the click on Save to the open page")
 
     expect(chat.locator(".news")).to_have_text("From now on: answerer 1 in place of base.")
     chat.bring_to_front()

@@ -15,10 +15,9 @@ from tasks.model.loop import Share, TrainingProgress
 from tasks.model.preferences import Preferences, is_preference, make_preferences, preference, train_preferences
 from tasks.model.sequences import messages_of
 from tasks.model.train import answerer_manifest
-from tasks.params import GenerationParams, Params
+from tasks.params import Params
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
-from tests.conftest import BASE_PARAMS, merged
 from tests.test_train import make_example, make_params
 
 
@@ -164,29 +163,3 @@ def test_training_prefers_chosen_answers_and_its_folder_is_an_answerer(
     (sequence,) = objective.base
     assert float(preference(answerer.generator.model, sequence)) > objective.base[sequence]
     assert train_preferences(examples, tmp_path / "out", params, here, lineage={}) == result
-
-
-@pytest.mark.slow
-def test_two_steps_on_the_real_model(examples: Path, tmp_path: Path) -> None:
-    generation = GenerationParams.model_validate(BASE_PARAMS["generation"])
-    params = Params.model_validate(
-        merged(
-            BASE_PARAMS,
-            {
-                "sources": [make_params(tmp_path).sources[0].model_dump()],
-                "fine_tuning": {"method": "dpo", "learning_rate": 5e-5, "max_steps": 2, "evaluate_every_steps": 2},
-            },
-        )
-    )
-    rows = [make_preference(number) for number in range(8)]
-    path = tmp_path / "few.jsonl"
-    write_examples([*rows, make_preference(9, split="validation")], path)
-    settings = Settings(home=tmp_path / "home")
-
-    result = train_preferences(path, tmp_path / "out", params, settings, lineage={})
-
-    assert result.steps == 2
-    assert result.validation_loss[1][1] < result.validation_loss[0][1]
-    write_manifest(tmp_path / "out", answerer_manifest(result, params, settings, lineage={}))
-    answerer = load_answerer(tmp_path / "out", generation, settings, version="1")
-    assert answerer.generator.identity.endswith(answerer.identity.rpartition("@")[2])

@@ -21,8 +21,10 @@ from tasks.model.run_log import (
     log_params,
     log_prompt,
     open_run,
+    system_metrics,
 )
 from tasks.settings import Settings
+from tests.conftest import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +206,20 @@ def test_dataset_and_metrics_are_logged_once(settings: Settings) -> None:
     assert run.inputs is not None
     assert [known.dataset.digest for known in run.inputs.dataset_inputs] == ["f" * 36]
     assert len(history) == 1
+
+
+def test_processor_and_memory_are_logged_while_a_training_lasts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.model.run_log.SYSTEM_METRICS_SECONDS", 0.2)
+    run_id = open_run(settings, MODEL, "k1", name="a")
+
+    def logged() -> bool:
+        with mlflow_client(settings) as client:
+            return "system/cpu_utilization_percentage" in client.get_run(run_id).data.metrics
+
+    with system_metrics(settings, run_id):
+        wait_until(logged, seconds=60)
 
 
 def test_changed_prompt_is_a_new_version_of_its_own(settings: Settings) -> None:

@@ -101,7 +101,7 @@ def test_stream_helper_of_the_client_reads_the_answer(client: openai.OpenAI) -> 
 
 def test_follow_up_is_answered_about_what_was_asked_before(client: openai.OpenAI) -> None:
     found = ask(client, "What does lockbox give?", "How do I install it?")
-    assert found.choices[0].message.content == "Install it with pip install lockbox [1]."
+    assert found.choices[0].message.content == "Install lockbox with pip from the package index [1]."
 
 
 def test_parts_of_a_message_and_other_roles_are_understood(client: openai.OpenAI) -> None:

@@ -85,7 +85,7 @@ class Rating extends Component {
     this.setState({ rating, open, said: "" });
     try {
       await rate({ ...vote, corrected_answer: corrected, key: this.props.credential });
-      this.setState({ said: "Thank you, your rating is kept." });
+      this.setState({ said: open ? "Your rating counts. Tell why, if you like." : "Thank you, your rating is kept." });
     } catch (error) {
       this.setState({ said: `Your rating was not kept. ${error.message}` });
     }

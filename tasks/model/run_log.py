@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 KEY = "almanac.key"
 MAX_DIGEST_CHARACTERS = 36
 FLUSH_SECONDS = 5.0
-SYSTEM_METRICS_SECONDS = 10.0
+SYSTEM_METRICS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
