@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Keep an AI assistant right: knowledge fresh every week, model retrained every quarter, every change gated and reversible.",
+    help="Keep an AI assistant right: knowledge fresh, model retrained, every change gated, versioned and reversible.",
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="What the gates set aside: list, show, release.")
 rollback_app = typer.Typer(no_args_is_help=True, help="Take a release back.")

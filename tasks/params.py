@@ -260,7 +260,8 @@ Method = Literal["lora", "full", "continual_pretraining", "dpo", "embedder"]
 class FineTuningParams(Block):
     """How the answerer (or the embedder) is trained; steps are optimiser steps.
 
-    `max_steps` null: as many as `num_epochs` need. `max_false_refusals` bounds the share of answerable validation
+    `max_steps` null: as many as `num_epochs` need. `max_validation_examples` null: all; else so many, chosen by their ids,
+    give the validation loss and the calibration. `max_false_refusals` bounds the share of answerable validation
     questions that the calibrated answerer may refuse.
     """
 
@@ -275,6 +276,7 @@ class FineTuningParams(Block):
     lora_alpha: Annotated[float, Field(gt=0)]
     checkpoint_every_steps: Annotated[int, Field(ge=1)]
     evaluate_every_steps: Annotated[int, Field(ge=1)]
+    max_validation_examples: Annotated[int, Field(ge=1)] | None
     early_stopping_patience: Annotated[int, Field(ge=1)]
     max_false_refusals: Share
     seed: int

@@ -91,6 +91,7 @@ BASE_PARAMS: dict[str, Any] = {
         "lora_alpha": 16,
         "checkpoint_every_steps": 2,
         "evaluate_every_steps": 2,
+        "max_validation_examples": None,
         "early_stopping_patience": 3,
         "max_false_refusals": 0.1,
         "seed": 7,

@@ -34,15 +34,16 @@ IMAGES = PROJECT / "docs" / "images"
 PATIENCE_SECONDS = 120
 """The machine may be busy with other tests; the seconds that matter are measured and printed."""
 PROMOTION_SECONDS = 30
-DESKTOP, PHONE = {"width": 1100, "height": 760}, {"width": 360, "height": 740}
+DESKTOP, PHONE, WIDE = {"width": 1100, "height": 760}, {"width": 360, "height": 740}, {"width": 1280, "height": 760}
 QUESTION = "How long are snapshots of the ledger kept?"
 QUOTE = "Snapshots of the ledger are kept for ninety days in cold storage."
 LEDGER = (
-    f"# Backups\n\n{QUOTE} Restores are rehearsed every quarter 🗓️ by the team that owns the ledger.\n\n"
+    f"# Backups of class 𝔸\n\n{QUOTE} Restores are rehearsed every quarter by the team that owns the ledger.\n\n"
     "Whoever needs a snapshot asks in the channel of the storage team.\n"
 )
 MARKUP = "<img src=x onerror=alert(1)>"
 ZEPHYR = f"# Zephyr\n\nZephyr is a task queue for Python {MARKUP} whose jobs are tried again three times.\n"
+NAMED = re.compile(f"@.{CHAMPION}")
 COMMENT = "Just what I needed."
 
 
@@ -88,7 +89,9 @@ class World:
 
         client = MlflowClient(tracking_uri=self.home.settings.tracking_uri)
         experiment = client.get_experiment_by_name("almanac-answers")
-        return list(client.search_traces(locations=[experiment.experiment_id])) if experiment else []
+        return (
+            list(client.search_traces(locations=[experiment.experiment_id], include_spans=False)) if experiment else []
+        )
 
 
 def days_ago(days: int) -> str:
@@ -96,9 +99,8 @@ def days_ago(days: int) -> str:
 
 
 def broken(folder: Path) -> Path:
-    """An answerer that was trained for a model which this machine does not have."""
-    manifest = read_manifest(folder)
-    write_manifest(folder, replace(manifest, base="another-model@0000"))
+    """An answerer that was trained for a prompt which this project does not have."""
+    write_manifest(folder, replace(read_manifest(folder), prompt_digest="0" * 16))
     return folder
 
 
@@ -177,8 +179,11 @@ def chat(world: World) -> Page:
 
 @pytest.fixture(scope="module")
 def registry(world: World) -> Page:
-    """A second tab, in MLflow."""
-    return world.open(world.mlflow)
+    """A second tab, in MLflow, whose assistant takes no room."""
+    page = world.open(f"{world.mlflow}#/models")
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Close").click()
+    return page
 
 
 def ask(chat: Page, question: str = QUESTION) -> Locator:
@@ -202,7 +207,7 @@ def set_champion(registry: Page, world: World, version: str) -> float:
     box = dialog.get_by_role("combobox")
     box.fill(CHAMPION)
     box.press("Enter")
-    shoot(registry, f"mlflow-alias-{version}")
+    shoot(registry, f"mlflow-{version}-alias")
     saved = time.monotonic()
     dialog.get_by_role("button", name=re.compile("Save aliases", re.IGNORECASE)).click()
     dialog.wait_for(state="hidden")
@@ -219,7 +224,6 @@ def test_open_page_says_what_serves_and_what_can_be_asked(chat: Page) -> None:
     expect(chat.locator(".serving")).to_contain_text("answerer base")
     expect(chat.get_by_label("Your question")).to_be_focused()
     expect(chat.get_by_role("button", name=QUESTION)).to_be_visible()
-    shoot(chat, "chat-empty")
 
 
 def test_answer_comes_with_its_sources_versions_and_freshness(chat: Page) -> None:
@@ -259,14 +263,10 @@ def test_rating_with_a_comment_is_an_assessment_on_its_trace(chat: Page, world: 
     shoot(chat, "chat-answer")
 
     def rated() -> list[Any]:
-        return [
-            assessment
-            for trace in world.traces()
-            for assessment in trace.info.assessments
-            if QUESTION in str(trace.info.request_preview) and assessment.rationale == COMMENT
-        ]
+        asked = [trace for trace in world.traces() if QUESTION in str(trace.info.request_preview)]
+        return [assessment for trace in asked for assessment in trace.info.assessments]
 
-    wait_until(rated, seconds=PATIENCE_SECONDS)
+    wait_until(lambda: COMMENT in [assessment.rationale for assessment in rated()], seconds=PATIENCE_SECONDS)
     assert [(assessment.name, assessment.value) for assessment in rated()] == [("user_rating", True)]
 
 
@@ -324,9 +324,9 @@ def test_alias_set_by_mouse_changes_what_the_open_page_answers_with(chat: Page, 
     registry.bring_to_front()
     wait_until(lambda: "promotion" in world.version("1").tags, seconds=PATIENCE_SECONDS)
     registry.reload()
-    expect(registry.get_by_text(CHAMPION).first).to_be_visible()
+    expect(registry.get_by_text(NAMED).first).to_be_visible()
     expect(registry.get_by_text("promotion", exact=True)).to_be_visible()
-    shoot(registry, "mlflow-promoted")
+    shoot(registry, "mlflow-1-promoted")
     assert seconds < PROMOTION_SECONDS
 
 
@@ -339,12 +339,11 @@ def test_broken_version_is_refused_and_its_page_says_why(chat: Page, registry: P
     expect(turn.locator(".provenance")).to_contain_text("Index 1, answerer 1")
     registry.reload()
     expect(registry.get_by_text("refused", exact=True)).to_be_visible()
-    expect(registry.get_by_text(re.compile("must run on base another-model"))).to_be_visible()
-    assert world.version("2").aliases == []
-    shoot(registry, "mlflow-refused")
-    registry.goto(f"{world.mlflow}#/models/{ANSWERER}")
-    expect(registry.get_by_text(CHAMPION).first).to_be_visible()
-    shoot(registry, "mlflow-versions")
+    expect(registry.get_by_text(re.compile("was trained for prompt"))).to_be_visible()
+    expect(registry.get_by_text(NAMED)).to_have_count(0)
+    shoot(registry, "mlflow-2-refused")
+    registry.goto(f"{world.mlflow}#/models/{ANSWERER}/versions/1")
+    expect(registry.get_by_text(NAMED).first).to_be_visible()
 
 
 def test_page_says_that_the_server_is_gone_and_keeps_the_question(chat: Page, world: World) -> None:
@@ -374,13 +373,14 @@ def test_wrong_key_is_asked_for_again(world: World) -> None:
     page.evaluate("sessionStorage.setItem('almanac.key', 'almanac-wrong')")
     page.reload()
 
-    page.get_by_label("only with an API key").fill("almanac-wrong-too")
+    field = page.get_by_label("The server does not take this API key")
+    field.fill("almanac-wrong-too")
     page.get_by_role("button", name="Use this key").click()
-    expect(page.get_by_label("only with an API key")).to_be_visible()
-    shoot(page, "chat-key")
+    expect(field).to_be_visible()
     page.get_by_role("button", name="Options").click()
     page.get_by_role("button", name="Forget the API key").click()
-    expect(page.get_by_label("only with an API key")).to_have_count(0)
+    expect(field).to_have_count(0)
+    expect(page.get_by_role("button", name=QUESTION)).to_be_visible()
     page.close()
 
 

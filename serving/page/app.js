@@ -31,7 +31,7 @@ class App extends Component {
     try {
       this.setState({ needsKey: false, questions: await exampleQuestions(this.options.key) });
     } catch (error) {
-      this.setState({ needsKey: error.status === 401 });
+      this.setState({ needsKey: error.status === 401, questions: [] });
     }
   }
 
@@ -142,7 +142,7 @@ class App extends Component {
         items.map(turn),
         h("div", { ref: this.end }),
       ]),
-      h("footer", null, [needsKey && h(KeyForm, { onSave: this.saveKey }), this.composer()]),
+      h("footer", null, [needsKey && h(KeyForm, { isWrong: this.options.key !== "", onSave: this.saveKey }), this.composer()]),
       h("p", { class: "unseen", role: "status", "aria-live": "polite" }, said),
       source && h(SourceDialog, { ...source, onClose: () => this.setState({ source: null }) }),
     ];
@@ -201,14 +201,14 @@ function Welcome({ questions, onAsk }) {
   ]);
 }
 
-function KeyForm({ onSave }) {
+function KeyForm({ isWrong, onSave }) {
   const save = (event) => {
     event.preventDefault();
     onSave(new FormData(event.currentTarget).get("key"));
   };
   return h("form", { class: "key", onSubmit: save }, [
     h("label", null, [
-      "This assistant answers only with an API key",
+      isWrong ? "The server does not take this API key; use another" : "This assistant answers only with an API key",
       h("input", { name: "key", type: "password", autocomplete: "off", required: true }),
     ]),
     h("button", { type: "submit" }, "Use this key"),

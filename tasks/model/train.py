@@ -129,7 +129,7 @@ def train(
             f"continual_pretraining, and no other method, learns from documents; found method {method} "
             f"{'without' if documents is None else 'with'} documents"
         )
-    found = list(read_examples(examples))
+    found = training_examples(examples, params.fine_tuning)
     texts = _texts(documents, params.examples.audience) if documents else None
     return run_training(
         lambda base, network: supervised(found, texts, base, network, params),
@@ -141,6 +141,14 @@ def train(
         lineage=lineage,
         listener=listener,
     )
+
+
+def training_examples(path: Path, params: FineTuningParams) -> list[Example]:
+    """A training set with as many of its validation examples as `max_validation_examples` allows."""
+    found = list(read_examples(path))
+    held_out = sorted(example.example_id for example in found if example.split == "validation" and example.passages)
+    left_out = set(held_out[params.max_validation_examples :]) if params.max_validation_examples else set()
+    return [example for example in found if example.split == "train" or example.example_id not in left_out]
 
 
 def run_training(
