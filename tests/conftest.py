@@ -220,7 +220,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}/api"
-        wait_until(lambda: answers(f"{address}/health"), seconds=180)
+        wait_until(lambda: answers(f"{address}/health"), seconds=300)
         yield address
     finally:
         os.killpg(server.pid, signal.SIGKILL)

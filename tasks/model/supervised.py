@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 REPLAY_WEIGHT = 1.0
-"""Of one nat of divergence from the base model beside one nat of the answers' loss; see docs/experiments.md."""
+"""Of one nat of divergence from the base model beside one nat of the answers' loss; set once, not searched."""
 TOKENS_PER_ROW = 512
 """On a CPU longer rows gain nothing, and attention between sequences that do not see each other is waste."""
 ACCELERATOR_TOKENS_PER_ROW = 16384
