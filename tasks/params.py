@@ -260,9 +260,9 @@ Method = Literal["lora", "full", "continual_pretraining", "dpo", "embedder"]
 class FineTuningParams(Block):
     """How the answerer (or the embedder) is trained; steps are optimiser steps.
 
-    `max_steps` null: as many as `num_epochs` need. `max_validation_examples` null: all; else so many, chosen by their ids,
-    give the validation loss and the calibration. `max_false_refusals` bounds the share of answerable validation
-    questions that the calibrated answerer may refuse.
+    `max_steps` null: as many as `num_epochs` need. `max_validation_examples` null: all of them, else so many give the
+    validation loss and the calibration. `max_false_refusals` bounds the share of answerable validation questions that
+    the calibrated answerer may refuse.
     """
 
     method: Method

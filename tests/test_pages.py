@@ -38,7 +38,9 @@ DESKTOP, PHONE, WIDE = {"width": 1100, "height": 760}, {"width": 360, "height": 
 QUESTION = "How long are snapshots of the ledger kept?"
 QUOTE = "Snapshots of the ledger are kept for ninety days in cold storage."
 LEDGER = (
-    f"# Backups of class 𝔸\n\n{QUOTE} Restores are rehearsed every quarter by the team that owns the ledger.\n\n"
+    # Two units of JavaScript's strings before the quote, one of Python's.
+    "# Backups of class \N{MATHEMATICAL DOUBLE-STRUCK CAPITAL A}\n\n"
+    f"{QUOTE} Restores are rehearsed every quarter by the team that owns the ledger.\n\n"
     "Whoever needs a snapshot asks in the channel of the storage team.\n"
 )
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -89,9 +91,8 @@ class World:
 
         client = MlflowClient(tracking_uri=self.home.settings.tracking_uri)
         experiment = client.get_experiment_by_name("almanac-answers")
-        return (
-            list(client.search_traces(locations=[experiment.experiment_id], include_spans=False)) if experiment else []
-        )
+        places = [experiment.experiment_id] if experiment else []
+        return list(client.search_traces(locations=places, include_spans=False)) if places else []
 
 
 def days_ago(days: int) -> str:
@@ -180,9 +181,9 @@ def chat(world: World) -> Page:
 @pytest.fixture(scope="module")
 def registry(world: World) -> Page:
     """A second tab, in MLflow, whose assistant takes no room."""
-    page = world.open(f"{world.mlflow}#/models")
+    page = world.open(world.mlflow)
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]
-    page.get_by_role("button", name="Close").click()
+    page.add_init_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
     return page
 
 

@@ -104,8 +104,8 @@ def test_promoted_version_is_no_challenger_and_does_not_become_one_again(
 
 def test_answerer_with_a_changed_file_is_not_promoted(register_one: Register, settings: Settings) -> None:
     version = register_one("k1")
-    weights = answerer_files(settings, answerer_versions(settings)[0]) / "adapter" / "adapter_model.safetensors"
-    weights.write_bytes(b"others")
+    for weights in settings.home.rglob("adapter_model.safetensors"):
+        weights.write_bytes(b"others")
 
     with pytest.raises(CorruptionError, match=r"adapter_model\.safetensors"):
         promote(settings, version)

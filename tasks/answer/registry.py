@@ -3,14 +3,16 @@
 Reads only; `tasks.model.register` writes.
 """
 
+import json
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.answer.answerer import Answerer, base_answerer, load_answerer, read_manifest
-from tasks.errors import CorruptionError
+from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, read_manifest
+from tasks.errors import CorruptionError, DependencyError
+from tasks.files import write_json
 from tasks.index.registration import CHAMPION, mlflow_client
 from tasks.params import Params
 from tasks.settings import Settings
@@ -94,18 +96,36 @@ def _fetch(settings: Settings, entry: AnswererVersion, target: Path) -> None:
 
 
 def load_champion(params: Params, settings: Settings) -> Answerer:
-    """The answerer that the alias names, else the base model.
+    """The answerer that the alias names, else the base model; where MLflow does not answer, what was champion last.
 
     Raises:
         ConfigurationError: the version does not fit this project's base model or prompt.
         CorruptionError: its files are not what they were.
-        DependencyError: MLflow does not answer.
+        DependencyError: MLflow does not answer, and the files of the last champion are not in the home.
     """
-    champion = champion_answerer(settings)
+    last = settings.home.resolve() / "answerer.json"
+    try:
+        champion = champion_answerer(settings)
+        write_json(last, None if champion is None else asdict(champion))
+    except DependencyError as error:
+        champion = _last_champion(last)
+        logger.warning("%s; answering with answerer %s", error, champion.version if champion else BASE)
     if champion is None:
         return base_answerer(params.generation, settings)
     folder = answerer_files(settings, champion)
     return load_answerer(folder, params.generation, settings, version=champion.version)
+
+
+def _last_champion(path: Path) -> AnswererVersion | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return None if found is None else AnswererVersion(**found | {"aliases": tuple(found["aliases"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CorruptionError(
+            f"{path} must name the answerer that was champion last, found: {error!r}; delete it and start MLflow"
+        ) from error
 
 
 def _versions(client: "MlflowClient") -> list[AnswererVersion]:
