@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -171,6 +172,21 @@ def test_refusal_is_exit_code_3_with_its_reasons(world: Path) -> None:
     assert (result["gate"], result["version"], result["champion"]) == ("refused", None, None)
     assert "almanac: the model gate refused: not better with confidence: answer_f1" in done.stderr
     assert "training by full: 14 examples, 1 steps" in done.stderr
+
+
+def test_prefect_shows_examples_training_and_decision(world: Path, prefect_server: str) -> None:
+    change_params(world, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+
+    done = almanac(world_environment(world) | {"PREFECT_API_URL": prefect_server}, "retrain", "--json")
+
+    assert done.returncode == 3, done.stderr
+    found = httpx.post(f"{prefect_server}/artifacts/filter", json={}, timeout=30).json()
+    shown = {artifact["key"]: artifact["data"] for artifact in found}
+    assert "15" in shown["examples"] or "14" in shown["examples"]
+    assert "validation loss" in shown["training"]
+    assert "Gate refused" in shown["model-gate"]
+    assert "| answer_f1 |" in shown["model-gate"]
+    assert shown["train"] == 100.0
 
 
 def test_retrain_before_the_first_release_says_what_to_do(retrain: Retrain, here: Settings) -> None:
