@@ -81,11 +81,16 @@ def end_run(
 
 
 def log_params(settings: Settings, run_id: str, params: Mapping[str, Any]) -> None:
-    """Log parameters, nested ones by their path (`fine_tuning.learning_rate`); equal ones may be logged again."""
+    """Log parameters, nested ones by their path (`fine_tuning.learning_rate`).
+
+    A run that goes on after a kill keeps those that it began with: MLflow lets none change.
+    """
     from mlflow.entities import Param
 
     with mlflow_client(settings) as client:
-        client.log_batch(run_id, params=[Param(name, str(value)[:6000]) for name, value in _flat(params)])
+        known = client.get_run(run_id).data.params
+        new = [Param(name, str(value)[:6000]) for name, value in _flat(params) if name not in known]
+        client.log_batch(run_id, params=new)
 
 
 def log_metrics(settings: Settings, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:

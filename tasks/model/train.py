@@ -251,7 +251,7 @@ def answerer_manifest(
             "max_passage_tokens": generation.max_passage_tokens,
             "max_new_tokens": generation.max_new_tokens,
         },
-        lineage=dict(lineage),
+        lineage=dict(lineage) | {"training_seconds": round(result.seconds, 1)},
         files={},
     )
 
