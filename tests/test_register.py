@@ -170,11 +170,11 @@ def test_releases_show_metrics_and_lineage(register_one: Register, settings: Set
 
 def test_run_with_the_same_key_goes_on(settings: Settings) -> None:
     first = open_run(settings, MODEL, "k1", name="a")
-    log_params(settings, first, {"fine_tuning": {"learning_rate": 0.1}})
+    log_params(settings, first, {"fine_tuning": {"learning_rate": 0.1}, "git_commit": "before"})
     end_run(settings, first, tags={"gate": "refused"}, status="FAILED")
 
     assert open_run(settings, MODEL, "k1", name="a") == first
-    log_params(settings, first, {"fine_tuning": {"learning_rate": 0.1}})
+    log_params(settings, first, {"fine_tuning": {"learning_rate": 0.1}, "git_commit": "after"})
     assert open_run(settings, MODEL, "k2", name="b", parent=first) != first
     found = find_run(settings, MODEL, "k1")
     assert found is not None

@@ -81,9 +81,9 @@ def end_run(
 
 
 def log_params(settings: Settings, run_id: str, params: Mapping[str, Any]) -> None:
-    """Log parameters, nested ones by their path (`fine_tuning.learning_rate`).
+    """Log parameters, nested ones by their path (`fine_tuning.learning_rate`); those that the run has stay as they are.
 
-    A run that goes on after a kill keeps those that it began with: MLflow lets none change.
+    A run that goes on after a kill may go on with other code, which MLflow does not take as another value.
     """
     from mlflow.entities import Param
 
