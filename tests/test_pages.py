@@ -23,6 +23,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 from tasks.answer.answerer import read_manifest, write_manifest
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
+from tasks.model.example import read_examples
+from tasks.model.training_set import build_training_set
 from tests.answerers import register_answerer, save_answerer
 from tests.conftest import answers, wait_until
 from tests.server import Home, make_home, record
@@ -270,6 +272,25 @@ def test_rating_with_a_comment_is_an_assessment_on_its_trace(chat: Page, world: 
 
     wait_until(lambda: COMMENT in [assessment.rationale for assessment in rated()], seconds=PATIENCE_SECONDS)
     assert [(assessment.name, assessment.value) for assessment in rated()] == [("user_rating", True)]
+
+
+def test_rated_answer_is_in_the_next_training_set(world: World, tmp_path: Path) -> None:
+    (tmp_path / "golden.jsonl").touch()
+    own = world.home.params
+    params = own.model_copy(
+        update={
+            "evaluation": own.evaluation.model_copy(update={"golden": str(tmp_path / "golden.jsonl")}),
+            "examples": own.examples.model_copy(
+                update={"num_synthetic": 0, "replay_fraction": 0.0, "unanswerable_fraction": 0.0}
+            ),
+        }
+    )
+
+    made = build_training_set(params, world.home.settings, tmp_path / "examples")
+
+    asked = [example for example in read_examples(made.path) if example.origin == "feedback"]
+    assert [example.question for example in asked] == [QUESTION]
+    assert "ninety days" in asked[0].answer
 
 
 def test_question_without_an_answer_is_told_from_an_answer(chat: Page) -> None:
