@@ -147,6 +147,33 @@ class KilledAfterPush(Registry):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+DIES_IN_PUSH = """
+import os, signal, sys
+from dvc.cli import main
+from sqltrie.sqlite.sqlite import SQLiteTrie
+
+plain = SQLiteTrie.__setitem__
+
+def dies(trie, key, value):
+    plain(trie, key, value)
+    if "push" in key:
+        trie.commit()  # as the next insertion would
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+SQLiteTrie.__setitem__ = dies
+sys.exit(main(["push"]))
+"""
+
+
+class KilledInPush(Registry):
+    """DVC has noted the folder that it is going to push, and none of its files."""
+
+    def _save(self) -> None:
+        self._repository.dvc(["add", CORPUS])
+        self._repository._run([sys.executable, "-c", DIES_IN_PUSH], self.root)
+
+
 class KilledBeforeCommit(Registry):
     def _commit(self, *arguments) -> None:  # type: ignore[no-untyped-def]
         self._repository.git("add", "--", POINTER)
@@ -180,7 +207,15 @@ def assert_one_commit_and_one_tag_a_week(home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [KilledAfterFill, KilledAfterAdd, KilledAfterPush, KilledBeforeCommit, KilledAfterCommit, KilledAfterTag],
+    [
+        KilledAfterFill,
+        KilledAfterAdd,
+        KilledInPush,
+        KilledAfterPush,
+        KilledBeforeCommit,
+        KilledAfterCommit,
+        KilledAfterTag,
+    ],
 )
 def test_publishing_completes_after_a_kill(home: Path, kind: type[Registry]) -> None:
     process = fork.Process(target=publish, args=(home, 1, kind))

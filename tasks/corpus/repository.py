@@ -6,10 +6,14 @@ Knows nothing of what is stored there.
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tasks.errors import BusyError, DependencyError
 
@@ -70,7 +74,7 @@ class Repository:
         for _ in range(_ATTEMPTS):
             if writes:
                 self._wait_for_dvc()
-            result = self._run([sys.executable, "-P", "-c", _DVC_COMMANDS, json.dumps(commands)], self.root)
+            result = self._run_dvc(commands, writes)
             if result.returncode == 0:
                 return
             if not any(sign in result.stderr for sign in _LOCKED):
@@ -81,8 +85,20 @@ class Repository:
             "remove the cause and run the command again: what was done is kept"
         )
 
+    def _run_dvc(self, commands: Sequence[list[str]], writes: bool) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-P", "-c", _DVC_COMMANDS, json.dumps(commands)]
+        if writes:
+            return self._run(program, self.root)
+        # A reader waits for no lock: it neither sees nor leaves what the writer remembers.
+        with tempfile.TemporaryDirectory(prefix="almanac-dvc-") as folder:
+            return self._run(program, self.root, {"DVC_SITE_CACHE_DIR": folder})
+
     def _wait_for_dvc(self) -> None:
-        """Wait for a DVC command that outlived its killed parent, and forget what dead ones say that they lock."""
+        """Wait for a DVC command that outlived its killed parent; forget the locks and notes of dead ones.
+
+        DVC notes file by file what it is going to push. A command killed between two notes leaves a part, which the
+        next push takes for the whole: it sends the list of the files without the files, and succeeds.
+        """
         folder = self.root / ".dvc" / "tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +106,8 @@ class Repository:
                 self._wait_for_lock(lock.fileno())
                 # Its entries name process numbers, which after a restart of a container belong to others.
                 (folder / "rwlock").unlink(missing_ok=True)
+                for index in folder.glob("site/repo/*/index"):
+                    shutil.rmtree(index)
         except OSError as error:
             raise DependencyError(
                 f"{folder} must be writable, found: {error.strerror}; free space or own it"
@@ -114,13 +132,16 @@ class Repository:
                 time.sleep(0.05)
             lock.unlink(missing_ok=True)
 
-    def _run(self, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, command: list[str], folder: Path, changes: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
         # A git hook that runs us sets GIT_DIR and others, which would lead git to another repository.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
             "LC_ALL": "C",
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "tmp" / "site"),
+            **changes,
         }
         try:
             return subprocess.run(
