@@ -1,6 +1,6 @@
 """RAFT on SQuAD: train on its train articles, ask its test articles with the supporting passage given.
 
-    python -m benchmarks.squad make  --folder var/squad
+    python -m benchmarks.squad make  --folder var/squad [--synthetic 400]
     python -m benchmarks.squad train --folder var/squad --set max_steps=160 --set num_epochs=1
     python -m benchmarks.squad test  --folder var/squad
 
@@ -75,13 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["make", "train", "validate", "test"])
     parser.add_argument("--folder", type=Path, default=Path("var") / "squad")
+    parser.add_argument("--synthetic", type=int, default=0, help="contexts of synthetic questions that are added")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a fine_tuning parameter")
     parser.add_argument("--name", default="answerer", help="folder of the trained answerer below --folder")
     arguments = parser.parse_args()
     quiet_environment()
     settings = Settings(home=arguments.folder / "home")
     if arguments.step == "make":
-        make(arguments.folder, settings)
+        make(arguments.folder, settings, arguments.synthetic)
         return
     params = _params(arguments.folder, arguments.set)
     if arguments.step == "train":
@@ -92,7 +93,7 @@ def main() -> None:
         print(line, flush=True)
 
 
-def make(folder: Path, settings: Settings) -> None:
+def make(folder: Path, settings: Settings, num_synthetic: int) -> None:
     """Write params.yaml, golden.jsonl and examples.jsonl."""
     corpus = bench_file("squad/corpus.jsonl")
     if corpus is None:
@@ -106,7 +107,10 @@ def make(folder: Path, settings: Settings) -> None:
     with whole_file(golden) as beside:
         lines = [json.dumps(asdict(question), ensure_ascii=False) for question in golden_questions(material)]
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_examples(make_examples(material, base), folder / "examples.jsonl")
+    examples = make_examples(
+        material, base, num_synthetic=num_synthetic, max_passage_tokens=params.generation.max_passage_tokens
+    )
+    write_examples(examples, folder / "examples.jsonl")
 
 
 def train_answerer(folder: Path, name: str, params: Params, settings: Settings) -> None:

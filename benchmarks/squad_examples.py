@@ -1,14 +1,16 @@
 """Training and test material of SQuAD: parameters, golden questions, and examples whose questions share passages.
 
 Paragraphs are cut into pieces of at most `max_passage_tokens`, as the answerer reads them. Splits go by article: the
-set's own test articles, and some train articles held out for validation.
+set's own test articles with as many train articles as make `NUM_TEST` questions, and some train articles held out for
+validation. Paragraphs of the many articles that have no questions can add synthetic ones, by the rules of
+`tasks.model.synthetic`.
 """
 
 import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,19 @@ from tasks.errors import ConfigurationError
 from tasks.index.embed import Vectors, load_embedder
 from tasks.index.golden import GoldenQuestion
 from tasks.model.example import Example, ExamplePassage, Origin, example_id
+from tasks.model.synthetic import CLOZE, MadeQuestion, holds_span, make_questions
 from tasks.params import Params
 from tasks.settings import Settings
 
 NUM_PASSAGES = 3
 NUM_VALIDATION = 60
-NUM_VARIANTS = 4
+NUM_TEST = 200
+NUM_VARIANTS = 3
 """Contexts in which each piece that answers a question is shown in training."""
 RANDOM_SHARE = 0.25
 UNANSWERABLE_SHARE = 0.22
 MAX_BRANCHES = 9
+MAX_GAPS = 2
 
 CHATS = (
     "Name three primary colours.",
@@ -140,11 +145,19 @@ def load_material(
     )
 
 
-def make_examples(material: Material, generator: TransformersGenerator, *, seed: int = 7) -> Iterator[Example]:
-    """Train and validation examples, and replay with the answers of the untrained model."""
+def make_examples(
+    material: Material,
+    generator: TransformersGenerator,
+    *,
+    num_synthetic: int,
+    max_passage_tokens: int,
+    seed: int = 7,
+) -> Iterator[Example]:
+    """Train and validation examples, synthetic ones over `num_synthetic` contexts, and replay."""
     rng = random.Random(seed)
     for split, num_variants in (("train", NUM_VARIANTS), ("validation", 1)):
         yield from _contexts(material, split, num_variants, rng)
+    yield from _synthetic(material, generator.count_tokens, num_synthetic, max_passage_tokens, rng)
     yield from _replay(material, generator, rng)
 
 
@@ -219,7 +232,7 @@ def _cut(record: dict[str, Any], count_tokens: Callable[[str], int], max_tokens:
 
 
 def _asked(records: Sequence[dict[str, Any]], pieces: Sequence[Piece]) -> Iterator[Asked]:
-    validation = _validation_articles(records)
+    validation, test = _held_out_articles(records)
     by_paragraph: dict[str, list[int]] = defaultdict(list)
     for number, piece in enumerate(pieces):
         by_paragraph[piece.paragraph].append(number)
@@ -232,20 +245,29 @@ def _asked(records: Sequence[dict[str, Any]], pieces: Sequence[Piece]) -> Iterat
         )
         gold = next(held, None)
         if gold is not None:
-            split = "validation" if record["article"] in validation else record["split"]
+            article = record["article"]
+            split = "validation" if article in validation else "test" if article in test else "train"
             yield Asked(record["id"], record["question"], tuple(record["answers"]), gold, split)
 
 
-def _validation_articles(records: Sequence[dict[str, Any]]) -> set[str]:
+def _held_out_articles(records: Sequence[dict[str, Any]]) -> tuple[set[str], set[str]]:
+    """Articles of validation and of test, in an order that no result can have steered."""
     articles = sorted(
         {record["article"] for record in records if record["split"] == "train"},
         key=lambda article: hashlib.sha256(article.encode()).hexdigest(),
     )
-    chosen: set[str] = set()
+    validation: set[str] = set()
+    test = {record["article"] for record in records if record["split"] == "test"}
     for article in articles:
-        if sum(record["article"] in chosen for record in records) < NUM_VALIDATION:
-            chosen.add(article)
-    return chosen
+        if _num_asked(records, validation) < NUM_VALIDATION:
+            validation.add(article)
+        elif _num_asked(records, test) < NUM_TEST:
+            test.add(article)
+    return validation, test
+
+
+def _num_asked(records: Sequence[dict[str, Any]], articles: set[str]) -> int:
+    return sum(record["article"] in articles for record in records)
 
 
 def _contexts(material: Material, split: str, num_variants: int, rng: random.Random) -> Iterator[Example]:
@@ -297,6 +319,62 @@ def _branches(
     count = int(wanted) + (rng.random() < wanted % 1)
     for question in [*answered, *rng.sample(absent, min(count, len(absent)))]:
         yield _example(material, question, shown)
+
+
+def _synthetic(
+    material: Material, count_tokens: Callable[[str], int], num_contexts: int, max_tokens: int, rng: random.Random
+) -> Iterator[Example]:
+    """Questions made by rules over three pieces of one article that has no question of the set."""
+    asked = {piece.article for piece in material.pieces}
+    articles: dict[str, dict[Piece, list[MadeQuestion]]] = defaultdict(dict)
+    for record in _records("corpus_large.jsonl") if num_contexts else []:
+        if record["_id"].partition("#")[0] not in asked:
+            piece = next(_cut(record, count_tokens, max_tokens))
+            articles[piece.article][piece] = make_questions(piece.passage().as_passage())
+    names = sorted(name for name, made in articles.items() if len(_rich(made)) >= NUM_PASSAGES)
+    for _ in range(num_contexts):
+        made = articles[rng.choice(names)]
+        shown = [
+            *rng.sample(_rich(made), NUM_PASSAGES - 1),
+            rng.choice(sorted(made, key=lambda piece: piece.paragraph)),
+        ]
+        if len(set(shown)) == NUM_PASSAGES:
+            rng.shuffle(shown)
+            yield from _made_branches(made, shown, rng)
+
+
+def _rich(made: Mapping[Piece, Sequence[MadeQuestion]]) -> list[Piece]:
+    """Pieces of which a rule asks something, not only a gap to be filled."""
+    return sorted(
+        (piece for piece, questions in made.items() if any(one.how != CLOZE for one in questions)),
+        key=lambda piece: piece.paragraph,
+    )
+
+
+def _made_branches(
+    made: Mapping[Piece, Sequence[MadeQuestion]], shown: Sequence[Piece], rng: random.Random
+) -> Iterator[Example]:
+    """Questions whose answer stands in one piece alone, few gaps among them, and some that no piece answers."""
+    passages = tuple(piece.passage() for piece in shown)
+    asked = [(place, one) for place, piece in enumerate(shown, start=1) for one in made[piece]]
+    answered = _few_gaps([pair for pair in asked if _num_holding(shown, pair[1]) == 1], rng)
+    others = [(0, one) for piece in made if piece not in shown for one in made[piece]]
+    absent = _few_gaps([pair for pair in others if _num_holding(shown, pair[1]) == 0], rng)
+    wanted = len(answered) * UNANSWERABLE_SHARE / (1 - UNANSWERABLE_SHARE)
+    for place, one in [*answered, *absent[: int(wanted) + (rng.random() < wanted % 1)]]:
+        answer, support = (f"{one.answer} [{place}]", (place,)) if place else (NOT_FOUND, ())
+        yield _record(one.question, passages, answer, support, "synthetic", one.how, shown[0].article, "train")
+
+
+def _num_holding(shown: Sequence[Piece], one: MadeQuestion) -> int:
+    return sum(holds_span(piece.text, one.answer) for piece in shown)
+
+
+def _few_gaps(asked: Sequence[tuple[int, MadeQuestion]], rng: random.Random) -> list[tuple[int, MadeQuestion]]:
+    """At most `MAX_BRANCHES` in a random order, at most `MAX_GAPS` of them sentences with a gap."""
+    gaps = [pair for pair in asked if pair[1].how == CLOZE]
+    chosen = [pair for pair in asked if pair[1].how != CLOZE] + rng.sample(gaps, min(MAX_GAPS, len(gaps)))
+    return rng.sample(chosen, min(MAX_BRANCHES, len(chosen)))
 
 
 def _without_answer(material: Material, question: Asked, numbers: Sequence[int]) -> list[int]:
