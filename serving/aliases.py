@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
 from tasks.index.registration import MODEL as INDEX
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

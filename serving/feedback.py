@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serving.errors import ApiError, too_many
 from tasks.errors import DependencyError
 from tasks.files import write_json
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from serving.swap import AnswererHalf, IndexHalf
 from tasks.answer.answerer import BASE
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
-from tasks.index.registration import CHALLENGER
+from tasks.mlflow_registry import CHALLENGER
 from tasks.settings import Settings
 
 RETRY_REFUSED_SECONDS = 60.0

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from tasks.answer.answerer import read_manifest, write_manifest
 from tasks.answer.registry import MODEL as ANSWERER
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.model.example import read_examples
 from tasks.model.training_set import build_training_set
 from tests.answerers import register_answerer, save_answerer

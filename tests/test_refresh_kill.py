@@ -43,7 +43,7 @@ WITHIN_STEPS = (
     "before tasks.corpus.registry:Registry._tag",
     f"after {CANDIDATE}:tag_version",
     f"after {CANDIDATE}:save_release",
-    "before tasks.index.registration:_ensure_model",
+    "before tasks.index.registration:ensure_model",
     "after tasks.index.registration:register",
     "after tasks.index.registration:promote",
     f"before {FLOW}:settle",

@@ -9,7 +9,7 @@ from tasks.answer.answerer import BASE, Manifest, read_manifest, write_manifest
 from tasks.answer.prompt import Prompt, load_prompt
 from tasks.answer.registry import MODEL, answerer_files, answerer_versions, champion_answerer
 from tasks.errors import ConfigurationError, CorruptionError
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.model.register import answerer_releases, promote, register, roll_back_answerer, serving_answerer
 from tasks.model.run_log import (
     Curves,

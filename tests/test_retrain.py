@@ -14,8 +14,8 @@ import yaml
 from tasks.answer.answerer import load_answerer
 from tasks.answer.registry import MODEL, answerer_files, answerer_versions
 from tasks.errors import BusyError, ConfigurationError
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
 from tasks.lease import hold
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.model.example import read_examples, write_examples
 from tasks.model.register import promote
 from tasks.model.run_log import KEY

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tasks.answer.registry import answerer_versions
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.settings import Settings
 from tests.retrain_world import make_world, world_environment
 from tests.test_experiments import PROJECT, commit, run

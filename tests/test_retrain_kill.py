@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tasks.answer.registry import answerer_versions
-from tasks.index.registration import CHALLENGER
+from tasks.mlflow_registry import CHALLENGER
 from tasks.settings import Settings
 from tests.conftest import merged, wait_until
 from tests.retrain_world import almanac, make_world, world_environment

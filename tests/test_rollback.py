@@ -16,6 +16,7 @@ from tasks.index import candidate, registration
 from tasks.index.history import list_releases, roll_back_index
 from tasks.index.live import LiveIndex
 from tasks.index.search import Request
+from tasks.mlflow_registry import CHAMPION, mlflow_client
 from tasks.params import Params
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
@@ -192,8 +193,8 @@ def test_alias_moved_by_hand_is_followed(
     two_releases(notes, refresh)
     running = serve()
 
-    with registration.mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, registration.CHAMPION, "1")
+    with mlflow_client(settings) as client:
+        client.set_registered_model_alias(registration.MODEL, CHAMPION, "1")
 
     wait_until(lambda: "ninety days" in shown(running), seconds=20)
     assert releases(settings)[1] == ["champion"]
@@ -203,8 +204,8 @@ def test_refresh_after_an_alias_moved_back_by_hand_does_not_bring_the_content_ba
     notes: Path, params: Params, refresh: Refresh, settings: Settings
 ) -> None:
     two_releases(notes, refresh)
-    with registration.mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, registration.CHAMPION, "1")
+    with mlflow_client(settings) as client:
+        client.set_registered_model_alias(registration.MODEL, CHAMPION, "1")
 
     with pytest.raises(GateError, match="release 2"):
         refresh()
@@ -247,8 +248,8 @@ def test_manual_policy_waits_for_a_person(
     assert releases(settings) == {2: ["challenger"], 1: ["champion"]}
     assert "ninety days" in answer(params, settings)
     assert refresh()["release"] is None
-    with registration.mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, registration.CHAMPION, "2")
+    with mlflow_client(settings) as client:
+        client.set_registered_model_alias(registration.MODEL, CHAMPION, "2")
     assert "seven years" in answer(params, settings)
 
 

@@ -21,8 +21,8 @@ from serving.auth import KeyFile
 from tasks.answer.trace import flush_traces
 from tasks.corpus.document import EVERYONE
 from tasks.index.access import record_changes
-from tasks.index.registration import mlflow_client
 from tasks.index.table import connect
+from tasks.mlflow_registry import mlflow_client
 from tests.server import Home, StaticPair, make_home, record, running
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from serving.errors import ApiError
 from serving.feedback import MAX_WAITING_OF_A_USER, FeedbackRequest, FeedbackSpool
 from tasks.answer.trace import flush_traces
 from tasks.errors import ConfigurationError
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.settings import Settings
 from tests.conftest import wait_until
 from tests.server import LOCKBOX, ZEPHYR, Home, StaticPair, make_home, record, running

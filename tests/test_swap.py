@@ -21,10 +21,10 @@ from tasks.answer.generate import Generation, Generator
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
 from tasks.index.history import roll_back_index
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
 from tasks.index.registration import MODEL as INDEX
 from tasks.index.search import Request
 from tasks.index.table import connect, open_latest
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.model.register import roll_back_answerer
 from tasks.params import Params
 from tasks.settings import Settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, read_manifest
 from tasks.errors import CorruptionError, DependencyError
 from tasks.files import write_json
-from tasks.index.registration import CHAMPION, mlflow_client
+from tasks.mlflow_registry import CHAMPION, mlflow_client, model_versions
 from tasks.params import Params
 from tasks.settings import Settings
 
@@ -129,22 +129,7 @@ def _last_champion(path: Path) -> AnswererVersion | None:
 
 
 def _versions(client: "MlflowClient") -> list[AnswererVersion]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        model = client.get_registered_model(MODEL)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return []
-        raise
-    aliases: dict[str, list[str]] = {}
-    for alias, version in model.aliases.items():
-        aliases.setdefault(str(version), []).append(alias)
-    found = client.search_model_versions(f"name='{MODEL}'", max_results=10000)
-    entries = [
-        AnswererVersion(
-            str(entry.version), str(entry.run_id), tuple(sorted(aliases.get(str(entry.version), []))), dict(entry.tags)
-        )
-        for entry in found
+    return [
+        AnswererVersion(str(entry.version), str(entry.run_id), aliases, dict(entry.tags))
+        for entry, aliases in model_versions(client, MODEL)
     ]
-    return sorted(entries, key=lambda entry: int(entry.version))

@@ -9,6 +9,7 @@ from tasks.index import registration
 from tasks.index.candidate import snapshot_files
 from tasks.index.registration import Version
 from tasks.index.release import Release, load_release, release_numbers
+from tasks.mlflow_registry import CHAMPION, mark_rolled_back, mark_served
 from tasks.settings import Settings
 
 
@@ -57,14 +58,14 @@ def _versions(settings: Settings) -> list[Version]:
     moved_back = newest is not serving and not newest.rolled_back
     if serving.served and not serving.rolled_back and not moved_back:
         return versions
-    registration.mark_served(settings, serving.version)
+    mark_served(settings, registration.MODEL, serving.version)
     if moved_back:
-        registration.mark_rolled_back(settings, newest.version)
+        mark_rolled_back(settings, registration.MODEL, newest.version)
     return registration.versions(settings)
 
 
 def _serving(versions: Sequence[Version]) -> Version | None:
-    return next((entry for entry in versions if registration.CHAMPION in entry.aliases), None)
+    return next((entry for entry in versions if CHAMPION in entry.aliases), None)
 
 
 def _base_number(versions: Sequence[Version], serving: Version | None, on_disk: Sequence[int]) -> int | None:

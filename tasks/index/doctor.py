@@ -21,6 +21,7 @@ from tasks.index.registration import Version
 from tasks.index.release import Release, lance_tag, load_release, release_numbers
 from tasks.index.search import Request
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
+from tasks.mlflow_registry import CHAMPION
 from tasks.params import EmbeddingParams, Params
 from tasks.settings import Settings
 
@@ -65,7 +66,7 @@ def _problem(what: str, where: Any, remedy: str) -> Problem:
 def _mlflow(_: Params, settings: Settings) -> Iterator[Problem]:
     versions = registration.versions(settings)
     numbers = set(release_numbers(settings))
-    champion = next((entry for entry in versions if registration.CHAMPION in entry.aliases), None)
+    champion = next((entry for entry in versions if CHAMPION in entry.aliases), None)
     if not versions and not numbers:
         yield _problem("nothing was released yet", settings.home.resolve(), "almanac refresh")
     elif champion is None:

@@ -7,6 +7,7 @@ from tasks.errors import ConfigurationError, CorruptionError
 from tasks.index import registration
 from tasks.index.registration import Version
 from tasks.index.release import Release, load_release, release_numbers, remember_served
+from tasks.mlflow_registry import CHAMPION
 from tasks.settings import Settings
 
 
@@ -49,7 +50,7 @@ def roll_back_index(settings: Settings, number: int | None) -> dict[str, Any]:
         ConfigurationError: there is no such release, or none before.
     """
     versions = registration.versions(settings)
-    current = next((entry for entry in versions if registration.CHAMPION in entry.aliases), None)
+    current = next((entry for entry in versions if CHAMPION in entry.aliases), None)
     if current is None:
         raise ConfigurationError("an index release must serve before it can be rolled back, found none")
     kept = set(release_numbers(settings))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import whole_file, write_json
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 

@@ -5,14 +5,13 @@ back. Knows MLflow only.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import DependencyError
 from tasks.index.release import Release
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, model_versions, now
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL = "almanac-index"
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +37,6 @@ class Version:
     served: bool
     rolled_back: bool
     automatic: bool
-
-
-@contextmanager
-def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
-    """A client of the tracking server or database.
-
-    Raises:
-        DependencyError: MLflow does not answer; time-outs are short (`tasks.settings.QUIET_ENVIRONMENT`).
-    """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        if settings.tracking_uri.startswith("sqlite:///"):
-            Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        yield MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise DependencyError(
-            f"MLflow at {settings.tracking_uri} must answer, found: {reason}; start it or set MLFLOW_TRACKING_URI"
-        ) from error
 
 
 def register(settings: Settings, release: Release, *, artifacts: Path, automatic: bool) -> str:
@@ -90,7 +65,7 @@ def promote(settings: Settings, version: str) -> None:
     with mlflow_client(settings) as client:
         # In this order: a version that served and is champion no more counts as taken back by a person.
         client.set_registered_model_alias(MODEL, CHAMPION, version)
-        client.set_model_version_tag(MODEL, version, "served", _now())
+        client.set_model_version_tag(MODEL, version, "served", now())
 
 
 def challenge(settings: Settings, version: str) -> None:
@@ -102,7 +77,7 @@ def challenge(settings: Settings, version: str) -> None:
 def roll_back(settings: Settings, *, abandoned: str, to: str) -> None:
     """Move `champion` back and say on the abandoned version that it was taken back."""
     with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, abandoned, "rolled_back", _now())
+        client.set_model_version_tag(MODEL, abandoned, "rolled_back", now())
         client.delete_model_version_tag(MODEL, to, "rolled_back")
         client.set_registered_model_alias(MODEL, CHAMPION, to)
 
@@ -118,33 +93,8 @@ def champion(settings: Settings) -> Version | None:
     return next((entry for entry in versions(settings) if CHAMPION in entry.aliases), None)
 
 
-def mark_served(settings: Settings, version: str) -> None:
-    """Note that a version was seen as champion: a person may have set the alias in the UI."""
-    with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, version, "served", _now())
-        client.delete_model_version_tag(MODEL, version, "rolled_back")
-
-
-def mark_rolled_back(settings: Settings, version: str) -> None:
-    """Note that a version was taken back: a person may have moved the alias away in the UI."""
-    with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, version, "rolled_back", _now())
-
-
 def _versions(client: "MlflowClient") -> list[Version]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        model = client.get_registered_model(MODEL)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return []
-        raise
-    aliases: dict[str, list[str]] = {}
-    for alias, version in model.aliases.items():
-        aliases.setdefault(str(version), []).append(alias)
-    found = client.search_model_versions(f"name='{MODEL}'", max_results=10000)
-    entries = [_version(entry, tuple(sorted(aliases.get(str(entry.version), [])))) for entry in found]
+    entries = [_version(entry, aliases) for entry, aliases in model_versions(client, MODEL)]
     return sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.release)
 
 
@@ -178,7 +128,7 @@ def _log_run(client: "MlflowClient", settings: Settings, release: Release, artif
     )
     client.log_artifacts(run_id, str(artifacts), "release")
     client.set_terminated(run_id)
-    _ensure_model(client)
+    ensure_model(client, MODEL, "Index releases. The alias `champion` serves.")
     return run_id
 
 
@@ -190,16 +140,6 @@ def _experiment(client: "MlflowClient", settings: Settings) -> str:
     if settings.tracking_uri.startswith("sqlite:///"):
         location = (settings.home.resolve() / "mlartifacts" / MODEL).as_uri()
     return str(client.create_experiment(MODEL, artifact_location=location))
-
-
-def _ensure_model(client: "MlflowClient") -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(MODEL, description="Index releases. The alias `champion` serves.")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _lineage(release: Release) -> dict[str, str]:
@@ -234,7 +174,3 @@ def _description(release: Release) -> str:
         f"Index release {release.number} of corpus `{release.corpus.tag}`, made from release {release.base}.\n\n"
         f"| metric | value |\n|---|---|\n{table}\n"
     )
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -23,8 +23,8 @@ from tasks.corpus.snapshot import fold_state
 from tasks.errors import ConfigurationError
 from tasks.files import whole_file, write_json
 from tasks.index.golden import GoldenQuestion
-from tasks.index.registration import CHALLENGER, CHAMPION
 from tasks.index.search import Request
+from tasks.mlflow_registry import CHALLENGER, CHAMPION
 from tasks.model.evaluate import Evaluation, Progress, evaluate
 from tasks.model.metrics import METRICS, Mode, Ratio, interval_of
 from tasks.model.plots import break_evens, plot_cost, plot_quality

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.corpus.document import sha256
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.model import run_log
 from tasks.model.compare import Report, as_json
 from tasks.model.evaluate import Evaluation

@@ -5,21 +5,19 @@ index with the new embedder from the snapshot, and the index gate judges it by t
 Plain files stand in the run (`embedder/`). Knows MLflow only.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import ConfigurationError
 from tasks.index.registered_embedder import ARTIFACTS, MODEL, EmbedderManifest, read_manifest, registered_folder
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, now
 from tasks.model.embedder_card import CARD
 from tasks.model.embedder_training import HEADLINE, EmbedderResult
 from tasks.model.run_log import end_run, log_files, log_metrics, log_params, open_run
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 KEY = "retrain"
@@ -62,7 +60,7 @@ def register_embedder(settings: Settings, folder: Path, *, key: str, tags: Mappi
     if "challenged" not in known.tags:
         with mlflow_client(settings) as client:
             client.set_registered_model_alias(MODEL, CHALLENGER, known.version)
-            client.set_model_version_tag(MODEL, known.version, "challenged", _now())
+            client.set_model_version_tag(MODEL, known.version, "challenged", now())
     return str(known.version)
 
 
@@ -78,7 +76,7 @@ def promote_embedder(settings: Settings, version: str) -> None:
         raise ConfigurationError(f"a version of {MODEL} must be a number, found {version!r}; see the MLflow UI")
     registered_folder(f"mlflow:{MODEL}/{version}", settings)
     with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, version, "served", _now())
+        client.set_model_version_tag(MODEL, version, "served", now())
         client.set_registered_model_alias(MODEL, CHAMPION, version)
         if client.get_registered_model(MODEL).aliases.get(CHALLENGER) == version:
             client.delete_registered_model_alias(MODEL, CHALLENGER)
@@ -98,12 +96,12 @@ def _log(settings: Settings, folder: Path, manifest: EmbedderManifest, key: str)
 
 def _create(settings: Settings, folder: Path, run_id: str, tags: Mapping[str, str]) -> "ModelVersion":
     with mlflow_client(settings) as client:
-        _ensure_model(client)
+        ensure_model(client, MODEL, _DESCRIPTION)
         return client.create_model_version(
             MODEL,
             source=f"runs:/{run_id}/{ARTIFACTS}",
             run_id=run_id,
-            tags={"gate": "passed", "created_at": _now(), **tags},
+            tags={"gate": "passed", "created_at": now(), **tags},
             description=(folder / CARD).read_text(encoding="utf-8"),
         )
 
@@ -112,17 +110,3 @@ def _with_key(settings: Settings, key: str) -> "ModelVersion | None":
     with mlflow_client(settings) as client:
         found = client.search_model_versions(f"name='{MODEL}'", max_results=10000)
     return next((entry for entry in found if entry.tags.get(KEY) == key), None)
-
-
-def _ensure_model(client: "MlflowClient") -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(MODEL, description=_DESCRIPTION)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ from tasks.answer.answer import declines
 from tasks.answer.cite import markers, support, terms, without_markers
 from tasks.answer.trace import EXPERIMENT
 from tasks.index.passage import Passage
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.model.material import Material
 from tasks.model.raft import MIN_SUPPORT, Seed
 from tasks.model.splits import Splits

@@ -4,7 +4,6 @@ The alias `champion` is the only truth of what serves: a person moves it in the 
 serves. Plain files stand in the run (`answerer/`); MLflow's model loaders are not used. Knows MLflow only.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tasks.answer.answerer import BASE
 from tasks.answer.registry import MODEL, AnswererVersion, answerer_files, answerer_versions
 from tasks.errors import ConfigurationError
-from tasks.index.registration import CHALLENGER, CHAMPION, mlflow_client
+from tasks.mlflow_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, now
 from tasks.model.run_log import log_files
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 ARTIFACTS = "answerer"
 KEY = "retrain"
@@ -51,12 +50,12 @@ def register(
     if known is None:
         log_files(settings, run_id, folder, ARTIFACTS)
         with mlflow_client(settings) as client:
-            _ensure_model(client)
+            ensure_model(client, MODEL, _DESCRIPTION)
             made = client.create_model_version(
                 MODEL,
                 source=f"runs:/{run_id}/{ARTIFACTS}",
                 run_id=run_id,
-                tags={"gate": "passed", KEY: key, "created_at": _now(), **tags},
+                tags={"gate": "passed", KEY: key, "created_at": now(), **tags},
                 description=description,
             )
         known = AnswererVersion(str(made.version), run_id, (), dict(made.tags))
@@ -87,7 +86,7 @@ def challenge(settings: Settings, version: str) -> None:
     """Move the alias `challenger` to a version: passed its gate, waits for a person."""
     with mlflow_client(settings) as client:
         client.set_registered_model_alias(MODEL, CHALLENGER, version)
-        client.set_model_version_tag(MODEL, version, "challenged", _now())
+        client.set_model_version_tag(MODEL, version, "challenged", now())
 
 
 def promote(settings: Settings, version: str) -> None:
@@ -108,7 +107,7 @@ def promote(settings: Settings, version: str) -> None:
         # In this order: a version that served and is champion no more counts as taken back by a person.
         client.delete_model_version_tag(MODEL, version, "rolled_back")
         client.set_registered_model_alias(MODEL, CHAMPION, version)
-        client.set_model_version_tag(MODEL, version, "served", _now())
+        client.set_model_version_tag(MODEL, version, "served", now())
         if CHALLENGER in entry.aliases:
             client.delete_registered_model_alias(MODEL, CHALLENGER)
 
@@ -138,27 +137,14 @@ def roll_back_answerer(settings: Settings, version: str | None = None) -> dict[s
     if target is not None:
         answerer_files(settings, target)
     with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, current.version, "rolled_back", _now())
+        client.set_model_version_tag(MODEL, current.version, "rolled_back", now())
         if target is None:
             client.delete_registered_model_alias(MODEL, CHAMPION)
         else:
             client.delete_model_version_tag(MODEL, target.version, "rolled_back")
             client.set_registered_model_alias(MODEL, CHAMPION, target.version)
-            client.set_model_version_tag(MODEL, target.version, "served", _now())
+            client.set_model_version_tag(MODEL, target.version, "served", now())
     return {"version": target.version if target else BASE, "abandoned": current.version}
-
-
-def mark_served(settings: Settings, version: str) -> None:
-    """Note that a version was seen as champion: a person may have set the alias in the UI."""
-    with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, version, "served", _now())
-        client.delete_model_version_tag(MODEL, version, "rolled_back")
-
-
-def mark_rolled_back(settings: Settings, version: str) -> None:
-    """Note that a version was taken back: a person may have moved the alias away in the UI."""
-    with mlflow_client(settings) as client:
-        client.set_model_version_tag(MODEL, version, "rolled_back", _now())
 
 
 def answerer_releases(settings: Settings) -> list[dict[str, Any]]:
@@ -207,17 +193,3 @@ def _required(versions: list[AnswererVersion], version: str) -> AnswererVersion:
             return entry
     known = ", ".join(entry.version for entry in versions) or "none"
     raise ConfigurationError(f"{MODEL} must have version {version}, found: {known}; see `almanac releases`")
-
-
-def _ensure_model(client: "MlflowClient") -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(MODEL, description=_DESCRIPTION)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.prompt import Prompt
 from tasks.errors import DependencyError
-from tasks.index.registration import mlflow_client
+from tasks.mlflow_registry import mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
