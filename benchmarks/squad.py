@@ -1,7 +1,7 @@
 """RAFT on SQuAD: train on its train articles, ask its test articles with the supporting passage given.
 
-    python -m benchmarks.squad make  --folder var/squad [--synthetic 400]
-    python -m benchmarks.squad train --folder var/squad --set max_steps=160 --set num_epochs=1
+    python -m benchmarks.squad make  --folder var/squad --synthetic 300
+    python -m benchmarks.squad train --folder var/squad --set num_epochs=1 trained_share=0.75 max_false_refusals=0.06
     python -m benchmarks.squad test  --folder var/squad
 
 `make` writes params.yaml (a `records` source over the corpus), golden.jsonl and examples.jsonl: `ALMANAC_PARAMS` set to
@@ -32,7 +32,7 @@ from benchmarks.squad_examples import (
     write_params,
 )
 from tasks.answer.answer import Asked, declines, finish
-from tasks.answer.answerer import Answerer, base_answerer, load_answerer, weights_identity, write_manifest
+from tasks.answer.answerer import Answerer, base_answerer, load_answerer, write_manifest
 from tasks.answer.cite import markers
 from tasks.answer.generate import Generation, TransformersGenerator, load_base
 from tasks.bootstrap import paired_difference
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("step", choices=["make", "train", "validate", "test"])
     parser.add_argument("--folder", type=Path, default=Path("var") / "squad")
     parser.add_argument("--synthetic", type=int, default=0, help="contexts of synthetic questions that are added")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a fine_tuning parameter")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fine_tuning parameters")
     parser.add_argument("--name", default="answerer", help="folder of the trained answerer below --folder")
     arguments = parser.parse_args()
     quiet_environment()
@@ -295,7 +295,7 @@ def _network(answerer: Answerer) -> TransformersGenerator:
 
 
 def _digest(answerer: Answerer) -> str:
-    return "".join(sign for sign in weights_identity(answerer.generator) if sign.isalnum())[-12:]
+    return "".join(sign for sign in answerer.identity if sign.isalnum())[-12:]
 
 
 def _params(folder: Path, changes: Sequence[str]) -> Params:

@@ -262,7 +262,8 @@ class FineTuningParams(Block):
 
     `max_steps` null: as many as `num_epochs` need. `max_validation_examples` null: all of them, else so many give the
     validation loss and the calibration. `max_false_refusals` bounds the share of answerable validation questions that
-    the calibrated answerer may refuse.
+    the calibrated answerer may refuse. `trained_share` is the share of the way from the base's weights to the trained
+    ones that is kept: below 1 it forgets less; not for `embedder`.
     """
 
     method: Method
@@ -278,6 +279,7 @@ class FineTuningParams(Block):
     evaluate_every_steps: Annotated[int, Field(ge=1)]
     max_validation_examples: Annotated[int, Field(ge=1)] | None
     early_stopping_patience: Annotated[int, Field(ge=1)]
+    trained_share: Annotated[float, Field(gt=0, le=1)]
     max_false_refusals: Share
     seed: int
 

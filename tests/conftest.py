@@ -93,6 +93,7 @@ BASE_PARAMS: dict[str, Any] = {
         "evaluate_every_steps": 2,
         "max_validation_examples": None,
         "early_stopping_patience": 3,
+        "trained_share": 1.0,
         "max_false_refusals": 0.1,
         "seed": 7,
     },

@@ -249,6 +249,26 @@ def test_training_stops_early_and_keeps_the_best(model: Path, here: Settings, ex
     assert losses[result.best_step] == min(losses.values())
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_trained_share_is_the_share_of_the_way_from_the_base(
+    method: str, model: Path, base: TransformersGenerator, here: Settings, examples: Path, tmp_path: Path
+) -> None:
+    def weights(share: float) -> dict[str, Any]:
+        params = make_params(model, method=method, trained_share=share, learning_rate=0.03)
+        folder = tmp_path / str(share)
+        result = train(examples, folder, params, here, lineage={})
+        write_manifest(folder, answerer_manifest(result, params, here, lineage={}))
+        trained = load_answerer(folder, params.generation, here, version="1").generator
+        return {name: weight.detach().float().clone() for name, weight in trained.model.named_parameters()}  # type: ignore[attr-defined]
+
+    start = {name: weight.detach().float() for name, weight in base.model.named_parameters()}
+    whole, half = weights(1.0), weights(0.5)
+    moved = {name: whole[name] - start[name] for name in start}
+    assert max(change.abs().max() for change in moved.values()) > 0.03
+    for name, change in moved.items():
+        np.testing.assert_allclose(half[name] - start[name], change / 2, atol=8e-3)  # bfloat16
+
+
 def test_continual_pretraining_learns_only_what_its_audience_may_read(
     model: Path, here: Settings, examples: Path, tmp_path: Path
 ) -> None:

@@ -182,6 +182,7 @@ def _training(training: TrainingResult, params: Params) -> str:
         ("seconds, CPU seconds", f"{training.seconds:.0f}, {training.cpu_seconds:.0f}"),
         ("learning rate, sequences a step", f"{tuning.learning_rate}, {tuning.sequences_per_step}"),
         ("LoRA rank, alpha", f"{tuning.lora_rank}, {tuning.lora_alpha}"),
+        ("share of the training that is kept", tuning.trained_share),
         ("validation loss", _ends(training.validation_loss)),
         ("refusal bias", f"{training.refusal_bias:.3g}"),
         ("seed", tuning.seed),

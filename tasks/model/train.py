@@ -32,7 +32,7 @@ from tasks.model.sequences import (
     text_sequences,
 )
 from tasks.model.supervised import ACCELERATOR_TOKENS_PER_ROW, TOKENS_PER_ROW, Supervised, make_anchors
-from tasks.model.weights import check_base, trainable, write_weights
+from tasks.model.weights import check_base, keep_share, trainable, write_weights
 from tasks.params import FineTuningParams, Params
 from tasks.settings import Settings
 
@@ -181,6 +181,7 @@ def run_training(
     )
     outcome = loop.run(listener)
     if accelerator.is_main_process:
+        keep_share(network, base, params.fine_tuning.trained_share)
         result = _finish(outcome, network, base, examples, params)
         _write(output, network, base, {"key": key, "result": asdict(result), "lineage": dict(lineage)})
         shutil.rmtree(beside)

@@ -48,6 +48,25 @@ def trained_tensors(network: Any) -> dict[str, "torch.nn.Parameter"]:
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
+def keep_share(network: Any, base: TransformersGenerator, share: float) -> None:
+    """Leave the trained network `base + share * (trained - base)`: it forgets less, and keeps most of what it learnt.
+
+    Interpolation of weights as in WiSE-FT (Wortsman et al. 2022, arXiv:2109.01903); of an adapter, its scale.
+    """
+    import torch
+    from peft import PeftModel
+
+    if share == 1:
+        return
+    is_adapter = isinstance(network, PeftModel)
+    with torch.no_grad():
+        for name, parameter in trained_tensors(network).items():
+            if not is_adapter:
+                parameter.lerp_(base.model.get_parameter(name).to(parameter), 1 - share)
+            elif "lora_B" in name:
+                parameter.mul_(share)
+
+
 def write_weights(network: Any, base: TransformersGenerator, folder: Path) -> None:
     """Write `adapter/` or, of a network trained whole, `model/` with the tokenizer."""
     from peft import PeftModel, get_peft_model_state_dict
