@@ -302,10 +302,16 @@ def write_documents(path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of the tests with the real model: its weights are made from the GGUF file once a home, in half a minute."""
+    return Settings(home=tmp_path_factory.mktemp("home"), device="cpu", num_threads=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full", "continual_pretraining"])
 def test_two_steps_make_the_real_model_likelier_to_say_what_it_was_taught(
-    method: str, here: Settings, tmp_path: Path
+    method: str, shared_home: Settings, tmp_path: Path
 ) -> None:
     items = [make_example(n, shared=True) for n in range(4)]
     held_out = [make_example(n, split="validation", shared=True) for n in range(4)]
@@ -321,5 +327,5 @@ def test_two_steps_make_the_real_model_likelier_to_say_what_it_was_taught(
         learning_rate=1e-5 if method == "full" else 1e-3,
     )
     params = params.model_copy(update={"generation": params.generation.model_copy(update=generation)})
-    result = train(tmp_path / "examples.jsonl", tmp_path / "out", params, here, lineage={}, documents=documents)
+    result = train(tmp_path / "examples.jsonl", tmp_path / "out", params, shared_home, lineage={}, documents=documents)
     assert result.validation_loss[-1][1] < result.validation_loss[0][1]
