@@ -27,6 +27,9 @@ QUIET_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_ASYNC_TRACE_LOGGING_RETRY_TIMEOUT": "5",
+    "MLFLOW_ASYNC_TRACE_LOGGING_MAX_WORKERS": "2",
+    "MLFLOW_GENAI_EVAL_MAX_WORKERS": "2",
+    "MLFLOW_GENAI_EVAL_MAX_SCORER_WORKERS": "2",
     "GX_ANALYTICS_ENABLED": "false",
     "DVC_NO_ANALYTICS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -36,7 +39,10 @@ QUIET_ENVIRONMENT = {
     "LANCEDB_LOG": "error",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-"""No library calls home, and none hangs for minutes on a server that is down; a variable that is set wins."""
+"""No library calls home, and none hangs for minutes on a server that is down; a variable that is set wins.
+
+MLflow's ten workers wait for each other on a database file until its pool of connections gives up, and rows are lost.
+"""
 
 
 class Settings(BaseSettings):
