@@ -176,9 +176,9 @@ def _logged(home: Path, result: dict[str, Any]) -> None:
     }  # fmt: skip
     names = {entry.info.run_name for entry in client.search_runs([run.info.experiment_id])}
     assert {"base", "tuned"} <= names
-    traces = client.search_traces(locations=[run.info.experiment_id], max_results=5)
-    scored = {assessment.name for trace in traces for assessment in trace.info.assessments}
-    assert {"answer_f1", "contains"} <= scored
+    traces = client.search_traces(locations=[run.info.experiment_id], max_results=500)
+    assert len(traces) == 2 * result["questions"]
+    assert all({"answer_f1", "contains"} <= {one.name for one in trace.info.assessments} for trace in traces)
 
 
 @pytest.mark.slow
