@@ -6,7 +6,7 @@ serves. Plain files stand in the run (`answerer/`); MLflow's model loaders are n
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.answer.answerer import BASE
 from tasks.answer.registry import MODEL, AnswererVersion, answerer_files, answerer_versions
@@ -14,9 +14,6 @@ from tasks.errors import ConfigurationError
 from tasks.mlflow_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, now
 from tasks.model.run_log import log_files
 from tasks.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 ARTIFACTS = "answerer"
 KEY = "retrain"
