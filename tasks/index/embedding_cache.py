@@ -6,11 +6,13 @@ Knows nothing of models: a key stands for a text, the file for the embedder.
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from tasks.corpus.document import sha256
 from tasks.errors import CorruptionError, DependencyError
@@ -20,8 +22,8 @@ Vectors = npt.NDArray[np.float32]
 _KEYS_PER_QUERY = 500
 _BUSY_TIMEOUT_SECONDS = 60.0
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (identity TEXT NOT NULL, dim INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE about (identity TEXT NOT NULL, dim INTEGER NOT NULL);
+CREATE TABLE vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -119,35 +121,52 @@ class EmbeddingCache:
             return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
 
     def _initialise(self) -> None:
+        """A file is whole once it has its name: SQLite's wait for a lock does not cover the switch to its log."""
+        try:
+            if not self.path.exists():
+                with FileLock(f"{self.path}.lock"):
+                    if not self.path.exists():
+                        self._create()
+        except OSError as error:
+            raise DependencyError(f"{self.path.parent} must be writable: {error}; correct ALMANAC_HOME") from error
         with self._connection() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(_SCHEMA)
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                found = connection.execute("SELECT identity, dim FROM about").fetchall()
-                if not found:
-                    connection.execute("INSERT INTO about VALUES (?, ?)", (self.identity, self.dim))
-        if found not in ([], [(self.identity, self.dim)]):
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchall()
+            found = connection.execute("SELECT identity, dim FROM about").fetchall() if known else []
+        if found != [(self.identity, self.dim)]:
             raise CorruptionError(
                 f"{self.path.name} must hold vectors of {self.identity} (length {self.dim}), found {found}; "
                 "delete the file and run again"
             )
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS)) as connection:
-                connection.execute("PRAGMA secure_delete=ON")
-                connection.execute("PRAGMA synchronous=NORMAL")
-                yield connection
-        except sqlite3.OperationalError as error:
-            raise DependencyError(
-                f"{self.path} must be readable and writable, SQLite says: {error}; free space or permissions, run again"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise CorruptionError(
-                f"{self.path} must be a whole SQLite file, SQLite says: {error}; delete it and run again"
-            ) from error
+    def _create(self) -> None:
+        with TemporaryDirectory(dir=self.path.parent) as folder:
+            fresh = Path(folder) / self.path.name
+            with _connection(fresh) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.executescript(_SCHEMA)
+                with connection:
+                    connection.execute("INSERT INTO about VALUES (?, ?)", (self.identity, self.dim))
+            fresh.rename(self.path)
+
+    def _connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        return _connection(self.path)
+
+
+@contextmanager
+def _connection(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS)) as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            yield connection
+    except sqlite3.OperationalError as error:
+        raise DependencyError(
+            f"{path} must be readable and writable, SQLite says: {error}; free space or permissions, run again"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise CorruptionError(
+            f"{path} must be a whole SQLite file, SQLite says: {error}; delete it and run again"
+        ) from error
 
 
 def _slices(keys: Sequence[str]) -> Iterator[list[str]]:
