@@ -84,6 +84,13 @@ class World:
         if kind in ("error", "warning"):
             self.trouble.append(text)
 
+    @property
+    def said(self) -> str:
+        """What explains a failure: the stack's log, and what MLflow says of the versions."""
+        log = (self.home.settings.home.parent / "up.log").read_text(encoding="utf-8", errors="replace")
+        versions = [f"version {number}: {self.version(number)}" for number in ("1", "2")]
+        return "\n".join([log, *versions, *(f"page at {page.url}" for page in self.context.pages)])
+
     def version(self, number: str) -> Any:
         with mlflow_client(self.home.settings) as client:
             return client.get_model_version(ANSWERER, number)
@@ -133,7 +140,8 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        opened = playwright.chromium.launch(executable_path=chromium(), args=options)
         yield opened
         opened.close()
 
@@ -209,7 +217,9 @@ def set_champion(registry: Page, world: World, version: str, *, picture: str | N
     dialog = registry.get_by_role("dialog")
     box = dialog.get_by_role("combobox")
     box.fill(CHAMPION)
+    expect(registry.locator(f'[class*="option-active"][title="{CHAMPION}"]')).to_be_visible()
     box.press("Enter")
+    expect(dialog.get_by_title(CHAMPION, exact=True).first).to_be_visible()
     if picture:
         shoot(registry, picture)
     saved = time.monotonic()
