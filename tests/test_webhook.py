@@ -1,16 +1,29 @@
 """MLflow's webhook: a genuine delivery makes the watcher ask, once; nothing else does."""
 
 import json
+import os
+import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx import Response
+from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
 
+from serving.up import mlflow_command
 from serving.webhook import MAX_AGE_SECONDS, MAX_BODY_BYTES, PATH, Deliveries, webhook_router
+from tasks.mlflow_registry import CHAMPION
 from tasks.settings import Settings
+from tests.conftest import answers, wait_until
+from tests.test_up import free_ports
 
 SECRET = "a secret of the two servers"
 BODY = json.dumps(
@@ -28,9 +41,9 @@ class Receiver:
 
     def __init__(self, secret: str | None) -> None:
         self.polls = 0
-        app = FastAPI()
-        app.include_router(webhook_router(Settings(webhook_secret=secret), self._poll))
-        self._client = TestClient(app)
+        self.app = FastAPI()
+        self.app.include_router(webhook_router(Settings(webhook_secret=secret), self._poll))
+        self._client = TestClient(self.app)
 
     def _poll(self) -> None:
         self.polls += 1
@@ -141,6 +154,70 @@ def test_bare_request_is_refused(receiver: Receiver) -> None:
 def test_endless_body_is_not_read(receiver: Receiver) -> None:
     assert receiver.deliver("x" * (MAX_BODY_BYTES + 1)).status_code == 413
     assert receiver.send(content=(b"x" * 4096 for _ in range(10_000))).status_code == 413
+
+
+@contextmanager
+def listening(app: FastAPI, port: int) -> Iterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, seconds=60)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def mlflow_that_delivers(settings: Settings, port: int, log: Path) -> Iterator[str]:
+    """A server of MLflow as docs/promotion.md sets it up for a webhook to the same machine."""
+    delivering = {
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    address = f"http://127.0.0.1:{port}"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            mlflow_command(settings, "127.0.0.1", port), env=os.environ | delivering, stdout=out, stderr=out
+        )
+        try:
+            wait_until(lambda: answers(f"{address}/health") or process.poll() is not None, seconds=240)
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_alias_that_moves_in_mlflow_is_delivered(settings: Settings, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    receiver, ports = Receiver(SECRET), free_ports("receiver", "mlflow")
+    with (
+        listening(receiver.app, ports["receiver"]),
+        mlflow_that_delivers(settings, ports["mlflow"], tmp_path / "mlflow.log") as address,
+    ):
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        moves = [
+            WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, action)
+            for action in (WebhookAction.CREATED, WebhookAction.DELETED)
+        ]
+        for name, secret in (("ours", SECRET), ("forged", "guessed")):
+            client.create_webhook(
+                name=name, url=f"http://127.0.0.1:{ports['receiver']}{PATH}", events=moves, secret=secret
+            )
+        client.create_registered_model("almanac-answerer")
+        run = client.create_run("0").info
+        version = client.create_model_version("almanac-answerer", run.artifact_uri, run.run_id).version
+
+        client.set_registered_model_alias("almanac-answerer", CHAMPION, version)
+        wait_until(lambda: receiver.polls == 1, seconds=60)
+        client.delete_registered_model_alias("almanac-answerer", CHAMPION)
+        wait_until(lambda: receiver.polls == 2, seconds=60)
 
 
 def test_deliveries_are_remembered_within_bounds() -> None:
