@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import yaml
 
 from tasks.params import Params
 from tasks.settings import QUIET_ENVIRONMENT, Settings
+
+# The same examples in each run: what lands does not hang on luck. HYPOTHESIS_PROFILE=default draws new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 BASE_PARAMS: dict[str, Any] = {
     "sources": [],

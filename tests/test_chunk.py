@@ -101,8 +101,17 @@ def test_chunks_are_slices_in_order(tokenizer: "Tokenizer", text: str, params: C
         assert str(row["text"]).strip() == row["text"] != ""
         assert str(row["search_text"]).endswith(str(row["text"]))
         assert row["ordinal"] == ordinal
-    starts = [row["start"] for row in rows]
-    assert starts == sorted(starts, key=lambda start: int(str(start)))
+    for name in ("start", "end"):
+        places = [int(str(row[name])) for row in rows]
+        assert places == sorted(set(places)), name
+
+
+def test_overlapping_chunks_of_one_long_word_are_in_order(tokenizer: "Tokenizer") -> None:
+    """The overlap of one token is the whole word, and the slices that share it are halved."""
+    params = ChunkingParams(max_tokens=16, min_tokens=0, overlap_tokens=1, max_context_tokens=6)
+    parts = chunk_document(document(f"ledger\n\n# {'x' * 300}\n\nabc"), tokenizer, params)
+    assert [part.start for part in parts] == sorted({part.start for part in parts})
+    assert [part.end for part in parts] == sorted({part.end for part in parts})
 
 
 @quickly

@@ -24,7 +24,7 @@ from tasks.params import ChunkingParams
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-CHUNKING_VERSION = "1"
+CHUNKING_VERSION = "2"
 """Part of the fingerprint of a release: raise it when the same parameters give other chunks."""
 
 MAX_CHARACTERS_PER_TOKEN = 12
@@ -152,14 +152,34 @@ def _chunk(
 ) -> list[Slice]:
     text, tokens, budget = document.text, _Tokens(encoding), _Budget(contexts, max_tokens)
     whole = _Section(0, len(text), (), ())
-    if tokens.limit(0, len(text), budget.under(whole)) >= len(text):
-        return _trimmed(text, [Slice(0, len(text), ())])
-    sections, boundaries = _outline(document)
     slices: list[Slice] = []
-    for section in _merged(sections, tokens, budget, params.min_tokens):
-        cutter = _Cutter(text, tokens, boundaries, budget.under(section), params.overlap_tokens)
-        slices.extend(cutter.cut(section))
-    return _trimmed(text, (piece for part in slices for piece in _fitting(text, part, contexts, max_tokens)))
+    if tokens.limit(0, len(text), budget.under(whole)) >= len(text):
+        slices.append(Slice(0, len(text), ()))
+    else:
+        sections, boundaries = _outline(document)
+        for section in _merged(sections, tokens, budget, params.min_tokens):
+            cutter = _Cutter(text, tokens, boundaries, budget.under(section), params.overlap_tokens)
+            slices.extend(cutter.cut(section))
+    return list(_fitted(text, slices, contexts, max_tokens))
+
+
+def _fitted(text: str, slices: Iterable[Slice], contexts: _Contexts, max_tokens: int) -> Iterator[Slice]:
+    """Slices within the budget, without the white space around, each beginning and ending behind the one before."""
+    before = Slice(-1, 0, ())
+    for part in slices:
+        start, end = _stripped(text, part.start, part.end)
+        if start <= before.start:  # what it shares with a slice that was halved may be whole pieces
+            start = before.end
+        for piece in _fitting(text, Slice(start, end, part.headings), contexts, max_tokens):
+            start, end = _stripped(text, piece.start, piece.end)
+            if max(start, before.end) < end:
+                before = Slice(start, end, part.headings)
+                yield before
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    body = text[start:end]
+    return start + len(body) - len(body.lstrip()), start + len(body.rstrip())
 
 
 def _fitting(text: str, part: Slice, contexts: _Contexts, max_tokens: int) -> Iterator[Slice]:
@@ -247,16 +267,22 @@ class _Cutter:
 
     def cut(self, section: _Section) -> Iterator[Slice]:
         start, headings = section.start, section.headings
+        end = start
         while (limit := self.tokens.limit(start, section.end, self.budget)) < section.end:
-            end = self._best_cut(start, limit)
+            end = self._best_cut(start, limit, max(start, end))
             yield Slice(start, end, headings)
             headings = section.own
             start = self._overlapped(start, end)
+            if self.tokens.limit(start, section.end, self.budget) <= end:
+                start = end
         yield Slice(start, section.end, headings)
 
-    def _best_cut(self, start: int, limit: int) -> int:
-        """The last block, line, sentence or word boundary in the later part of `[start, limit)`, in this order."""
-        floor = start + max(1, (limit - start) // 3)
+    def _best_cut(self, start: int, limit: int, behind: int) -> int:
+        """The last block, line, sentence or word boundary in the later part of `[start, limit)`, in this order.
+
+        It lies behind `behind`, where the slice before ended: each slice holds text of its own.
+        """
+        floor = max(start + max(1, (limit - start) // 3), behind + 1)
         block = bisect_left(self.boundaries, limit + 1) - 1
         if block >= 0 and self.boundaries[block] >= floor:
             return self.boundaries[block]
@@ -267,7 +293,7 @@ class _Cutter:
         if sentences:
             return sentences[-1]
         word = max(self.text.rfind(" ", floor, limit), self.text.rfind("\t", floor, limit))
-        return word + 1 if word >= 0 else max(limit, start + 1)
+        return word + 1 if word >= 0 else max(limit, behind + 1)
 
     def _overlapped(self, start: int, end: int) -> int:
         """Where the next slice starts so that up to `overlap` tokens stand in both."""
@@ -279,17 +305,6 @@ class _Cutter:
                 break
             begin = space
         return begin + 1 if begin < end else end
-
-
-def _trimmed(text: str, slices: Iterable[Slice]) -> list[Slice]:
-    trimmed = []
-    for part in slices:
-        body = text[part.start : part.end]
-        start = part.start + len(body) - len(body.lstrip())
-        end = part.start + len(body.rstrip())
-        if start < end:
-            trimmed.append(Slice(start, end, part.headings))
-    return trimmed
 
 
 def chunk_rows(
