@@ -444,7 +444,7 @@ def test_any_restructured_text_is_converted(text: str) -> None:
     rst_to_markdown(text)
 
 
-@given(st.lists(st.text(st.sampled_from("abc XYZ,é"), min_size=1), max_size=10))
+@given(st.lists(st.text(st.sampled_from("abc XYZ7é"), min_size=1), max_size=10))
 def test_prose_in_restructured_text_keeps_its_words(lines: list[str]) -> None:
     assert rst_to_markdown("\n".join(lines)).split() == "\n".join(lines).split()
 
