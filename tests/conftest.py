@@ -1,6 +1,7 @@
 """What tests share: parameters of their own, and a home with a migrated MLflow database."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +229,7 @@ def refresh(home: Path) -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a real Prefect server on a free port, with a database of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_ports("prefect")["prefect"])
     folder = tmp_path_factory.mktemp("prefect")
     environment = os.environ | QUIET_ENVIRONMENT | {"PREFECT_HOME": str(folder)}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
@@ -242,6 +242,18 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    """Ports below those that the system gives to clients, one of which would take them before a server does."""
+    free = filter(is_free, random.sample(range(15_000, 32_000), k=500))
+    return dict(zip(names, free, strict=False))
+
+
+def is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def answers(address: str) -> bool:

@@ -26,9 +26,9 @@ from tasks.mlflow_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.model.example import read_examples
 from tasks.model.training_set import build_training_set
 from tests.answerers import register_answerer, save_answerer
-from tests.conftest import answers, wait_until
+from tests.conftest import answers, free_ports, wait_until
 from tests.server import Home, make_home, record
-from tests.test_up import PROJECT, command, environment, free_ports
+from tests.test_up import PROJECT, command, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -109,7 +109,7 @@ def test_running_server_follows_a_rollback(
     back = roll_back_index(settings, None)
 
     assert (back["release"], back["abandoned"]) == (1, 2)
-    wait_until(lambda: "ninety days" in shown(running), seconds=20)
+    wait_until(lambda: "ninety days" in shown(running), seconds=120)
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_alias_moved_by_hand_is_followed(
     with mlflow_client(settings) as client:
         client.set_registered_model_alias(registration.MODEL, CHAMPION, "1")
 
-    wait_until(lambda: "ninety days" in shown(running), seconds=20)
+    wait_until(lambda: "ninety days" in shown(running), seconds=120)
     assert releases(settings)[1] == ["champion"]
 
 

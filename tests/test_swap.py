@@ -151,14 +151,14 @@ def test_version_promoted_in_mlflow_answers_within_seconds(world: World, open_li
 
     moved = time.monotonic()
     world.point(ANSWERER, "1")
-    wait_until(lambda: versions(live) == ("1", "1"), seconds=30)
+    wait_until(lambda: versions(live) == ("1", "1"), seconds=120)
     answerer_seconds = time.monotonic() - moved
     moved = time.monotonic()
     world.point(INDEX, "2")
-    wait_until(lambda: versions(live) == ("2", "1"), seconds=30)
+    wait_until(lambda: versions(live) == ("2", "1"), seconds=120)
     print(f"answerer {answerer_seconds:.2f} s, index {time.monotonic() - moved:.2f} s from alias to answer")
 
-    wait_until(lambda: "promotion" in world.tags(INDEX, "2"), seconds=10)
+    wait_until(lambda: "promotion" in world.tags(INDEX, "2"), seconds=120)
     assert {"served", "promotion"} <= world.tags(ANSWERER, "1").keys()
     assert "rolled_back" not in world.tags(INDEX, "2")
     with live.acquire() as pair:
@@ -267,7 +267,7 @@ def test_eight_clients_lose_no_request_and_get_no_mixed_answer_in_ten_swaps(
     expected = {name: answer_of(world, open_live, name) for name in ("1", "2")}
     assert len(set(expected.values())) == 2
     world.point(ANSWERER, "1")
-    wait_until(lambda: versions(live) == ("1", "1"), seconds=30)
+    wait_until(lambda: versions(live) == ("1", "1"), seconds=120)
     over, answered, failures = threading.Event(), Counter[tuple[str, str]](), list[str]()
 
     def ask() -> None:
@@ -650,7 +650,7 @@ def test_server_waits_for_the_first_release(world: World, open_live: Callable[..
 
     world.point(INDEX, "2")
 
-    wait_until(lambda: live.status()["ready"], seconds=20)
+    wait_until(lambda: live.status()["ready"], seconds=120)
     assert versions(live)[0] == "2"
 
 
@@ -736,4 +736,4 @@ def test_hint_polls_at_once(world: World, open_live: Callable[..., LivePair]) ->
 
     live.poll_now()
 
-    wait_until(lambda: versions(live)[1] == "1", seconds=20)
+    wait_until(lambda: versions(live)[1] == "1", seconds=120)

@@ -6,7 +6,6 @@ One stack serves all tests of this file, since it takes long to start; the last 
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import pytest
 import yaml
 
 from tasks.settings import QUIET_ENVIRONMENT
-from tests.conftest import BASE_PARAMS, answers, files_source, merged, wait_until
+from tests.conftest import BASE_PARAMS, answers, files_source, free_ports, merged, wait_until
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[1]
@@ -43,14 +42,6 @@ class Up:
 
     def below(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
-
-
-def free_ports(*names: str) -> dict[str, int]:
-    doors = {name: socket.create_server(("127.0.0.1", 0)) for name in names}
-    ports: dict[str, int] = {name: door.getsockname()[1] for name, door in doors.items()}
-    for door in doors.values():
-        door.close()
-    return ports
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -176,7 +167,7 @@ def test_killed_service_is_started_again(up: Up) -> None:
 
     killed[0].kill()
 
-    wait_until(lambda: not answers(f"{up.mlflow}/health"), seconds=30)
+    wait_until(lambda: not answers(f"{up.mlflow}/health"), seconds=120)
     wait_until(lambda: answers(f"{up.mlflow}/health"), seconds=120)
     assert "ended with -9; starting it again in 1 s" in up.said
 

@@ -22,8 +22,7 @@ from serving.up import mlflow_command
 from serving.webhook import MAX_AGE_SECONDS, MAX_BODY_BYTES, PATH, Deliveries, webhook_router
 from tasks.mlflow_registry import CHAMPION
 from tasks.settings import Settings
-from tests.conftest import answers, wait_until
-from tests.test_up import free_ports
+from tests.conftest import answers, free_ports, wait_until
 
 SECRET = "a secret of the two servers"
 BODY = json.dumps(
