@@ -7,6 +7,7 @@ version's tags say why. A dependency that does not answer refuses nothing: it is
 gone changes nothing, unless the version that serves says that it was rolled back.
 """
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +58,8 @@ UNFIT = (
     SafetensorError,
 )
 """What the libraries make of files that are not what they should be."""
+OF_THIS_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
+"""Errors of the disk and of open files: no version is to blame."""
 
 T = TypeVar("T")
 
@@ -148,7 +151,7 @@ class Follower:
             why = one_line(error)
         except UNFIT as error:
             why = one_line(error)
-            if way.blamed is not None:
+            if way.blamed is not None and getattr(error, "errno", None) not in OF_THIS_MACHINE:
                 # The reason becomes a tag that everybody may read: where the home lies is nobody's business.
                 public = why.replace(f"{self._settings.home.resolve()}/", "")
                 self.verdicts.refuse(way.blamed, public, time.monotonic() - self._started)

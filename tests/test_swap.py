@@ -1,6 +1,8 @@
 """Hot swap: what an alias names serves seconds later, what does not fit is refused, and no request notices."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 import time
@@ -418,6 +420,34 @@ def test_answerer_that_did_not_pass_its_gate_is_refused(world: World, open_live:
 
     assert "gate 'failed'" in world.tags(ANSWERER, version)["refused"]
     assert versions(live)[1] == "base"
+
+
+def test_version_that_finds_the_disk_full_is_tried_again_and_not_refused(
+    world: World, open_live: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_live()
+    live.follow()
+    shutil.rmtree(world.settings.home / "cache" / "answerers")
+    monkeypatch.setattr("serving.follow.RETRY_SECONDS", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.rmtree", fails_with(errno.ENOSPC))
+        world.point(ANSWERER, "1")
+        live.follow()
+    assert versions(live) == ("1", "base")
+    assert live.status()["degraded"] is True
+    assert "refused" not in world.tags(ANSWERER, "1")
+    assert world.named(ANSWERER, CHAMPION) == "1"
+
+    live.follow()
+
+    assert versions(live) == ("1", "1")
+
+
+def fails_with(number: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def test_version_without_files_is_refused(world: World, open_live: Callable[..., LivePair]) -> None:
