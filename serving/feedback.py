@@ -24,7 +24,7 @@ from tasks.mlflow_registry import mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow.entities import Assessment, Trace
+    from mlflow.entities import Assessment, TraceInfo
 
 RATING = "user_rating"
 CORRECTION = "expected_response"
@@ -131,6 +131,7 @@ class FeedbackSpool:
                 self._deliver_one(path)
             except DependencyError as error:
                 logger.warning("ratings wait: %s", error)
+                self._put_off(path, time.time() - path.stat().st_mtime)  # it may be this trace alone: others go first
                 return False
         return True
 
@@ -139,15 +140,17 @@ class FeedbackSpool:
         vote = json.loads(content)
         event = _deliver(self._settings, vote)
         if event is None:
-            # Tried ever more rarely: most traces come within seconds, a made-up one never.
-            age = max(time.time() - vote["accepted_at"], 2 * POLL_SECONDS)
-            self._not_before[path.name] = time.monotonic() + min(age / 2, MAX_PAUSE_SECONDS)
+            self._put_off(path, time.time() - vote["accepted_at"])
             return
         self._observe(event)
         self._not_before.pop(path.name, None)
         # A vote that came while this one was delivered stands in the same file and has its own turn.
         if path.read_bytes() == content:
             path.unlink()
+
+    def _put_off(self, path: Path, age: float) -> None:
+        """Tried ever more rarely: most traces come within seconds, a made-up one never."""
+        self._not_before[path.name] = time.monotonic() + min(max(age / 2, POLL_SECONDS), MAX_PAUSE_SECONDS)
 
 
 def _deliver(settings: Settings, vote: dict[str, Any]) -> str | None:
@@ -156,32 +159,33 @@ def _deliver(settings: Settings, vote: dict[str, Any]) -> str | None:
     Raises:
         DependencyError: MLflow does not answer.
     """
-    trace = _trace(settings, vote["trace_id"])
+    trace = _trace_info(settings, vote["trace_id"])
     if trace is None:
         return "expired" if time.time() - vote["accepted_at"] > MAX_AGE_SECONDS else None
-    if trace.info.trace_metadata.get("mlflow.trace.user") != vote["user"]:
+    if trace.trace_metadata.get("mlflow.trace.user") != vote["user"]:
         logger.warning("a rating was dropped: another user asked for the answer of trace %s", vote["trace_id"])
         return "refused"
     before = {
         entry.name: entry
-        for entry in trace.info.assessments
+        for entry in trace.assessments
         if entry.source is not None and entry.source.source_id == vote["user"]
     }
     _write(settings, vote, before)
     return "replaced" if RATING in before else "delivered"
 
 
-def _trace(settings: Settings, trace_id: str) -> "Trace | None":
+def _trace_info(settings: Settings, trace_id: str) -> "TraceInfo | None":
+    """Without its spans, which may come later or never."""
     from mlflow.exceptions import MlflowException
+    from mlflow.tracing.client import TracingClient
 
-    with mlflow_client(settings) as client:
+    with mlflow_client(settings):
         try:
-            trace: Trace | None = client.get_trace(trace_id, display=False)
+            return TracingClient(settings.tracking_uri).get_trace_info(trace_id)
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
                 return None
             raise
-    return trace
 
 
 def _write(settings: Settings, vote: dict[str, Any], before: dict[str, "Assessment"]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
 
 from tasks.answer.answerer import read_manifest, write_manifest
 from tasks.answer.registry import MODEL as ANSWERER
@@ -270,9 +270,13 @@ def test_source_opens_at_the_cited_words_and_closes_by_escape(chat: Page) -> Non
 
 def test_rating_with_a_comment_is_an_assessment_on_its_trace(chat: Page, world: World) -> None:
     turn = chat.locator(".turn").first
+    slow: list[Route] = []
+    chat.route("**/v1/feedback", lambda route: slow.append(route), times=1)  # noqa: PLW0108 - Playwright asks for a function
     turn.get_by_role("button", name="Helpful", exact=True).click()
     turn.get_by_label("Comment (optional)").fill(COMMENT)
     turn.get_by_role("button", name="Send").click()
+    chat.wait_for_timeout(500)
+    slow[0].continue_()  # the thumb must not arrive behind the comment
     expect(turn.get_by_text("your rating is kept")).to_be_visible()
     shoot(chat, "chat-answer")
 

@@ -83,12 +83,20 @@ class Rating extends Component {
     const vote = { trace_id: this.props.trace, rating, comment: comment.trim() || null };
     const corrected = (rating === "down" && correction.trim()) || null;
     this.setState({ rating, open, said: "" });
-    try {
-      await rate({ ...vote, corrected_answer: corrected, key: this.props.credential });
-      this.setState({ said: open ? "Your rating counts. Tell why, if you like." : "Thank you, your rating is kept." });
-    } catch (error) {
-      this.setState({ said: `Your rating was not kept. ${error.message}` });
-    }
+    // One behind the other: the server keeps what comes last.
+    const before = this.sending;
+    const sending = (async () => {
+      await before;
+      try {
+        await rate({ ...vote, corrected_answer: corrected, key: this.props.credential });
+        return open ? "Your rating counts. Tell why, if you like." : "Thank you, your rating is kept.";
+      } catch (error) {
+        return `Your rating was not kept. ${error.message}`;
+      }
+    })();
+    this.sending = sending;
+    const said = await sending;
+    if (this.sending === sending) this.setState({ said });
   };
 
   render({ trace }, { rating, said, open }) {
