@@ -4,6 +4,7 @@ The alias `champion` is the only truth of what serves: a person moves it in the 
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,10 +37,19 @@ def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
             Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         yield MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = _reason(error)
         raise DependencyError(
             f"MLflow at {settings.tracking_uri} must answer, found: {reason}; start it or set MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """In one line; what urllib3 tells of its tries is cut to how they ended."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "Max retries exceeded" in text:
+        found = re.search(r"refused|timed out|resolve|unreachable|reset", text)
+        return f"no connection ({found[0]})" if found else "no connection"
+    return text[:300]
 
 
 def ensure_model(client: "MlflowClient", model: str, description: str) -> None:

@@ -3,6 +3,7 @@
 `MLFLOW_TRACKING_URI` and `PREFECT_API_URL` keep the names that their users know.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Literal
@@ -106,5 +107,7 @@ def quiet_environment() -> None:
     """Set the environment in which no library calls home; call before the first heavy import."""
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Each try at a server that is down would be told of; what fails in the end says so in our words.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     # Prefect writes to the user's home folder otherwise, at its first import.
     os.environ.setdefault("PREFECT_HOME", str(Path(os.environ.get("ALMANAC_HOME", "var")).resolve() / "prefect"))
