@@ -478,9 +478,10 @@ def test_a_file_that_needs_more_memory_than_allowed_is_refused_and_the_next_is_r
 
 
 def test_an_item_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    parsing = PARSING.model_copy(update={"timeout_seconds": 0.0001})
+    parsing = PARSING.model_copy(update={"timeout_seconds": 0.01, "max_item_mb": 64})
+    long = docx("<w:p><w:r><w:t>words</w:t></w:r></w:p>" * 200_000)
 
-    assert code(tmp_path, "a.docx", GOOD_DOCX, parsing=parsing) == "timeout"
+    assert code(tmp_path, "a.docx", long, parsing=parsing) == "timeout"
 
 
 def test_a_parser_process_that_was_killed_is_started_again() -> None:
