@@ -436,7 +436,7 @@ def run_program(place: Path, *arguments: str, **environment: str) -> tuple[Outco
 def test_help_answers_at_once(place: Path) -> None:
     outcome, seconds = run_program(place, "--help", NO_COLOR="1")
     assert outcome.code == 0
-    assert seconds < 3
+    assert seconds < 1.5
     assert "\x1b[" not in outcome.out
 
 

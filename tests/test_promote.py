@@ -45,7 +45,7 @@ def test_prefect_that_does_not_answer_makes_nobody_wait(
     with caplog.at_level(logging.WARNING):
         announce(REFUSED)
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 1
     assert "almanac-answerer 7 was refused" in caplog.text
 
 

@@ -45,10 +45,6 @@ class EmbeddingCache:
         self.identity, self.dim = identity, dim
         name = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.path = home.resolve() / "cache" / f"embeddings-{name}.sqlite"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DependencyError(f"{self.path.parent} must be writable: {error}; correct ALMANAC_HOME") from error
         self._initialise()
 
     def missing(self, keys: Sequence[str]) -> list[str]:
@@ -123,6 +119,7 @@ class EmbeddingCache:
     def _initialise(self) -> None:
         """A file is whole once it has its name: SQLite's wait for a lock does not cover the switch to its log."""
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 with FileLock(f"{self.path}.lock"):
                     if not self.path.exists():
