@@ -195,7 +195,7 @@ def retrain(
     """
     from flows.retrain import retrain as flow
     from flows.steps import runner
-    from tasks.model.candidate import checked_method
+    from tasks.model.answerer.candidate import checked_method
 
     with _progress():
         result = runner(flow, _params(Settings()))(profile=profile, method=checked_method(method), wait_seconds=wait)
@@ -341,7 +341,7 @@ def releases(json_: Json = False) -> None:
     Example: `almanac releases`
     """
     from tasks.index.history import list_releases
-    from tasks.model.register import answerer_releases
+    from tasks.model.answerer.register import answerer_releases
 
     settings = Settings()
     _show({"releases": list_releases(settings) + answerer_releases(settings)}, json_, _print_releases)
@@ -397,7 +397,7 @@ def rollback_answerer(
 
     Example: `almanac rollback answerer`, or `almanac rollback answerer base`
     """
-    from tasks.model.register import roll_back_answerer
+    from tasks.model.answerer.register import roll_back_answerer
 
     result = roll_back_answerer(Settings(), version)
     _show(
@@ -464,8 +464,8 @@ def up(
 
     Example: `almanac up`, or `almanac up --port 8080`
     """
-    from serving.up import Ports
-    from serving.up import up as run
+    from serving.stack.up import Ports
+    from serving.stack.up import up as run
 
     settings = Settings()
     _params(settings)
@@ -482,7 +482,7 @@ def serve(
 
     Example: `almanac serve --port 8080`
     """
-    from serving.run import serve as run
+    from serving.api.run import serve as run
 
     settings = Settings()
     run(_params(settings), settings, host=host or settings.host, port=settings.port if port is None else port)
@@ -498,7 +498,7 @@ def keys_add(
 
     Example: `almanac keys add alice --groups finance,hr`
     """
-    from serving.auth import KeyFile
+    from serving.api.auth import KeyFile
 
     wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
     credential = KeyFile(Settings().api_keys).add(name, wanted)
@@ -511,7 +511,7 @@ def keys_list(json_: Json = False) -> None:
 
     Example: `almanac keys list`
     """
-    from serving.auth import KeyFile
+    from serving.api.auth import KeyFile
 
     found = [{"name": key.name, "groups": ", ".join(key.groups)} for key in KeyFile(Settings().api_keys).entries()]
     _show({"keys": found}, json_, lambda r: _table(r["keys"]) if r["keys"] else typer.echo("there is no key"))
@@ -523,7 +523,7 @@ def keys_remove(name: str, json_: Json = False) -> None:
 
     Example: `almanac keys remove alice`
     """
-    from serving.auth import KeyFile
+    from serving.api.auth import KeyFile
 
     KeyFile(Settings().api_keys).remove(name)
     _show({"name": name, "removed": True}, json_, lambda r: typer.echo(f"the key of {r['name']} was removed"))
@@ -551,7 +551,7 @@ def status(json_: Json = False) -> None:
     """
     from flows.schedules import upcoming
     from tasks.index.history import status as current
-    from tasks.model.register import serving_answerer
+    from tasks.model.answerer.register import serving_answerer
 
     settings = Settings()
     found = current(settings) | {"answerer": serving_answerer(settings), "schedules": upcoming()}

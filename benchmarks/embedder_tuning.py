@@ -29,8 +29,8 @@ from tasks.index.live import open_index, serving
 from tasks.index.release import Release
 from tasks.index.search import Index
 from tasks.index.table import connect
-from tasks.model.embedder_pairs import Asked, mine_pairs, write_pairs
-from tasks.model.embedder_training import EmbedderResult, train_embedder
+from tasks.model.embedder.pairs import Asked, mine_pairs, write_pairs
+from tasks.model.embedder.training import EmbedderResult, train_embedder
 from tasks.params import Params, SearchParams, load_params
 from tasks.settings import Settings, quiet_environment
 

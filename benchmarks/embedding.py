@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.index.embed import TorchEmbedder, Vectors, load_embedder
-from tasks.index.embedder_files import find_model
+from tasks.index.embedding.embedder import TorchEmbedder, Vectors, load_embedder
+from tasks.index.embedding.files import find_model
 from tasks.params import load_params
 from tasks.settings import Settings, quiet_environment
 

@@ -132,7 +132,7 @@ def almanac(folder: Path) -> dict[str, Any]:
     from transformers import AutoModel  # noqa: F401
     from transformers.models.bert.modeling_bert import BertModel  # noqa: F401
 
-    import tasks.corpus.expectations  # noqa: F401
+    import tasks.corpus.gate.expectations  # noqa: F401
     from flows.refresh import refresh
 
     return measured(lambda: int(refresh.fn()["embedded"]))
@@ -159,7 +159,7 @@ def _chunk_texts() -> list[str]:
 def encode(folder: Path) -> dict[str, Any]:
     """The same chunks through the same encoder, without anything around it."""
     _almanac_environment(folder)
-    from tasks.index.embed import load_embedder
+    from tasks.index.embedding.embedder import load_embedder
     from tasks.params import load_params
     from tasks.settings import Settings
 

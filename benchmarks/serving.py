@@ -54,8 +54,8 @@ def client(params: Params, settings: Settings) -> Iterator[Any]:
     import httpx
     import uvicorn
 
-    from serving.app import create_app
-    from serving.auth import KeyFile
+    from serving.api.app import create_app
+    from serving.api.auth import KeyFile
 
     keys = KeyFile(settings.api_keys)
     if any(key.name == KEY_NAME for key in keys.entries()):

@@ -3,7 +3,7 @@
 Paragraphs are cut into pieces of at most `max_passage_tokens`, as the answerer reads them. Splits go by article: the
 set's own test articles with as many train articles as make `NUM_TEST` questions, and some train articles held out for
 validation. Paragraphs of the many articles that have no questions can add synthetic ones, by the rules of
-`tasks.model.synthetic`.
+`tasks.model.examples.synthetic`.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from tasks.answer.cite import sentences
 from tasks.answer.generate import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
 from tasks.errors import ConfigurationError
-from tasks.index.embed import Vectors, load_embedder
+from tasks.index.embedding.embedder import Vectors, load_embedder
 from tasks.index.golden import GoldenQuestion
-from tasks.model.example import Example, ExamplePassage, Origin, example_id
-from tasks.model.synthetic import CLOZE, MadeQuestion, holds_span, make_questions
+from tasks.model.examples.example import Example, ExamplePassage, Origin, example_id
+from tasks.model.examples.synthetic import CLOZE, MadeQuestion, holds_span, make_questions
 from tasks.params import Params
 from tasks.settings import Settings
 

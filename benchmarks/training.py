@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tasks.answer.generate import TransformersGenerator, load_base
-from tasks.model.example import Example, read_examples
-from tasks.model.loop import Loop
-from tasks.model.schedule import Plan
-from tasks.model.sequences import TokenSequence, answer_tokens, example_sequences, messages_of
-from tasks.model.supervised import Supervised
-from tasks.model.weights import trainable
+from tasks.model.examples.example import Example, read_examples
+from tasks.model.training.loop import Loop
+from tasks.model.training.schedule import Plan
+from tasks.model.training.sequences import TokenSequence, answer_tokens, example_sequences, messages_of
+from tasks.model.training.supervised import Supervised
+from tasks.model.training.weights import trainable
 from tasks.params import FineTuningParams, load_params
 from tasks.settings import Settings, quiet_environment
 

@@ -10,8 +10,8 @@ from prefect import flow
 
 from flows.progress import LISTENER, show_report
 from flows.steps import step
-from tasks.model import compare as strategies
-from tasks.model.comparison_log import log_comparison, log_report
+from tasks.model.comparison import compare as strategies
+from tasks.model.comparison.log import log_comparison, log_report
 from tasks.params import Params, load_params
 from tasks.settings import Settings
 

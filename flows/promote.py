@@ -1,6 +1,6 @@
 """What happened at a promotion, a rollback or a refusal, as a flow run with an artifact: where Prefect keeps history.
 
-The server promotes (`serving.live`) and tells; it never waits for this.
+The server promotes (`serving.promotion.live`) and tells; it never waits for this.
 """
 
 import json

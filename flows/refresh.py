@@ -15,18 +15,18 @@ from prefect import flow
 from flows.progress import report_progress, show_gates, show_metrics, show_plan
 from flows.steps import step
 from tasks.corpus.intake import Intake, gate_documents, hidden_by, plan_sources, settle, shards_of
-from tasks.corpus.parse import Reject, parser_identity
+from tasks.corpus.parsing.parse import Reject, parser_identity
+from tasks.corpus.parsing.shards import ParseShard, parse_shard, rejects_of
 from tasks.corpus.plan import Plan, guard_removals, save_rates
 from tasks.corpus.selection import Selection, select_changed
-from tasks.corpus.shards import ParseShard, parse_shard, rejects_of
 from tasks.errors import GateError
 from tasks.index import candidate as candidates
 from tasks.index import registration
 from tasks.index.access import ensure_tables, load_access, record_changes
 from tasks.index.base import Base, find_base, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
-from tasks.index.embed import embed_shard, embedder_identity, load_embedder
-from tasks.index.registered_embedder import pinned
+from tasks.index.embedding.embedder import embed_shard, embedder_identity, load_embedder
+from tasks.index.embedding.registered import pinned
 from tasks.index.release import Fingerprint, fingerprint, load_release, remember_served
 from tasks.index.table import connect, other_access
 from tasks.lease import Lease, hold

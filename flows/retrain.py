@@ -15,25 +15,25 @@ from flows.steps import step
 from tasks.answer.answerer import BASE
 from tasks.answer.prompt import load_prompt
 from tasks.answer.registry import MODEL, AnswererVersion, champion_answerer
-from tasks.corpus.registry import Revision
 from tasks.files import write_json
 from tasks.index.live import serving
 from tasks.lease import hold
-from tasks.model import candidate as candidates
-from tasks.model import run_log
-from tasks.model.candidate import CANDIDATE, CHAMPION, Made
-from tasks.model.card import Facts, card_metrics, description, metrics_table, verdict
-from tasks.model.embedder_pairs import write_example_pairs
-from tasks.model.embedder_registry import judge_embedder, register_embedder
-from tasks.model.embedder_training import EmbedderResult, train_embedder
-from tasks.model.evaluate import Evaluation
-from tasks.model.loop import TrainingProgress
-from tasks.model.model_gate import GateDecision, decide
-from tasks.model.register import ARTIFACTS, METRIC, register, write_signature
-from tasks.model.sequences import TRAINED_PROMPT
-from tasks.model.train import TrainingResult, estimate
-from tasks.model.training_set import TrainingSet, build_training_set, read_training_set, version_training_set
+from tasks.model.answerer import candidate as candidates
+from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, Made
+from tasks.model.answerer.card import Facts, card_metrics, description, metrics_table, verdict
+from tasks.model.answerer.register import ARTIFACTS, METRIC, register, write_signature
+from tasks.model.embedder.pairs import write_example_pairs
+from tasks.model.embedder.registry import judge_embedder, register_embedder
+from tasks.model.embedder.training import EmbedderResult, train_embedder
+from tasks.model.evaluation.evaluate import Evaluation
+from tasks.model.evaluation.model_gate import GateDecision, decide
+from tasks.model.examples.training_set import TrainingSet, build_training_set, read_training_set, version_training_set
+from tasks.model.training import run_log
+from tasks.model.training.loop import TrainingProgress
+from tasks.model.training.sequences import TRAINED_PROMPT
+from tasks.model.training.train import TrainingResult, estimate
 from tasks.params import Method, Params, load_params
+from tasks.registry.data_registry import Revision
 from tasks.settings import Settings
 
 OUTCOME = "outcome.json"

@@ -100,7 +100,7 @@ class ParsingParams(Block):
 
 
 class GateRule(BaseModel):
-    """One expectation of Great Expectations (or of `tasks.corpus.expectations`) with its arguments."""
+    """One expectation of Great Expectations (or of `tasks.corpus.gate.expectations`) with its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

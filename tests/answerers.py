@@ -6,8 +6,8 @@ from tasks.answer.answerer import Manifest, weights_identity, write_manifest
 from tasks.answer.generate import load_base
 from tasks.answer.prompt import load_prompt
 from tasks.answer.registry import MODEL
-from tasks.model.register import register
-from tasks.model.run_log import end_run, open_run
+from tasks.model.answerer.register import register
+from tasks.model.training.run_log import end_run, open_run
 from tasks.params import GenerationParams
 from tasks.settings import Settings
 

@@ -31,7 +31,7 @@ WARM = (
     "great_expectations.expectations",
     "pandas",
     "transformers",
-    "tasks.corpus.gate",
+    "tasks.corpus.gate.document_gate",
 )
 
 
@@ -113,7 +113,7 @@ def main() -> None:
 def _warm_up() -> None:
     import torch
 
-    from tasks.index.embed import load_embedder
+    from tasks.index.embedding.embedder import load_embedder
     from tasks.params import load_params
     from tasks.settings import Settings
 

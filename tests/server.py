@@ -15,7 +15,7 @@ import uvicorn
 import yaml
 from fastapi import FastAPI
 
-from serving.pair import Pair
+from serving.promotion.pair import Pair
 from tasks.answer.answerer import Answerer, base_answerer
 from tasks.answer.generate import Generator
 from tasks.index.live import open_index, serving

@@ -1,6 +1,6 @@
 """Which answerer serves: MLflow's `almanac-answerer` and its aliases; the files of a version, fetched once.
 
-Reads only; `tasks.model.register` writes.
+Reads only; `tasks.model.answerer.register` writes.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, read_manifest
 from tasks.errors import CorruptionError, DependencyError
 from tasks.files import write_json
-from tasks.mlflow_registry import CHAMPION, mlflow_client, model_versions
 from tasks.params import Params
+from tasks.releases.model_registry import CHAMPION, mlflow_client, model_versions
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

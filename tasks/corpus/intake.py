@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tasks.corpus import quarantine
-from tasks.corpus.gate import GateReport, check_documents, gate_fingerprint
-from tasks.corpus.gate_report import write_report
-from tasks.corpus.parse import Reject, parser_identity
+from tasks.corpus.gate.document_gate import GateReport, check_documents, gate_fingerprint
+from tasks.corpus.gate.report import write_report
+from tasks.corpus.parsing.parse import Reject, parser_identity
+from tasks.corpus.parsing.shards import ParseShard, write_shards
 from tasks.corpus.plan import Known, Plan, make_plan, save_scan
 from tasks.corpus.selection import Selection, learned
-from tasks.corpus.shards import ParseShard, write_shards
 from tasks.params import Params, digest
 from tasks.settings import Settings
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.corpus.document import DOCUMENT_SCHEMA
+from tasks.corpus.parsing.shards import ParseShard
 from tasks.corpus.plan import Known, Plan, Scan, Seen
-from tasks.corpus.shards import ParseShard
 from tasks.files import whole_file
 
 

@@ -9,7 +9,7 @@ from tasks.index import registration
 from tasks.index.candidate import snapshot_files
 from tasks.index.registration import Version
 from tasks.index.release import Release, load_release, release_numbers
-from tasks.mlflow_registry import CHAMPION, mark_rolled_back, mark_served
+from tasks.releases.model_registry import CHAMPION, mark_rolled_back, mark_served
 from tasks.settings import Settings
 
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from tasks.corpus.document import sha256
 from tasks.files import whole_file
 from tasks.index.chunk import chunk_shard
-from tasks.index.embed import Embedder, load_tokenizer
-from tasks.index.embedding_cache import EmbeddingCache
+from tasks.index.embedding.cache import EmbeddingCache
+from tasks.index.embedding.embedder import Embedder, load_tokenizer
 from tasks.params import Params
 from tasks.settings import Settings
 

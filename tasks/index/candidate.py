@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from tasks.corpus.document import DOCUMENT_SCHEMA
-from tasks.corpus.registry import Registry
 from tasks.corpus.snapshot import compact, corpus_digest, fold_state, read_documents, write_delta
 from tasks.errors import CorruptionError, GateError
 from tasks.files import write_json
 from tasks.index import registration
 from tasks.index.access import intern, load_access
 from tasks.index.build import access_sets, document_ids, open_cache, write_documents
-from tasks.index.embed import load_embedder
+from tasks.index.embedding.embedder import load_embedder
 from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
 from tasks.index.golden import load_golden, locate
 from tasks.index.live import open_index
@@ -45,6 +44,7 @@ from tasks.index.search import Index
 from tasks.index.table import build_indexes, clean_up, connect, open_latest, rewrite, row_batches_of, update
 from tasks.lease import Lease
 from tasks.params import Params, digest
+from tasks.registry.data_registry import Registry
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

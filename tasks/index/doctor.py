@@ -14,15 +14,15 @@ from tasks.errors import AlmanacError, ConfigurationError
 from tasks.index import registration
 from tasks.index.access import load_access
 from tasks.index.candidate import snapshot_files
-from tasks.index.embed import embedder_identity
+from tasks.index.embedding.embedder import embedder_identity
 from tasks.index.gate import check_integrity
 from tasks.index.live import open_index, serving
 from tasks.index.registration import Version
 from tasks.index.release import Release, lance_tag, load_release, release_numbers
 from tasks.index.search import Request
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
-from tasks.mlflow_registry import CHAMPION
 from tasks.params import EmbeddingParams, Params
+from tasks.releases.model_registry import CHAMPION
 from tasks.settings import Settings
 
 Problem = dict[str, str]

@@ -7,7 +7,7 @@ from tasks.errors import ConfigurationError, CorruptionError
 from tasks.index import registration
 from tasks.index.registration import Version
 from tasks.index.release import Release, load_release, release_numbers, remember_served
-from tasks.mlflow_registry import CHAMPION
+from tasks.releases.model_registry import CHAMPION
 from tasks.settings import Settings
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import ConfigurationError, CorruptionError, DependencyError
 from tasks.index import registration
 from tasks.index.access import AccessMap, load_access
-from tasks.index.embed import load_embedder
+from tasks.index.embedding.embedder import load_embedder
 from tasks.index.passage import Passage
 from tasks.index.release import Release, last_served, load_release, remember_served
 from tasks.index.search import Index, Request
@@ -65,7 +65,7 @@ def serving(settings: Settings) -> Serving:
 
 
 class LiveIndex:
-    """The release that served when it was opened: for a command or a test; the server follows (`serving.live`)."""
+    """The release that served when it was opened: for a command or a test; the server follows (`serving.promotion`)."""
 
     def __init__(self, params: Params, settings: Settings) -> None:
         """Open what serves now."""

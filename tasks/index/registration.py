@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.index.release import Release
-from tasks.mlflow_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, model_versions, now
+from tasks.releases.model_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, model_versions, now
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lancedb.expr import Expr
     from lancedb.table import LanceTable
 
-    from tasks.index.embed import Embedder
+    from tasks.index.embedding.embedder import Embedder
 
 Mode = Literal["hybrid", "vector", "full_text"]
 COLUMNS = [

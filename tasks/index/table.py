@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
     from lancedb.table import LanceTable
 
-    from tasks.index.embedding_cache import EmbeddingCache
+    from tasks.index.embedding.cache import EmbeddingCache
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks.corpus.document import sha256
-from tasks.corpus.front_matter import read_time
+from tasks.corpus.parsing.front_matter import read_time
 from tasks.errors import ParseError
 from tasks.params import RecordFields
 

@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tasks.corpus.decode import decode_text
 from tasks.corpus.document import Item
+from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.sources.reader import RawItem
 from tasks.errors import DependencyError, ParseError
 from tasks.params import PythonPackagesSource

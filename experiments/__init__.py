@@ -1,0 +1,1 @@
+"""The stages of `dvc.yaml`, the experimenter's pipeline."""

@@ -1,0 +1,137 @@
+"""What the server answers with: a whole pair for each request, and a thread that follows the aliases in MLflow."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from serving.promotion.follow import Follower
+from serving.promotion.pair import Pair
+from serving.promotion.stage import Stage
+from serving.promotion.swap import AnswererHalf, IndexHalf, Wrap
+from tasks.answer.answerer import BASE
+from tasks.answer.generate import Generator
+from tasks.errors import DependencyError
+from tasks.index.access import AccessMap, load_access
+from tasks.index.table import connect
+from tasks.params import Params
+from tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def as_it_is(generator: Generator) -> Generator:
+    """No wrapping."""
+    return generator
+
+
+class LivePair:
+    """An index and an answerer that follow the aliases `champion` and `challenger`."""
+
+    def __init__(self, params: Params, settings: Settings, wrap: Wrap = as_it_is) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            params: `serving`, `search` and `generation`.
+            settings: where MLflow, the index and the home are.
+            wrap: put around each generator that is loaded; if what it returns has `close()`, that is called behind the
+                last request of a pair that was taken away.
+        """
+        self._params = params
+        self._db = connect(settings)
+        self._stage = Stage(challenger_share=params.serving.challenger_share)
+        self._follower = Follower(params, settings, wrap, self._stage)
+        self._following = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    @contextmanager
+    def acquire(self, user_key: str | None = None) -> Iterator[Pair]:
+        """The pair of one request: whole, and the same to its end.
+
+        Args:
+            user_key: who asks; `serving.challenger_share` of all keys get the challenger, always the same ones.
+
+        Raises:
+            DependencyError: nothing serves yet.
+        """
+        with self._stage.acquire(user_key) as pair:
+            if pair is None:
+                reasons = "; ".join(self._follower.reasons()) or "it is being loaded"
+                raise DependencyError(f"an index and an answerer must serve, found none yet: {reasons}")
+            yield pair
+
+    def access(self) -> AccessMap:
+        """Who may read what, as of now: for every search anew."""
+        return load_access(self._db)
+
+    def start(self) -> None:
+        """Load what serves, as far as it can be loaded; then follow the aliases in a thread."""
+        self.follow()
+        self._watcher = threading.Thread(target=self._watch, name="almanac-aliases", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End the thread; what serves can still be acquired."""
+        self._stopped.set()
+        self._wake.set()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def poll_now(self) -> None:
+        """Ask MLflow at once; returns before that is done."""
+        self._wake.set()
+
+    def follow(self) -> None:
+        """One poll: what the aliases name serves behind it, or was refused."""
+        with self._following:
+            self._follower.poll()
+
+    def status(self) -> dict[str, Any]:
+        """What serves since when, and what is not as it should be.
+
+        `reasons` name paths and addresses: they are for those who run the server.
+        """
+        now, reasons = self._stage.now, self._follower.reasons()
+        if self._watcher is not None and not self._watcher.is_alive() and not self._stopped.is_set():
+            reasons.append("the thread that follows MLflow has ended; restart the server")
+        return {
+            "ready": now is not None,
+            "degraded": bool(reasons),
+            "reasons": reasons,
+            "index": _index_status(now.index) if now else None,
+            "answerer": _answerer_status(now.answerer) if now else None,
+            "challenger": self._challenger_status(now.challenger if now else None),
+            "mlflow": self._follower.mlflow_status(),
+            "last_swap": self._follower.verdicts.last_swap,
+            "last_refusal": self._follower.verdicts.last_refusal,
+        }
+
+    def _challenger_status(self, half: AnswererHalf | None) -> dict[str, Any] | None:
+        return None if half is None else _answerer_status(half) | {"share": self._params.serving.challenger_share}
+
+    def _watch(self) -> None:
+        while not self._stopped.is_set():
+            self._wake.wait(self._params.serving.poll_seconds)
+            self._wake.clear()
+            if not self._stopped.is_set():
+                self.follow()
+
+
+def _index_status(half: IndexHalf) -> dict[str, Any]:
+    return {
+        "version": half.target.version,
+        "release": half.release.number,
+        "created_at": half.release.created_at,
+        "since": half.since,
+    }
+
+
+def _answerer_status(half: AnswererHalf) -> dict[str, Any]:
+    return {
+        "version": half.target.version if half.target else BASE,
+        "identity": half.answerer.identity,
+        "since": half.since,
+    }

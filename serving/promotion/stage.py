@@ -1,0 +1,82 @@
+"""What answers now: one immutable record, exchanged in one step; requests hold what they began with to their end."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from serving.promotion.pair import Pair
+from serving.promotion.swap import AnswererHalf, IndexHalf
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """An index with the answerer of most users, and with that of the others."""
+
+    index: IndexHalf
+    answerer: AnswererHalf
+    challenger: AnswererHalf | None = None
+
+    def halves(self) -> list[AnswererHalf]:
+        """All loaded answerers."""
+        return [half for half in (self.answerer, self.challenger) if half is not None]
+
+
+class Stage:
+    """Hands pairs out and exchanges them; safe for use by several threads."""
+
+    def __init__(self, *, challenger_share: float) -> None:
+        """Nothing serves yet."""
+        self._challenger_share = challenger_share
+        self._lock = threading.Lock()
+        self.now: Serving | None = None
+
+    @contextmanager
+    def acquire(self, user_key: str | None) -> Iterator[Pair | None]:
+        """The pair of one request; None while nothing serves."""
+        with self._lock:
+            now = self.now
+            half = self._answerer_of(now, user_key) if now else None
+            if half is not None:
+                half.num_users += 1
+        if now is None or half is None:
+            yield None
+            return
+        try:
+            yield Pair(now.index.release, now.index.index, half.answerer)
+        finally:
+            self._give_back(half)
+
+    def exchange(self, serving: Serving) -> None:
+        """Let `serving` answer from the next request on; what it no longer holds is closed behind its last request."""
+        with self._lock:
+            before, self.now = self.now, serving
+            gone = [half for half in before.halves() if half not in serving.halves()] if before else []
+            for half in gone:
+                half.retired = True
+            idle = [half for half in gone if half.num_users == 0]
+        for half in idle:
+            half.close()
+
+    def set_challenger(self, half: AnswererHalf | None) -> None:
+        """Give the share of users this answerer; None: the champion's."""
+        if self.now is not None and self.now.challenger is not half:
+            self.exchange(replace(self.now, challenger=half))
+
+    def _answerer_of(self, now: Serving, user_key: str | None) -> AnswererHalf:
+        if now.challenger is None or user_key is None or place(user_key) >= self._challenger_share:
+            return now.answerer
+        return now.challenger
+
+    def _give_back(self, half: AnswererHalf) -> None:
+        with self._lock:
+            half.num_users -= 1
+            over = half.retired and half.num_users == 0
+        if over:
+            half.close()
+
+
+def place(user_key: str) -> float:
+    """Where a user stands in [0, 1): always at the same place, and all places equally likely."""
+    return int(hashlib.sha256(user_key.encode()).hexdigest()[:8], 16) / 2**32

@@ -1,0 +1,66 @@
+"""What happened to a version, told beside the server: to the log, and to Prefect where there is one."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from serving.promotion.aliases import moment
+
+REPORT_SECONDS = 120.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A version that came to serve, came back, or was refused.
+
+    Attributes:
+        before: the version that served before; it serves on where this one was refused.
+        why: of a refusal, one line; empty otherwise.
+        checks: what the smoke saw.
+        seconds: from the poll that saw the alias to the swap or the refusal.
+        alias: what became of the alias of a refused version.
+    """
+
+    kind: Literal["promoted", "rolled_back", "refused", "challenger"]
+    model: str
+    version: str
+    before: str
+    seconds: float
+    why: str = ""
+    checks: tuple[str, ...] = ()
+    alias: str = ""
+
+    def note(self) -> str:
+        """One line for the tag `promotion`."""
+        verb = {"rolled_back": "serves again", "challenger": "answers a share of the users"}.get(self.kind, "serves")
+        return f"{moment()}: {verb}; before: {self.before}; {self.seconds:.1f} s; {', '.join(self.checks)}"
+
+
+def announce(promotion: Promotion) -> None:
+    """Log it, and report it to Prefect from a process of its own: nobody who asks waits for that."""
+    if promotion.kind == "refused":
+        logger.warning("%s %s was refused: %s (%s)", promotion.model, promotion.version, promotion.why, promotion.alias)
+    else:
+        logger.info("%s %s: %s", promotion.model, promotion.version, promotion.note())
+    if os.environ.get("PREFECT_API_URL"):
+        threading.Thread(target=_report, args=(promotion,), name="almanac-promotion", daemon=True).start()
+
+
+def _report(promotion: Promotion) -> None:
+    command = [sys.executable, "-m", "flows.promote"]
+    try:
+        told = json.dumps(asdict(promotion))
+        done = subprocess.run(command, input=told, text=True, capture_output=True, timeout=REPORT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        logger.warning("Prefect was not told of a promotion: %s", error)
+        return
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        logger.warning("Prefect was not told of a promotion: %s", reason)

@@ -1,0 +1,1 @@
+"""`almanac up`: all servers from one command."""

@@ -1,0 +1,159 @@
+"""The process in which `extract` parses: items come by standard input, replies go to standard output.
+
+Never imported by the rest of Almanac. What crosses is JSON: nothing that a hostile file made of it is unpickled.
+"""
+
+import io
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.corpus.parsing.decode import decode_html, decode_text
+from tasks.corpus.parsing.extract import EXTRACTED
+from tasks.corpus.parsing.kreuzberg_parser import encrypted, run_kreuzberg
+from tasks.corpus.parsing.pdf import extract_pdf
+from tasks.errors import ParseError
+
+_TEXT_BASED = {".org", ".csv", ".tsv", ".ipynb", ".fb2", ".rtf"}
+_WEB = {".html", ".htm", ".xhtml"}
+_ZIP_BASED = {".docx", ".pptx", ".xlsx", ".odt", ".epub"}
+_OLE_BASED = {".xls", ".msg"}
+_NO_TITLES = {"untitled", "(anonymous)", "anonymous", "powerpoint presentation", "slide 1"}
+_MAX_UNPACKED_MB = 512
+_MIN_CONFIDENCE = 0.8
+
+
+def main() -> None:
+    """Serve until the input closes. Arguments: megabytes of memory for one item, characters of one text."""
+    max_memory_mb, max_characters = int(sys.argv[1]), int(sys.argv[2])
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a parser's own messages must not mix with the replies
+    import kreuzberg  # noqa: F401 (its start must not count against an item)
+
+    _limit_memory(max_memory_mb)
+    _write(replies, {})
+    requests = sys.stdin.buffer
+    while header := requests.readline():
+        request = json.loads(header)
+        data = requests.read(request["size"])
+        _write(replies, _answer(data, request["ending"], max_characters))
+
+
+def _limit_memory(max_memory_mb: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    status = Path("/proc/self/statm")
+    if status.exists():
+        used = int(status.read_text().split()[0]) * resource.getpagesize()
+        limit = used + max_memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _write(replies: IO[bytes], reply: dict[str, Any]) -> None:
+    data = json.dumps(reply).encode()
+    replies.write(len(data).to_bytes(8, "big") + data)
+    replies.flush()
+
+
+def _answer(data: bytes, ending: str, max_characters: int) -> dict[str, Any]:
+    try:
+        text, title = extract(data, ending)
+        if len(text) > max_characters:
+            raise ParseError(
+                "too_large",
+                f"the text must have at most parsing.max_characters ({max_characters}), found {len(text)}; "
+                "split the item or raise the limit",
+            )
+    except ParseError as error:
+        return {"code": error.code, "reason": str(error)}
+    except (MemoryError, RecursionError) as error:
+        return {"code": "too_large", "reason": f"the item must fit into the memory limit, found {type(error).__name__}"}
+    return {"text": text, "title": title}
+
+
+def extract(data: bytes, ending: str) -> tuple[str, str]:
+    """Markdown and title of a file's bytes.
+
+    Raises:
+        ParseError: the file can't be read.
+    """
+    if not data.strip():
+        raise ParseError("empty", "the file must have content, found none; fill it or exclude it")
+    _check_type(data, ending)
+    if ending == ".pdf":
+        text, title = extract_pdf(data)
+    else:
+        found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
+        text, title = found.text, found.title
+    return text, "" if title.lower() in _NO_TITLES else title
+
+
+def _as_utf8(data: bytes, ending: str) -> bytes:
+    if ending in _WEB:
+        return decode_html(data).encode("utf-8", "replace")
+    if ending == ".tex":
+        return _whole_tex(decode_text(data)).encode("utf-8", "replace")
+    if ending in _TEXT_BASED:
+        return decode_text(data).encode("utf-8", "replace")
+    return data
+
+
+def _whole_tex(text: str) -> str:
+    """A chapter that another file includes has no document of its own, without which kreuzberg finds no text."""
+    return text if r"\begin{document}" in text else f"\\begin{{document}}\n{text}\n\\end{{document}}\n"
+
+
+def _check_type(data: bytes, ending: str) -> None:
+    """Refuse a file whose bytes are of another format than its ending says.
+
+    Raises:
+        ParseError: `type_mismatch`, `encrypted` (a locked Office file is another container) or `too_large`.
+    """
+    if ending == ".pdf" and b"%PDF-" not in data[:1024]:
+        raise _mismatch(data, "a PDF")
+    if ending in _OLE_BASED and not data.startswith(b"\xd0\xcf\x11\xe0"):
+        raise _mismatch(data, f"an {ending} file")
+    if ending in _ZIP_BASED:
+        if data.startswith(b"\xd0\xcf\x11\xe0"):
+            raise encrypted()
+        if not data.startswith(b"PK"):
+            raise _mismatch(data, f"a {ending} file")
+        _check_unpacked_size(data)
+
+
+def _mismatch(data: bytes, expected: str) -> ParseError:
+    return ParseError(
+        "type_mismatch", f"the file must be {expected} as its ending says, found {_kind(data)}; rename or replace it"
+    )
+
+
+def _kind(data: bytes) -> str:
+    import puremagic
+
+    try:
+        guess = puremagic.magic_string(data)[0]
+    except (puremagic.PureError, ValueError, IndexError):
+        guess = None
+    if guess is not None and guess.confidence >= _MIN_CONFIDENCE and guess.name:
+        return str(guess.name)
+    return "text" if b"\0" not in data[:4096] else "unknown binary content"
+
+
+def _check_unpacked_size(data: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ParseError("damaged", f"the file must be a whole archive, found: {error}; replace it") from error
+    if size > _MAX_UNPACKED_MB * 2**20:
+        raise ParseError(
+            "too_large", f"the file must unpack to at most {_MAX_UNPACKED_MB} MB, found {size // 2**20} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()

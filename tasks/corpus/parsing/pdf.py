@@ -1,0 +1,105 @@
+"""Text of PDFs: kreuzberg first, pypdf where that fails or lost pages; a part never passes for the whole."""
+
+import io
+import logging
+from typing import TYPE_CHECKING, cast
+
+from tasks.corpus.parsing.kreuzberg_parser import KreuzbergText, run_kreuzberg
+from tasks.errors import ParseError
+
+if TYPE_CHECKING:
+    from pypdf.generic import DictionaryObject
+
+_MIN_PAGES_TO_JUDGE = 4
+_MIN_TEXT_PAGE_SHARE = 0.5
+_LONGER = 1.2
+_NO_READER = (
+    "the PDF must open in a reader, found it damaged beyond what two readers can recover; restore or replace it"
+)
+
+
+def extract_pdf(data: bytes) -> tuple[str, str]:
+    """Markdown and title of a PDF.
+
+    Raises:
+        ParseError: `encrypted`, `damaged`, `empty` (pages without text: scanned), or `partial`.
+    """
+    try:
+        found = run_kreuzberg(data, "application/pdf")
+    except ParseError as error:
+        if error.code != "damaged":
+            raise
+        return _recover(data, error), ""
+    if found.text.strip() and found.num_text_pages == found.num_pages:
+        return found.text, found.title
+    return _best_of(found, data), found.title
+
+
+def _best_of(found: KreuzbergText, data: bytes) -> str:
+    """The longer of kreuzberg's and pypdf's text, for a PDF in which kreuzberg finds pages without text."""
+    try:
+        text, num_pages, num_text_pages, _num_declared = _run_pypdf(data)
+    except ParseError:
+        text, num_pages, num_text_pages = "", found.num_pages, found.num_text_pages
+    if len(text) <= _LONGER * len(found.text):
+        text, num_pages, num_text_pages = found.text, found.num_pages, found.num_text_pages
+    if not text.strip():
+        raise ParseError(
+            "empty", f"the PDF must have text, found none on {num_pages} page(s); run OCR on it if it is scanned"
+        )
+    if num_pages >= _MIN_PAGES_TO_JUDGE and num_text_pages < _MIN_TEXT_PAGE_SHARE * num_pages:
+        raise _partial(num_text_pages, num_pages)
+    return text
+
+
+def _recover(data: bytes, error: ParseError) -> str:
+    """Pypdf's text of a PDF that kreuzberg refused.
+
+    Raises:
+        ParseError: `damaged` where pypdf can't help either; `partial` where pages are missing; `empty`.
+    """
+    try:
+        text, num_pages, num_text_pages, num_declared = _run_pypdf(data)
+    except ParseError:
+        raise ParseError("damaged", _NO_READER) from error
+    if num_pages == 0 and num_declared == 0:
+        raise ParseError("empty", "the PDF must have pages, found none; replace or exclude it")
+    if not text.strip():
+        raise ParseError("damaged", _NO_READER) from error
+    if max(num_pages, num_declared) > num_text_pages:
+        raise _partial(num_text_pages, max(num_pages, num_declared))
+    return text
+
+
+def _partial(num_text_pages: int, num_pages: int) -> ParseError:
+    return ParseError(
+        "partial",
+        f"the PDF must give text on most of its pages, found it on {num_text_pages} of {num_pages}; "
+        "repair it, or run OCR on it if it is scanned",
+    )
+
+
+def _run_pypdf(data: bytes) -> tuple[str, int, int, int]:
+    """Text, pages, pages with text, and pages that the file says it has."""
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
+    logging.disable(logging.CRITICAL)  # its complaints about a damaged file are many lines; the reply is one
+    # On damaged files pypdf raises nearly anything; this process holds nothing else that could fail here.
+    failures = (
+        PyPdfError, ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError,
+        ValueError,
+    )  # fmt: skip
+    try:
+        reader = PdfReader(io.BytesIO(data))
+        num_pages = len(reader.pages)
+        num_declared = int(cast("DictionaryObject", reader.root_object["/Pages"]).get("/Count", 0))
+    except failures as error:
+        raise ParseError("damaged", f"the PDF must be readable, found: {error}") from error
+    texts = []
+    for number in range(num_pages):
+        try:
+            texts.append(reader.pages[number].extract_text().strip())
+        except failures:
+            texts.append("")
+    return "\n\n".join(filter(None, texts)), num_pages, sum(map(bool, texts)), num_declared

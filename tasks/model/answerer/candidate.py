@@ -1,0 +1,244 @@
+"""A retrain's candidate: what it is made from, its folder with manifest and card, and who is compared with it.
+
+Knows neither the order of the steps nor what becomes of the candidate.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, weights_identity, write_manifest
+from tasks.answer.generate import load_base
+from tasks.answer.registry import AnswererVersion, answerer_files
+from tasks.corpus.document import DOCUMENT_SCHEMA, sha256
+from tasks.corpus.snapshot import read_documents
+from tasks.errors import ConfigurationError
+from tasks.files import whole_file
+from tasks.index.candidate import git_commit
+from tasks.model.answerer.card import Facts, count_examples, draw_plots, model_card
+from tasks.model.evaluation.evaluate import Evaluation, evaluate
+from tasks.model.evaluation.model_gate import GateDecision, TopicChange, by_topic
+from tasks.model.evaluation.questions import held_out, open_retrieval
+from tasks.model.examples.example import read_examples
+from tasks.model.examples.material import open_material
+from tasks.model.examples.training_set import TrainingSet
+from tasks.model.training.loop import Listener
+from tasks.model.training.run_log import TrainingData
+from tasks.model.training.train import TrainingResult, answerer_manifest, train
+from tasks.params import Method, Params, digest
+from tasks.registry.data_registry import Revision, sha256_of
+from tasks.settings import Settings
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+DOCUMENTS = "documents.parquet"
+Progress = Callable[[str, int, int], None]
+
+
+def checked_method(method: str | None) -> Method | None:
+    """A method by its name.
+
+    Raises:
+        ConfigurationError: there is no such method.
+    """
+    known: dict[str, Method] = {name: name for name in get_args(Method)}
+    if method is not None and method not in known:
+        raise ConfigurationError(f"a method must be one of {sorted(known)}, found {method!r}; correct its spelling")
+    return known[method] if method else None
+
+
+def with_method(params: Params, method: Method | None) -> Params:
+    """`params` with another training method."""
+    if method is None:
+        return params
+    return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"method": method})})
+
+
+def inputs_digest(params: Params, release: str) -> str:
+    """Names the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
+    blocks = (params.examples, params.example_gate, params.generation, params.fine_tuning, params.search)
+    return sha256(release, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
+
+
+def retrain_key(
+    training_set: TrainingSet, params: Params, settings: Settings, *, release: str, champion: AnswererVersion | None
+) -> str:
+    """Names a retrain by everything that its outcome depends on: the same key has the same outcome."""
+    base = load_base(params.generation, settings)
+    blocks = (params.fine_tuning, params.generation, params.evaluation, params.model_gate, params.search)
+    return sha256(
+        training_set.sha256,
+        release,
+        champion.run_id if champion else BASE,
+        base.identity,
+        params.examples.audience,
+        _golden(params),
+        *map(digest, blocks),
+    )[:16]
+
+
+def _golden(params: Params) -> str:
+    path = Path(params.evaluation.golden)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"the held-out questions must be at {path}, found no file; set evaluation.golden to their path"
+        )
+    return sha256_of(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A trained candidate: its folder is an answerer without a card."""
+
+    folder: Path
+    result: TrainingResult
+
+
+def train_candidate(
+    training_set: TrainingSet,
+    folder: Path,
+    params: Params,
+    settings: Settings,
+    *,
+    lineage: Mapping[str, str],
+    listener: Listener | None = None,
+) -> Made:
+    """Train by the method that `fine_tuning` names; killed, the same call goes on from the last checkpoint."""
+    output = folder / "training"
+    if params.fine_tuning.method == "dpo":
+        from tasks.model.training.preferences import train_preferences
+
+        result = train_preferences(training_set.path, output, params, settings, lineage=lineage, listener=listener)
+    else:
+        documents = documents_of(folder, params, settings)
+        result = train(
+            training_set.path, output, params, settings, lineage=lineage, documents=documents, listener=listener
+        )
+    write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
+    return Made(output, result)
+
+
+def documents_of(folder: Path, params: Params, settings: Settings) -> Path | None:
+    """The documents that `continual_pretraining` reads: those that the audience may read now; None: not needed."""
+    if params.fine_tuning.method != "continual_pretraining":
+        return None
+    path = folder / DOCUMENTS
+    if not path.exists():
+        material = open_material(params, settings)
+        batches = read_documents(material.snapshot, material.topics.keys())
+        with whole_file(path) as beside, pq.ParquetWriter(beside, DOCUMENT_SCHEMA) as writer:
+            for batch in batches:
+                writer.write_table(pa.Table.from_batches([batch]).select(DOCUMENT_SCHEMA.names).cast(DOCUMENT_SCHEMA))
+    return path
+
+
+def evaluate_answerers(
+    candidate: Path,
+    champion: AnswererVersion | None,
+    params: Params,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> dict[str, Evaluation]:
+    """`base`, `champion` where one serves, and `candidate` on the same questions over the release of now."""
+    retrieval = open_retrieval(params, settings)
+    questions, _ = held_out(params, retrieval)
+
+    def judged(answerer: Answerer) -> Evaluation:
+        return evaluate(answerer, questions, params, settings, retrieval=retrieval, progress=progress)
+
+    found = {BASE: judged(base_answerer(params.generation, settings))}
+    if champion is not None:
+        folder = answerer_files(settings, champion)
+        found[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))
+    found[CANDIDATE] = judged(load_answerer(candidate, params.generation, settings, version=CANDIDATE))
+    return found
+
+
+def lineage_of(
+    training_set: TrainingSet, revision: Revision, params: Params, settings: Settings, *, release: str, run_id: str
+) -> dict[str, str]:
+    """Where an answerer comes from."""
+    return {
+        "base": weights_identity(load_base(params.generation, settings)),
+        "training_set": revision.tag,
+        "training_set_md5": revision.md5,
+        "training_set_commit": revision.commit,
+        "corpus": training_set.corpus,
+        "index_release": release,
+        "git_commit": str(git_commit()),
+        "run_id": run_id,
+    }
+
+
+def training_data(training_set: TrainingSet, revision: Revision, settings: Settings) -> TrainingData:
+    """The training set as MLflow's dataset."""
+    counts = {
+        "num_train": training_set.num_train,
+        "num_validation": training_set.num_validation,
+        "num_documents": len(training_set.document_ids),
+    }
+    source = {"registry": str(settings.registry), **asdict(revision)}
+    return TrainingData("almanac-examples", revision.md5.removesuffix(".dir"), source, counts, revision.commit)
+
+
+def card_facts(
+    made: Made,
+    training_set: TrainingSet,
+    evaluations: Mapping[str, Evaluation],
+    decision: GateDecision,
+    lineage: Mapping[str, str],
+) -> Facts:
+    """What the card says of a candidate."""
+    serves = evaluations.get(CHAMPION, evaluations[BASE])
+    return Facts(
+        method=made.result.method,
+        data=count_examples(read_examples(training_set.path)),
+        training=made.result,
+        evaluations=evaluations,
+        reasons=decision.reasons,
+        notes=decision.notes,
+        changes=[_change(entry) for entry in by_topic(evaluations[CANDIDATE], serves)],
+        lineage=lineage,
+    )
+
+
+def _change(entry: TopicChange) -> str:
+    names = [f"{what} {', '.join(ids)}" for what, ids in (("gained", entry.gained), ("lost", entry.lost)) if ids]
+    return f"- {entry.topic} ({entry.num_questions} questions): {'; '.join(names) or 'as before'}"
+
+
+def write_answerer(
+    made: Made, facts: Facts, output: Path, params: Params, settings: Settings, *, signature: Callable[[Path], None]
+) -> Path:
+    """The folder that is registered: the trained files, the card, the signature, the manifest over all of them."""
+    beside = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(made.folder, beside)
+    (beside / "README.md").write_text(model_card(facts, params), encoding="utf-8")
+    draw_plots(facts, beside / "plots")
+    signature(beside)
+    write_manifest(beside, answerer_manifest(made.result, params, settings, lineage=facts.lineage))
+    shutil.rmtree(output, ignore_errors=True)
+    beside.rename(output)
+    return output
+
+
+def read_outcome(path: Path) -> dict[str, Any] | None:
+    """What a finished retrain returned; None: none finished under this name."""
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def tidy(folder: Path, keep: Sequence[Path]) -> None:
+    """Remove the work of other retrains."""
+    for path in folder.glob("work-*"):
+        if path not in keep:
+            shutil.rmtree(path)

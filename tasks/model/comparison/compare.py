@@ -1,0 +1,447 @@
+"""The decision table, measured: base and fine-tuned, closed-book and with retrieval, on the same held-out questions.
+
+measured: quality with intervals, latency, tokens, cost at a volume, freshness, traceability. What cannot be measured
+(data preparation, a team's maturity) stands as text in docs/compare.md.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.answer.answer import answer_question
+from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, read_manifest
+from tasks.answer.registry import answerer_files, answerer_versions
+from tasks.bootstrap import Interval
+from tasks.corpus.document import sha256
+from tasks.corpus.plan import load_rates
+from tasks.corpus.snapshot import fold_state
+from tasks.errors import ConfigurationError
+from tasks.files import whole_file, write_json
+from tasks.index.golden import GoldenQuestion
+from tasks.index.search import Request
+from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality
+from tasks.model.comparison.strategies import (
+    STRATEGIES,
+    Measured,
+    Recommendation,
+    Strategy,
+    cost_of,
+    paired,
+    recommend,
+    shown,
+)
+from tasks.model.evaluation.evaluate import Evaluation, Progress, evaluate
+from tasks.model.evaluation.metrics import METRICS, Mode, Ratio, interval_of
+from tasks.model.evaluation.probes import ungrounded
+from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
+from tasks.params import Params
+from tasks.registry.data_registry import Registry
+from tasks.releases.model_registry import CHALLENGER, CHAMPION
+from tasks.settings import Settings
+
+NUM_LATENCY_QUESTIONS = 16
+SHOWN = (
+    "answer_f1",
+    "f1",
+    "exact_match",
+    "contains",
+    "token_recall",
+    "answered_share",
+    "abstention_recall",
+    "citation_precision",
+    "traceability",
+    "groundedness",
+    "prompt_tokens",
+    "completion_tokens",
+    "machine_seconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What changed since the fine-tuned answerer's corpus.
+
+    Attributes:
+        questions: ids of the held-out questions on new or changed documents.
+        note: why it cannot be measured; empty: it can.
+    """
+
+    questions: frozenset[str]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The comparison.
+
+    Attributes:
+        missing: golden questions that could not be asked, with the reason.
+        fresh: `answer_f1` on the questions of `freshness` by strategy.
+    """
+
+    measured: tuple[Measured, ...]
+    recommendation: Recommendation
+    evaluations: Mapping[str, Evaluation]
+    num_questions: int
+    missing: tuple[tuple[GoldenQuestion, str], ...]
+    freshness: Freshness
+    fresh: Mapping[str, Interval]
+    notes: tuple[str, ...]
+    release: str
+    params: Params
+
+
+def chosen_answerer(
+    params: Params,
+    settings: Settings,
+    *,
+    challenger: bool = False,
+    version: str | None = None,
+    folder: Path | None = None,
+) -> tuple[Answerer, Path] | None:
+    """The fine-tuned answerer to compare and its folder; by default the champion; None: none was ever trained.
+
+    Raises:
+        ConfigurationError: more than one is asked for, or what is asked for does not exist.
+    """
+    if sum((challenger, version is not None, folder is not None)) > 1:
+        raise ConfigurationError("give one of --challenger, --version and --answerer, found more than one")
+    if folder is not None:
+        return load_answerer(folder, params.generation, settings, version=folder.name), folder
+    wanted = CHALLENGER if challenger else CHAMPION
+    for entry in answerer_versions(settings):
+        if version == entry.version or (version is None and wanted in entry.aliases):
+            files = answerer_files(settings, entry)
+            return load_answerer(files, params.generation, settings, version=entry.version), files
+    if challenger or version is not None:
+        raise ConfigurationError(
+            f"almanac-answerer must have {f'version {version}' if version else 'a challenger'}, found none; "
+            "see `almanac releases`, or run `almanac retrain`"
+        )
+    return None
+
+
+def compare(
+    params: Params,
+    settings: Settings,
+    tuned: tuple[Answerer, Path] | None,
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure the strategies; those of an absent fine-tuned answerer are left out, and the report says so.
+
+    Raises:
+        ConfigurationError: nothing was released, or no golden question can be asked.
+    """
+    retrieval = open_retrieval(params, settings)
+    questions, missing = held_out(params, retrieval)
+    lineage = read_manifest(tuned[1]).lineage if tuned else {}
+    answerers = {False: base_answerer(params.generation, settings)} | ({True: tuned[0]} if tuned else {})
+    evaluations = {
+        fine_tuned: evaluate(
+            answerer,
+            questions,
+            params,
+            settings,
+            retrieval=retrieval,
+            modes=("closed_book", "retrieval"),
+            probes=(),
+            progress=progress,
+        )
+        for fine_tuned, answerer in answerers.items()
+    }
+    measured = tuple(
+        _measured(
+            strategy,
+            evaluations[strategy.fine_tuned],
+            params,
+            latency=_latency(answerers[strategy.fine_tuned], strategy.mode, questions, params, retrieval),
+            training_seconds=_training_seconds(lineage),
+            refresh_seconds=refresh_seconds(settings, retrieval),
+        )
+        for strategy in STRATEGIES
+        if strategy.fine_tuned in answerers
+    )
+    freshness = changed_since(lineage, questions, settings, retrieval)
+    gate = params.model_gate
+    return Report(
+        measured,
+        recommend(measured, params.compare, confidence=gate.confidence, num_resamples=gate.num_resamples),
+        {answerers[key].version if key else BASE: found for key, found in evaluations.items()},
+        len(questions),
+        tuple(missing),
+        freshness,
+        _fresh(measured, freshness, params),
+        tuple(_notes(measured, questions, tuned)),
+        retrieval.release,
+        params,
+    )
+
+
+def _training_seconds(lineage: Mapping[str, Any]) -> float | None:
+    return float(lineage["training_seconds"]) if "training_seconds" in lineage else None
+
+
+def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:
+    """Seconds of a refresh that embeds every chunk anew: an upper bound, at the rate last measured here."""
+    return retrieval.material.index.table.count_rows() / load_rates(settings)["chunks_per_second"]
+
+
+def _latency(
+    answerer: Answerer, mode: Mode, questions: Sequence[HeldOut], params: Params, retrieval: Retrieval
+) -> dict[str, float]:
+    """Seconds of single questions, search included, by the clock on the wall; the first one warms up."""
+    asked = sorted((entry.question.question for entry in questions), key=sha256)[: NUM_LATENCY_QUESTIONS + 1]
+    ask = _asker(answerer, mode, params, retrieval)
+    seconds = []
+    for question in asked:
+        started = time.perf_counter()
+        ask(question)
+        seconds.append(time.perf_counter() - started)
+    kept = seconds[1:] or seconds
+    p50, p95 = np.quantile(kept, [0.5, 0.95])
+    return {"p50_seconds": float(p50), "p95_seconds": float(p95), "questions": float(len(kept))}
+
+
+def _asker(answerer: Answerer, mode: Mode, params: Params, retrieval: Retrieval) -> Callable[[str], object]:
+    material, alone = retrieval.material, ungrounded(answerer.generator)
+
+    def closed_book(question: str) -> object:
+        chat = [{"role": "user", "content": question}]
+        return alone.generate(chat, max_new_tokens=params.evaluation.max_new_tokens_closed_book)
+
+    def grounded(question: str) -> object:
+        found = material.index.search(Request(question, groups=(material.audience,)), material.access)
+        return answer_question(question, found, answerer.generator, answerer.params)
+
+    return closed_book if mode == "closed_book" else grounded
+
+
+def _measured(
+    strategy: Strategy,
+    evaluation: Evaluation,
+    params: Params,
+    *,
+    latency: Mapping[str, float],
+    training_seconds: float | None,
+    refresh_seconds: float,
+) -> Measured:
+    gate = params.model_gate
+    parts = {name: _by_question(evaluation, strategy.mode, name) for name in SHOWN}
+    values = {
+        name: interval_of(list(found.values()), confidence=gate.confidence, num_resamples=gate.num_resamples)
+        for name, found in parts.items()
+    }
+    metrics = {name: value for name, value in values.items() if value is not None}
+    cost = cost_of(
+        strategy,
+        params.compare,
+        machine_seconds=metrics["machine_seconds"].mean,
+        training_seconds=training_seconds,
+        refresh_seconds=refresh_seconds,
+    )
+    return Measured(strategy, evaluation.answerer, metrics, parts, latency, cost)
+
+
+def _by_question(evaluation: Evaluation, mode: Mode, name: str) -> dict[str, Ratio]:
+    """By question id alone, so that strategies of two modes pair."""
+    metric = METRICS[name]
+    return {
+        row.question_id: Ratio(metric.value(row), metric.weight(row)) for row in evaluation.rows if row.mode == mode
+    }
+
+
+def changed_since(
+    lineage: Mapping[str, Any], questions: Sequence[HeldOut], settings: Settings, retrieval: Retrieval
+) -> Freshness:
+    """The questions on documents that are new or changed since the snapshot that an answerer was trained on."""
+    tag = lineage.get("corpus")
+    if not tag:
+        return Freshness(frozenset(), "no fine-tuned answerer that names its corpus")
+    if tag == retrieval.corpus:
+        return Freshness(frozenset(), f"not measurable: none changed, corpus {tag} is the one that was trained on")
+    try:
+        files = Registry(settings.registry, settings.remote).restore(tag, settings.work / "snapshots" / tag)
+    except ConfigurationError as error:
+        return Freshness(frozenset(), f"not measurable: {error}")
+    before = _content(files)
+    changed = {name for name, content in _content(retrieval.material.snapshot).items() if before.get(name) != content}
+    found = frozenset(entry.question.id for entry in questions if entry.question.document in changed)
+    note = "" if found else f"not measurable: {len(changed)} documents changed since {tag}, no question is on them"
+    return Freshness(found, note)
+
+
+def _content(files: Sequence[Path]) -> dict[str, str]:
+    state = fold_state(files)
+    return dict(zip(state["document_id"].to_pylist(), state["content_hash"].to_pylist(), strict=True))
+
+
+def _fresh(measured: Sequence[Measured], freshness: Freshness, params: Params) -> dict[str, Interval]:
+    gate = params.model_gate
+    values = {
+        entry.strategy.name: interval_of(
+            [part for name, part in entry.parts["answer_f1"].items() if name in freshness.questions],
+            confidence=gate.confidence,
+            num_resamples=gate.num_resamples,
+        )
+        for entry in measured
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut], tuned: object) -> list[str]:
+    notes = []
+    if tuned is None:
+        notes.append("no fine-tuned answerer is champion: two strategies; run `almanac retrain`, or name one")
+    if len(questions) < 200:
+        notes.append(f"{len(questions)} questions are fewer than 200: intervals are wide")
+    if any(entry.cost.training_per_month is None for entry in measured):
+        notes.append("the answerer does not say how long it was trained: its training is left out of the cost")
+    unanswerable = sum(not entry.answerable for entry in questions)
+    notes.append(f"{unanswerable} of the questions have no answer in the documents")
+    notes.append("latency: single questions by the clock on the wall; whatever else ran then made it longer")
+    notes.append("cost of a question: CPU seconds by cores, of a machine kept busy with batches")
+    notes.append("refresh: as if every chunk were embedded anew each time, an upper bound")
+    return notes
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The fields of `almanac compare --json`."""
+    return {
+        "strategies": {entry.strategy.name: _entry(entry, report) for entry in report.measured},
+        "recommendation": report.recommendation.strategy.name,
+        "reasons": list(report.recommendation.reasons),
+        "differences": differences(report),
+        "freshness": {"questions": len(report.freshness.questions), "note": report.freshness.note},
+        "break_even": [
+            {"questions_per_month": volume, "per_thousand": cost} for volume, cost in break_evens(report.measured)
+        ],
+        "questions": report.num_questions,
+        "missing": [{"question": question.id, "reason": reason} for question, reason in report.missing],
+        "notes": list(report.notes),
+        "index_release": report.release,
+    }
+
+
+def _entry(entry: Measured, report: Report) -> dict[str, Any]:
+    compare = report.params.compare
+    fresh = report.fresh.get(entry.strategy.name)
+    return {
+        "answerer": entry.answerer,
+        "metrics": {name: asdict(value) for name, value in entry.metrics.items()},
+        "latency": dict(entry.latency),
+        "cost": asdict(entry.cost)
+        | {
+            "per_thousand_questions": entry.cost.per_thousand(compare.questions_per_month),
+            "questions_per_month": compare.questions_per_month,
+            "currency": compare.currency,
+        },
+        "freshness": None if fresh is None else asdict(fresh),
+    }
+
+
+def differences(report: Report) -> list[dict[str, Any]]:
+    """Paired differences of `answer_f1` and `contains` between every two strategies."""
+    gate = report.params.model_gate
+    found = []
+    for place, first in enumerate(report.measured):
+        for second in report.measured[place + 1 :]:
+            for name in ("answer_f1", "contains"):
+                change = paired(second, first, name, confidence=gate.confidence, num_resamples=gate.num_resamples)
+                if change is not None:
+                    told = change.low > 0 or change.high < 0
+                    names = {"of": second.strategy.name, "against": first.strategy.name, "metric": name}
+                    found.append(names | asdict(change) | {"told_apart": told})
+    return found
+
+
+def table(report: Report) -> list[dict[str, str]]:
+    """One row a property, one column a strategy, as a person reads it."""
+    rows = [_line(name, report, _metric_cell(name)) for name in SHOWN if name != "machine_seconds"]
+    rows.append(_line("latency p50 / p95 (s)", report, _latency_cell))
+    compare = report.params.compare
+    rows.append(
+        _line(
+            f"cost of 1000 questions ({compare.currency}, {compare.questions_per_month} a month)",
+            report,
+            lambda entry: f"{entry.cost.per_thousand(compare.questions_per_month):.3g}",
+        )
+    )
+    rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.3g}"))
+    rows.append(_line(f"answer_f1 on {len(report.freshness.questions)} changed", report, _fresh_cell(report)))
+    return rows
+
+
+def _line(name: str, report: Report, cell: Callable[[Measured], str]) -> dict[str, str]:
+    return {"": name} | {entry.strategy.title: cell(entry) for entry in report.measured}
+
+
+def _metric_cell(name: str) -> Callable[[Measured], str]:
+    def cell(entry: Measured) -> str:
+        value = entry.metrics.get(name)
+        if value is None:
+            return "-"
+        return f"{value.mean:.0f}" if name.endswith("_tokens") else shown(value)
+
+    return cell
+
+
+def _latency_cell(entry: Measured) -> str:
+    return f"{entry.latency['p50_seconds']:.2f} / {entry.latency['p95_seconds']:.2f}"
+
+
+def _fresh_cell(report: Report) -> Callable[[Measured], str]:
+    def cell(entry: Measured) -> str:
+        value = report.fresh.get(entry.strategy.name)
+        return "-" if value is None else shown(value)
+
+    return cell
+
+
+def markdown(report: Report) -> str:
+    """The report as a Markdown page."""
+    rows = table(report)
+    lines = [
+        "# Comparison",
+        "",
+        f"{report.num_questions} held-out questions over index release {report.release}; in brackets the "
+        f"{report.params.model_gate.confidence:.0%} interval of a bootstrap over the questions.",
+        "",
+        "| " + " | ".join(rows[0]) + " |",
+        "|" + "---|" * len(rows[0]),
+        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        "",
+        f"Recommended: **{report.recommendation.strategy.title}**.",
+        "",
+        *(f"- {reason}" for reason in report.recommendation.reasons),
+        "",
+        "Paired differences:",
+        "",
+        *(f"- {_difference(entry)}" for entry in differences(report)),
+        "",
+        "Notes:",
+        "",
+        *(f"- {note}" for note in (*report.notes, *filter(None, [report.freshness.note]))),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    verdict = "" if entry["told_apart"] else ": not told apart"
+    change = f"{entry['mean']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]"
+    return f"{entry['metric']} of {entry['of']} against {entry['against']}: {change}{verdict}"
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write `comparison.md`, `comparison.json` and both plots into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_quality(report.measured, folder / "quality.png")
+    plot_cost(report.measured, report.params.compare, folder / "cost.png")
+    write_json(folder / "comparison.json", as_json(report))
+    with whole_file(folder / "comparison.md") as beside:
+        beside.write_text(markdown(report), encoding="utf-8")
+    return folder

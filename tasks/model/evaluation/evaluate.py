@@ -1,0 +1,307 @@
+"""Honest evaluation: one answerer on the held-out questions, closed-book, with retrieval, and with set passages.
+
+With passages it goes the way that serves (`tasks.answer.answer`): the same prompt, the same checks, the same
+abstentions. Rows are kept by what decides them (answerer, release, questions, parameters), so that a base that was
+evaluated last quarter is not asked again, and every comparison is paired.
+"""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks.answer.answer import Answer, Asked, declines, finish, prepare, supporting_passages
+from tasks.answer.answerer import Answerer
+from tasks.answer.cite import sentences, without_markers
+from tasks.answer.generate import Generation, Generator, TransformersGenerator
+from tasks.answer.plain import plain_text
+from tasks.answer.prompt import load_prompt
+from tasks.corpus.document import sha256
+from tasks.errors import CorruptionError
+from tasks.files import whole_file
+from tasks.index.passage import Passage
+from tasks.model.evaluation.metrics import (
+    METRICS,
+    MODES,
+    Mode,
+    Ratio,
+    Row,
+    contains,
+    exact_match,
+    metric_parts,
+    ratio,
+    token_f1,
+    token_recall,
+)
+from tasks.model.evaluation.probes import PROBES, Observation, observe, ungrounded
+from tasks.model.evaluation.questions import HeldOut, Retrieval, machine_clock
+from tasks.params import EvaluationParams, GenerationParams, Params, digest
+from tasks.settings import Settings
+
+VERSION = 1
+"""Counts up with any change of what a row holds: rows of another version are not reused."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with stage, done and total."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one answerer did.
+
+    Attributes:
+        answerer: MLflow's version, or `base`.
+        identity: of the generator.
+        release: number of the index release.
+        probes: observations by probe; see `tasks.model.evaluation.probes`.
+    """
+
+    answerer: str
+    identity: str
+    release: str
+    rows: tuple[Row, ...]
+    probes: Mapping[str, tuple[Observation, ...]]
+
+    def parts(self, name: str) -> dict[str, Ratio]:
+        """A metric or a probe, question by question.
+
+        Raises:
+            KeyError: there is no such metric.
+        """
+        if name in PROBES:
+            return {entry.id: Ratio(entry.value, entry.weight) for entry in self.probes.get(name, ())}
+        return metric_parts(self.rows, name)
+
+    def metric(self, name: str) -> float | None:
+        """A metric's value; None where nothing counts.
+
+        Raises:
+            KeyError: there is no such metric.
+        """
+        value = ratio(self.parts(name).values())
+        return math.exp(value) if value is not None and name.startswith("perplexity") else value
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics: those of mode `retrieval` by their plain names, the other modes with the mode before it."""
+        modes = {row.mode for row in self.rows}
+        names = [*METRICS] + [f"{mode}_{name}" for mode in MODES if mode in modes for name in METRICS] + [*PROBES]
+        values = {name: self.metric(name) for name in names if not name.startswith("retrieval_")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A question as it is asked in a mode."""
+
+    entry: HeldOut
+    mode: Mode
+    passages: tuple[Passage, ...]
+    search_seconds: float = 0.0
+
+    @property
+    def answerable(self) -> bool:
+        return self.entry.answerable and self.mode != "removed"
+
+
+def evaluate(
+    answerer: Answerer,
+    questions: Sequence[HeldOut],
+    params: Params,
+    settings: Settings,
+    *,
+    retrieval: Retrieval,
+    modes: Sequence[Mode] = MODES,
+    probes: Sequence[str] = tuple(PROBES),
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Ask an answerer the held-out questions in each mode, and probe what it forgot.
+
+    What was asked before under the same conditions is read from `$ALMANAC_HOME/cache/evaluations`.
+
+    Args:
+        answerer: what would serve: adapter merged, refusals calibrated.
+        questions: from `held_out`.
+        params: `evaluation` and what retrieval reads.
+        settings: the home.
+        retrieval: the index release that all compared answerers share.
+        modes: of `tasks.model.evaluation.metrics.MODES`.
+        probes: of `tasks.model.evaluation.probes.PROBES`.
+        progress: told of each batch.
+    """
+    folder = settings.home.resolve() / "cache" / "evaluations" / _key(answerer, questions, params, retrieval)
+    rows = [
+        _row(record)
+        for mode in modes
+        for record in _kept(
+            folder / f"{mode}.jsonl", partial(_rows, mode, answerer, questions, params, retrieval, progress)
+        )
+    ]
+    observed = {
+        name: tuple(
+            Observation(**record)
+            for record in _kept(
+                folder / f"{name}.jsonl", partial(observe, name, answerer, questions, params, retrieval)
+            )
+        )
+        for name in probes
+    }
+    return Evaluation(answerer.version, answerer.identity, retrieval.release, tuple(rows), observed)
+
+
+def _key(answerer: Answerer, questions: Sequence[HeldOut], params: Params, retrieval: Retrieval) -> str:
+    asked = [json.dumps(asdict(entry), sort_keys=True) for entry in questions]
+    blocks = [digest(block) for block in (answerer.params, params.evaluation, params.search)]
+    prompt = load_prompt(answerer.params.prompt).digest
+    return sha256(str(VERSION), answerer.identity, prompt, *blocks, retrieval.identity, *asked)[:24]
+
+
+def _kept(path: Path, make: Callable[[], Sequence[Any]]) -> list[dict[str, Any]]:
+    """Records of a part; made and written whole where they were not."""
+    if not path.exists():
+        made = make()
+        with whole_file(path) as beside, beside.open("w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in made)
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise CorruptionError(f"{path} must hold one JSON record a line, found: {error}; delete it") from error
+
+
+def _row(record: dict[str, Any]) -> Row:
+    return Row(**record | {name: tuple(record[name]) for name in ("read", "holding", "cited")})
+
+
+def _rows(
+    mode: Mode,
+    answerer: Answerer,
+    questions: Sequence[HeldOut],
+    params: Params,
+    retrieval: Retrieval,
+    progress: Progress | None,
+) -> list[Row]:
+    items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
+    generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
+    asked = [_asked(item, generator, answerer.params, params.evaluation) for item in items]
+    rows: dict[int, Row] = {}
+    for place, answer, draft, seconds in _answers(asked, generator, batch_size=params.evaluation.batch_size):
+        rows[place] = _scored(items[place], answer, draft, seconds, asked[place])
+        if progress:
+            progress(f"{answerer.version} {mode}", len(rows), len(items))
+    return [rows[place] for place in range(len(items))]
+
+
+def _asked(item: _Item, generator: Generator, params: GenerationParams, evaluation: EvaluationParams) -> Asked | Answer:
+    question = item.entry.question.question
+    if item.mode != "closed_book":
+        return prepare(question, item.passages, generator, params)
+    alone = params.model_copy(update={"max_new_tokens": evaluation.max_new_tokens_closed_book})
+    return Asked(question, [{"role": "user", "content": question}], (), (), alone)
+
+
+def _items(mode: Mode, questions: Sequence[HeldOut], num_passages: int, retrieval: Retrieval) -> Iterator[_Item]:
+    for entry in questions:
+        asked = entry.question.question
+        if mode == "closed_book":
+            yield _Item(entry, mode, ())
+        elif mode == "retrieval":
+            yield _Item(entry, mode, retrieval.search(asked)[:num_passages], retrieval.seconds(asked))
+        elif entry.answerable:
+            yield from _set_passages(mode, entry, num_passages, retrieval)
+
+
+def _set_passages(mode: Mode, entry: HeldOut, num_passages: int, retrieval: Retrieval) -> Iterator[_Item]:
+    """`oracle`: support and hard distractors, shuffled by the question's hash; `removed`: distractors alone."""
+    support, others = retrieval.support(entry), retrieval.distractors(entry)
+    if support is None:
+        return
+    shown = [support, *others[: num_passages - 1]] if mode == "oracle" else list(others[:num_passages])
+    random.Random(sha256(mode, entry.question.id)).shuffle(shown)  # noqa: S311
+    yield _Item(entry, mode, tuple(shown))
+
+
+def _answers(
+    asked: Sequence[Asked | Answer], generator: Generator, *, batch_size: int
+) -> Iterator[tuple[int, Answer, str, float]]:
+    """Place, answer, draft and machine seconds of each question; batches of like lengths, so that little is padding."""
+    yield from ((place, entry, "", 0.0) for place, entry in enumerate(asked) if isinstance(entry, Answer))
+    waiting = [(place, entry) for place, entry in enumerate(asked) if isinstance(entry, Asked)]
+    waiting.sort(key=lambda pair: sum(len(message["content"]) for message in pair[1].messages))
+    clock = clock_of(generator)
+    for start in range(0, len(waiting), batch_size):
+        batch = waiting[start : start + batch_size]
+        began = clock()
+        made = generator.generate_many(
+            [entry.messages for _, entry in batch], max_new_tokens=batch[0][1].params.max_new_tokens
+        )
+        seconds = (clock() - began) / len(batch)
+        for (place, entry), generation in zip(batch, made, strict=True):
+            answer = finish(entry, generation) if entry.read else _closed_book(generation)
+            yield place, answer, generation.text, seconds
+
+
+def _closed_book(generation: Generation) -> Answer:
+    text = plain_text(generation.text)
+    reason = None if text and not declines(text) else "the model declined"
+    counts = (generation.num_prompt_tokens, generation.num_completion_tokens)
+    return Answer(text, reason is not None, reason, (), (), "", *counts)
+
+
+def clock_of(generator: Generator) -> Callable[[], float]:
+    """Machine seconds: CPU time by cores where the model runs on this CPU, else the time that passes."""
+    on_cpu = isinstance(generator, TransformersGenerator) and generator.model.device.type == "cpu"
+    return machine_clock if on_cpu else time.perf_counter
+
+
+def _scored(item: _Item, answer: Answer, draft: str, seconds: float, asked: Asked | Answer) -> Row:
+    question, reference = item.entry.question, item.entry.question.answer
+    wanted = (reference or "") if item.answerable else ""
+    said = "" if answer.abstained else answer.text
+    return Row(
+        question_id=question.id,
+        topic=question.topic,
+        document=question.document,
+        mode=item.mode,
+        question=question.question,
+        reference=reference,
+        answerable=item.answerable,
+        draft=draft,
+        answer=answer.text,
+        abstained=answer.abstained,
+        reason=answer.reason,
+        read=tuple(passage.chunk_id for passage in answer.passages),
+        holding=tuple(n for n, passage in enumerate(answer.passages, start=1) if item.entry.is_held_by(passage)),
+        cited=tuple(dict.fromkeys(citation.marker for citation in answer.citations)),
+        f1=_score(token_f1, said, wanted),
+        exact_match=_score(exact_match, said, wanted),
+        contains=_score(contains, said, wanted),
+        token_recall=_score(token_recall, said, wanted),
+        draft_f1=_score(token_f1, draft, wanted),
+        draft_contains=_score(contains, draft, wanted),
+        groundedness=_groundedness(draft, asked) if isinstance(asked, Asked) and asked.read else None,
+        num_prompt_tokens=answer.num_prompt_tokens,
+        num_completion_tokens=answer.num_completion_tokens,
+        machine_seconds=seconds + item.search_seconds,
+    )
+
+
+def _score(formula: Callable[[str, str], float], text: str, wanted: str) -> float:
+    return formula(text, wanted) if text and wanted else 0.0
+
+
+def _groundedness(draft: str, asked: Asked) -> float | None:
+    """Share of the draft's sentences that a passage supports; None: it declined or wrote nothing."""
+    text = plain_text(draft)
+    spans = [text[span.start : span.end] for span in sentences(text)]
+    said = [span for span in spans if without_markers(span).strip(" .")]
+    if not said or declines(said[0]):
+        return None
+    held = [
+        bool(supporting_passages(span, asked.question, asked.read, min_support=asked.params.min_support))
+        for span in said
+    ]
+    return sum(held) / len(held)

@@ -1,0 +1,250 @@
+"""Rated answers as seeds: MLflow's traces with what people said of them.
+
+Contract with the server: the assessment `user_rating` (true or false, source HUMAN) is a vote, its comment the
+rationale; the expectation `expected_response` is the answer that somebody wants instead. A trace that showed any
+passage which the audience may not read now is left out as a whole: question and answer may repeat it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.answer.answer import declines
+from tasks.answer.cite import markers, support, terms, without_markers
+from tasks.answer.trace import EXPERIMENT
+from tasks.index.passage import Passage
+from tasks.model.examples.material import Material
+from tasks.model.examples.raft import MIN_SUPPORT, Seed
+from tasks.model.examples.splits import Splits
+from tasks.model.examples.synthetic import holds_span
+from tasks.releases.model_registry import mlflow_client
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Assessment, Trace
+
+RATING = "user_rating"
+CORRECTION = "expected_response"
+_PAGE = 100
+_MAX_SUPPORTING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RatedAnswer:
+    """One answer with what people said of it.
+
+    Attributes:
+        chunk_ids: passages that it could cite, in the order of their markers.
+        document_ids: of every passage that was retrieved.
+        votes: one a user; the user's latest.
+        correction: the latest answer that somebody wants instead.
+    """
+
+    trace_id: str
+    question: str
+    answer: str
+    abstained: bool
+    chunk_ids: tuple[str, ...]
+    document_ids: tuple[str, ...]
+    votes: Mapping[str, bool]
+    correction: str | None
+
+    @property
+    def approved(self) -> bool:
+        """More votes for it than against it."""
+        return sum(1 if vote else -1 for vote in self.votes.values()) > 0
+
+    @property
+    def refused(self) -> bool:
+        """More votes against it than for it."""
+        return sum(1 if vote else -1 for vote in self.votes.values()) < 0
+
+
+def read_rated(settings: Settings) -> list[RatedAnswer]:
+    """All answers that people rated or corrected, oldest first.
+
+    Raises:
+        DependencyError: MLflow does not answer.
+    """
+    with mlflow_client(settings) as client:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return []
+        rated: dict[str, RatedAnswer] = {}
+        for wanted in (
+            f"feedback.{RATING} = 'true'",
+            f"feedback.{RATING} = 'false'",
+            f"expectation.{CORRECTION} LIKE '%'",
+        ):
+            for trace in _traces(client, experiment.experiment_id, wanted):
+                answer = _rated(trace)
+                if answer is not None:
+                    rated[answer.trace_id] = answer
+    return sorted(rated.values(), key=lambda answer: answer.trace_id)
+
+
+def _traces(client: Any, experiment_id: str, wanted: str) -> Iterator["Trace"]:
+    token = None
+    while True:
+        page = client.search_traces(
+            locations=[experiment_id], filter_string=wanted, max_results=_PAGE, page_token=token, include_spans=True
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _rated(trace: "Trace") -> RatedAnswer | None:
+    spans = trace.data.spans
+    root = next((span for span in spans if span.parent_id is None), None)
+    found = next((span for span in spans if span.span_type == "RETRIEVER"), None)
+    question, outputs = (root.inputs or {}).get("question") if root else None, (root.outputs or {}) if root else {}
+    if not isinstance(question, str) or not isinstance(outputs.get("answer"), str) or found is None:
+        return None
+    documents = [entry for entry in found.outputs or [] if isinstance(entry, dict)]
+    assessments = [entry for entry in trace.info.assessments or [] if entry.valid is not False]
+    named = json.loads(trace.info.tags.get("almanac.document_ids", "[]"))
+    return RatedAnswer(
+        trace_id=trace.info.trace_id,
+        question=question,
+        answer=outputs["answer"],
+        abstained=bool(outputs.get("abstained")),
+        chunk_ids=tuple(str(entry.get("id")) for entry in documents),
+        document_ids=tuple(dict.fromkeys([*named, *(str(_document_id(entry)) for entry in documents)])),
+        votes=_votes(assessments),
+        correction=_correction(assessments),
+    )
+
+
+def _document_id(entry: Mapping[str, Any]) -> object:
+    return (entry.get("metadata") or {}).get("document_id")
+
+
+def _votes(assessments: Sequence["Assessment"]) -> dict[str, bool]:
+    given = [entry for entry in assessments if entry.name == RATING and entry.feedback and _of_a_person(entry)]
+    ordered = sorted(given, key=_when)
+    return {
+        str(entry.source.source_id): entry.feedback.value
+        for entry in ordered
+        if entry.feedback and isinstance(entry.feedback.value, bool)
+    }
+
+
+def _correction(assessments: Sequence["Assessment"]) -> str | None:
+    given = [entry for entry in assessments if entry.name == CORRECTION and entry.expectation and _of_a_person(entry)]
+    values = [entry.expectation.value for entry in sorted(given, key=_when) if entry.expectation]
+    values = [value for value in values if isinstance(value, str)]
+    return values[-1].strip() or None if values else None
+
+
+def _of_a_person(entry: "Assessment") -> bool:
+    return str(entry.source.source_type) == "HUMAN"
+
+
+def _when(entry: "Assessment") -> int:
+    return int(entry.last_update_time_ms or entry.create_time_ms or 0)
+
+
+# --- from a rated answer to a seed ---
+
+
+def feedback_seeds(rated: Sequence[RatedAnswer], material: Material, splits: Splits) -> tuple[list[Seed], Counter[str]]:
+    """The seeds of the answers that teach something, and why the others do not.
+
+    Rated up: the answer as it was given. Corrected: the correction, and if the answer was rated down it becomes the
+    rejected one. Rated down without a correction: nothing to learn from.
+    """
+    seeds: list[Seed] = []
+    left_out: Counter[str] = Counter()
+    for answer in rated:
+        seed = _seed(answer, material, splits)
+        if isinstance(seed, Seed):
+            seeds.append(seed)
+        else:
+            left_out[seed] += 1
+    return seeds, left_out
+
+
+def _seed(rated: RatedAnswer, material: Material, splits: Splits) -> Seed | str:
+    if rated.correction is None and not rated.approved:
+        return "rated down or undecided, without a correction"
+    if not all(document in material.topics for document in rated.document_ids):
+        return "showed a document that the audience may not read now"
+    near = _in_order(material.chunks_by_id(rated.chunk_ids), rated.chunk_ids)
+    wanted = _wanted(rated)
+    if wanted is None:
+        return _unanswerable(rated, near, splits)
+    supporting = _supporting(rated, wanted, near)
+    if not supporting:
+        return "no passage of now supports the answer"
+    document = supporting[0].document_id
+    split = splits.of(document)
+    if split is None or not all(splits.may_show(passage.document_id, split) for passage in supporting):
+        return "its document is held out for the test"
+    return Seed(
+        question=rated.question,
+        answer=wanted,
+        support=supporting,
+        anchor=None,
+        origin="feedback",
+        how=f"trace {rated.trace_id}",
+        topic=supporting[0].knowledge_base,
+        cluster=splits.clusters[document],
+        split=split,
+        near=tuple(near),
+        rejected=_rejected(rated, near),
+    )
+
+
+def _unanswerable(rated: RatedAnswer, near: Sequence[Passage], splits: Splits) -> Seed:
+    cluster = f"question:{rated.question}"
+    return Seed(
+        question=rated.question,
+        answer=None,
+        support=(),
+        anchor=None,
+        origin="feedback",
+        how=f"trace {rated.trace_id}",
+        topic=near[0].knowledge_base if near else "none",
+        cluster=cluster,
+        split=splits.of_name(cluster),
+        near=tuple(near),
+        rejected=_rejected(rated, near),
+    )
+
+
+def _wanted(rated: RatedAnswer) -> str | None:
+    """The answer to learn, without markers; None: that there is none."""
+    if rated.correction is not None:
+        return None if declines(rated.correction) else without_markers(rated.correction)
+    return None if rated.abstained else without_markers(rated.answer)
+
+
+def _rejected(rated: RatedAnswer, near: Sequence[Passage]) -> str | None:
+    """The answer that was rated down; its markers only where every passage that it counted is still there."""
+    if not rated.refused or rated.correction is None or rated.abstained:
+        return None
+    whole = len(near) == len(rated.chunk_ids)
+    return rated.answer if whole else without_markers(rated.answer)
+
+
+def _supporting(rated: RatedAnswer, wanted: str, near: Sequence[Passage]) -> tuple[Passage, ...]:
+    """The passages that the approved answer cited, else those that hold the correction, best first."""
+    cited = {rated.chunk_ids[marker - 1] for marker in markers(rated.answer) if marker <= len(rated.chunk_ids)}
+    content, asked = terms(wanted), terms(rated.question)
+    scored = [
+        (1.0 if holds_span(passage.text, wanted) else support(content, passage, asked).score, passage)
+        for passage in near
+        if rated.correction is not None or passage.chunk_id in cited
+    ]
+    holding = [(score, passage) for score, passage in scored if score >= MIN_SUPPORT]
+    best_first = sorted(holding, key=lambda entry: -entry[0])
+    return tuple(passage for _, passage in best_first[:_MAX_SUPPORTING])
+
+
+def _in_order(passages: Sequence[Passage], chunk_ids: Sequence[str]) -> list[Passage]:
+    found = {passage.chunk_id: passage for passage in passages}
+    return [found[chunk_id] for chunk_id in chunk_ids if chunk_id in found]

@@ -1,0 +1,86 @@
+"""Golden questions of the split `train` as seeds; the other splits only say what is held out."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tasks.answer.cite import terms, vocabulary
+from tasks.index.golden import GoldenQuestion, Located, load_golden, locate
+from tasks.index.passage import Passage
+from tasks.model.examples.material import Material
+from tasks.model.examples.raft import Seed
+from tasks.model.examples.splits import Splits
+from tasks.params import Params
+
+
+def load_questions(params: Params) -> list[GoldenQuestion]:
+    """Every golden question of evaluation and of the index gate.
+
+    Raises:
+        ConfigurationError: a file is absent or damaged.
+    """
+    paths = {Path(path) for path in (params.evaluation.golden, params.index_gate.golden) if path is not None}
+    return [question for path in sorted(paths) for question in load_golden(path)]
+
+
+def golden_seeds(
+    questions: Sequence[GoldenQuestion], material: Material, splits: Splits
+) -> tuple[list[Seed], Counter[str]]:
+    """The seeds of the questions of split `train`, and why the others of that split are left out."""
+    training = [question for question in questions if question.split == "train"]
+    wanted = {question.document for question in training if question.document is not None}
+    located, missing = locate(training, material.texts(wanted))
+    left_out = Counter(f"golden: {reason}, or not for the audience" for _, reason in missing)
+    seeds = [_unanswerable(question, splits) for question in training if question.document is None]
+    for entry in located:
+        seed = _answerable(entry, material, splits)
+        if seed is None:
+            left_out["golden: its document resembles one of a golden test question"] += 1
+        else:
+            seeds.append(seed)
+    return seeds, left_out
+
+
+def _answerable(entry: Located, material: Material, splits: Splits) -> Seed | None:
+    question = entry.question
+    split = splits.of(question.document or "")
+    if split is None or question.document is None:
+        return None
+    return Seed(
+        question=question.question,
+        answer=question.answer or question.anchor,
+        support=tuple(_supporting(entry, material.chunks([question.document]))[:1]),
+        anchor=question.anchor,
+        origin="golden",
+        how=question.id,
+        topic=question.topic,
+        cluster=splits.clusters[question.document],
+        split=split,
+    )
+
+
+def _supporting(entry: Located, chunks: Iterable[Passage]) -> list[Passage]:
+    """The chunks that hold the whole anchor at one of its places, those first that hold most of answer and question."""
+    length = len(entry.question.anchor or "")
+    holding = [
+        chunk
+        for chunk in chunks
+        if any(chunk.start <= position and position + length <= chunk.end for position in entry.positions)
+    ]
+    wanted = terms(f"{entry.question.answer} {entry.question.question}").content
+    return sorted(holding, key=lambda chunk: -len(wanted & vocabulary(chunk.text)))
+
+
+def _unanswerable(question: GoldenQuestion, splits: Splits) -> Seed:
+    cluster = f"question:{question.id}"
+    return Seed(
+        question=question.question,
+        answer=None,
+        support=(),
+        anchor=None,
+        origin="golden",
+        how=question.id,
+        topic=question.topic,
+        cluster=cluster,
+        split=splits.of_name(cluster),
+    )

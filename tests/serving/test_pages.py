@@ -1,0 +1,448 @@
+"""The chat page and MLflow's pages in a real Chromium, against `almanac up`: asked, rated, promoted with the mouse.
+
+One stack and one browser serve all tests of this file; they run in the order in which a person would do it.
+`ALMANAC_SCREENSHOTS=1` renews the pictures of docs/chat.md.
+"""
+
+import datetime as dt
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
+
+from tasks.answer.answerer import read_manifest, write_manifest
+from tasks.answer.registry import MODEL as ANSWERER
+from tasks.model.examples.example import read_examples
+from tasks.model.examples.training_set import build_training_set
+from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
+from tests.answerers import register_answerer, save_answerer
+from tests.conftest import answers, free_ports, wait_until
+from tests.server import Home, make_home, record
+from tests.serving.test_up import PROJECT, command, environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+IMAGES = PROJECT / "docs" / "images"
+PATIENCE_SECONDS = 120
+"""The machine may be busy with other tests; the seconds that matter are measured and printed."""
+PROMOTION_SECONDS = 30
+DESKTOP, PHONE, WIDE = {"width": 1100, "height": 760}, {"width": 360, "height": 740}, {"width": 1280, "height": 760}
+QUESTION = "How long are snapshots of the ledger kept?"
+QUOTE = "Snapshots of the ledger are kept for ninety days in cold storage."
+LEDGER = (
+    # Two units of JavaScript's strings before the quote, one of Python's.
+    "# Backups of class \N{MATHEMATICAL DOUBLE-STRUCK CAPITAL A}\n\n"
+    f"{QUOTE} Restores are rehearsed every quarter by the team that owns the ledger.\n\n"
+    "Whoever needs a snapshot asks in the channel of the storage team.\n"
+)
+MARKUP = "<img src=x onerror=alert(1)>"
+ZEPHYR = f"# Zephyr\n\nZephyr is a task queue for Python {MARKUP} whose jobs are tried again three times.\n"
+NAMED = re.compile(f"@.{CHAMPION}")
+COMMENT = "Just what I needed."
+
+
+@dataclass
+class World:
+    """The stack, and one browser with what its pages did."""
+
+    home: Home
+    ports: dict[str, int]
+    context: BrowserContext
+    hosts: set[str] = field(default_factory=set)
+    trouble: list[str] = field(default_factory=list)
+
+    @property
+    def chat(self) -> str:
+        return f"http://127.0.0.1:{self.ports['server']}/"
+
+    @property
+    def mlflow(self) -> str:
+        return f"http://127.0.0.1:{self.ports['mlflow']}/"
+
+    def open(self, address: str) -> Page:
+        """A tab whose requests, and errors where it is the chat page, are noted."""
+        page = self.context.new_page()
+        page.set_default_timeout(1000 * PATIENCE_SECONDS)
+        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+        if address == self.chat:
+            page.on("console", lambda message: self.note(message.type, message.text))
+            page.on("pageerror", lambda error: self.note("error", str(error)))
+        page.goto(address)
+        return page
+
+    def note(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.trouble.append(text)
+
+    @property
+    def said(self) -> str:
+        """What explains a failure: the stack's log, and what MLflow says of the versions."""
+        log = (self.home.settings.home.parent / "up.log").read_text(encoding="utf-8", errors="replace")
+        versions = [f"version {number}: {self.version(number)}" for number in ("1", "2")]
+        return "\n".join([log, *versions, *(f"page at {page.url}" for page in self.context.pages)])
+
+    def version(self, number: str) -> Any:
+        with mlflow_client(self.home.settings) as client:
+            return client.get_model_version(ANSWERER, number)
+
+    def traces(self) -> list[Any]:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.home.settings.tracking_uri)
+        experiment = client.get_experiment_by_name("almanac-answers")
+        places = [experiment.experiment_id] if experiment else []
+        return list(client.search_traces(locations=places, include_spans=False)) if places else []
+
+
+def days_ago(days: int) -> str:
+    return (dt.datetime.now(dt.UTC) - dt.timedelta(days=days)).isoformat()
+
+
+def broken(folder: Path) -> Path:
+    """An answerer that was trained for a prompt which this project does not have."""
+    write_manifest(folder, replace(read_manifest(folder), prompt_digest="0" * 16))
+    return folder
+
+
+def make_world_home(folder: Path, migrated_mlflow: Path) -> Home:
+    """Two documents, a challenger (version 1) and a broken version 2."""
+    records = [
+        record("ledger", LEDGER, "everyone") | {"updated_at": days_ago(3)},
+        record("zephyr", ZEPHYR, "everyone") | {"updated_at": days_ago(40)},
+    ]
+    serving = {"anonymous_groups": ["everyone"], "poll_seconds": 1, "smoke_questions": [QUESTION]}
+    home = make_home(folder, migrated_mlflow, records, serving=serving)
+    for seed, name in ((1, "challenger"), (2, "broken")):
+        saved = save_answerer(folder / name, home.params.generation, home.settings, seed=seed)
+        files = broken(saved) if name == "broken" else saved
+        assert register_answerer(home.settings, files, key=name) == str(seed)
+    with mlflow_client(home.settings) as client:
+        client.set_registered_model_alias(ANSWERER, CHALLENGER, "1")
+    return home
+
+
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert found, "the tests of the pages need Chromium, found none; `make setup` installs it on Debian as root"
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        opened = playwright.chromium.launch(executable_path=chromium(), args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Iterator[tuple[Home, dict[str, int]]]:
+    folder = tmp_path_factory.mktemp("pages")
+    home, ports = make_world_home(folder, migrated_mlflow), free_ports("prefect", "mlflow", "server")
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            command(ports), cwd=PROJECT, env=environment(folder), stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        ready = f"http://127.0.0.1:{ports['server']}/readyz"
+        wait_until(lambda: answers(ready) or process.poll() is not None, seconds=300)
+        assert process.poll() is None, (folder / "up.log").read_text(encoding="utf-8")
+        yield home, ports
+    finally:
+        stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    left = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=60)
+    for child in left:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def world(stack: tuple[Home, dict[str, int]], browser: Browser) -> Iterator[World]:
+    expect.set_options(timeout=1000 * PATIENCE_SECONDS)
+    with browser.new_context(viewport=DESKTOP, color_scheme="light") as context:  # type: ignore[arg-type]
+        yield World(*stack, context)
+
+
+@pytest.fixture(scope="module")
+def chat(world: World) -> Page:
+    """The chat page, open from the first test to the last."""
+    return world.open(world.chat)
+
+
+@pytest.fixture(scope="module")
+def registry(world: World) -> Page:
+    """A second tab, in MLflow, whose assistant takes no room."""
+    page = world.open(world.mlflow)
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    page.add_init_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
+    return page
+
+
+def ask(chat: Page, question: str = QUESTION) -> Locator:
+    """Ask by the keyboard; the finished answer."""
+    num_before = chat.locator(".turn").count()
+    chat.get_by_label("Your question").fill(question)
+    chat.get_by_label("Your question").press("Enter")
+    turn = chat.locator(".turn").nth(num_before)
+    expect(turn.locator(".provenance")).to_be_visible()
+    return turn
+
+
+def set_champion(registry: Page, world: World, version: str, *, picture: str | None = None) -> float:
+    """Put the alias on a version as a person does: open its page, edit its aliases, save; the moment of the click."""
+    registry.bring_to_front()
+    registry.goto(f"{world.mlflow}#/models/{ANSWERER}/versions/{version}")
+    registry.reload()
+    registry.get_by_role("heading", name=f"Version {version}").wait_for()
+    registry.locator('button[title="Add aliases"], button[title="Edit aliases"]').click()
+    dialog = registry.get_by_role("dialog")
+    box = dialog.get_by_role("combobox")
+    box.fill(CHAMPION)
+    expect(registry.locator(f'[class*="option-active"][title="{CHAMPION}"]')).to_be_visible()
+    box.press("Enter")
+    expect(dialog.get_by_title(CHAMPION, exact=True).first).to_be_visible()
+    if picture:
+        shoot(registry, picture)
+    saved = time.monotonic()
+    dialog.get_by_role("button", name=re.compile("Save aliases", re.IGNORECASE)).click()
+    dialog.wait_for(state="hidden")
+    return saved
+
+
+def shoot(page: Page, name: str) -> None:
+    if os.environ.get("ALMANAC_SCREENSHOTS") == "1":
+        IMAGES.mkdir(exist_ok=True)
+        page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
+
+
+def test_open_page_says_what_serves_and_what_can_be_asked(chat: Page) -> None:
+    expect(chat.locator(".serving")).to_contain_text("answerer base")
+    expect(chat.get_by_label("Your question")).to_be_focused()
+    expect(chat.get_by_role("button", name=QUESTION)).to_be_visible()
+
+
+def test_answer_comes_with_its_sources_versions_and_freshness(chat: Page) -> None:
+    turn = ask(chat)
+
+    expect(turn.locator(".text")).to_contain_text("ninety days")
+    expect(turn.locator(".sources").first).to_contain_text("Ledger")
+    expect(turn.locator(".sources").first).to_contain_text("wiki.example, updated 3 days ago")
+    expect(turn.locator(".provenance")).to_contain_text("Index 1, answerer base")
+
+
+def test_source_opens_at_the_cited_words_and_closes_by_escape(chat: Page) -> None:
+    marker = chat.locator(".marker").first
+    marker.focus()
+    chat.keyboard.press("Enter")
+
+    dialog = chat.get_by_role("dialog")
+    expect(dialog.locator("mark")).to_have_text(QUOTE)
+    expect(dialog.locator("mark")).to_be_in_viewport()
+    expect(dialog).to_contain_text("updated 3 days ago")
+    address = dialog.get_by_role("link").get_attribute("href")
+    assert address is not None
+    assert address.startswith("https://wiki.example/ledger#:~:text=Snapshots%20of%20the%20ledger"), address
+    shoot(chat, "chat-source")
+
+    chat.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(marker).to_be_focused()
+
+
+def test_rating_with_a_comment_is_an_assessment_on_its_trace(chat: Page, world: World) -> None:
+    turn = chat.locator(".turn").first
+    slow: list[Route] = []
+    chat.route("**/v1/feedback", lambda route: slow.append(route), times=1)  # noqa: PLW0108 - Playwright asks for a function
+    turn.get_by_role("button", name="Helpful", exact=True).click()
+    turn.get_by_label("Comment (optional)").fill(COMMENT)
+    turn.get_by_role("button", name="Send").click()
+    chat.wait_for_timeout(500)
+    slow[0].continue_()  # the thumb must not arrive behind the comment
+    expect(turn.get_by_text("your rating is kept")).to_be_visible()
+    shoot(chat, "chat-answer")
+
+    def rated() -> list[Any]:
+        asked = [trace for trace in world.traces() if QUESTION in str(trace.info.request_preview)]
+        return [assessment for trace in asked for assessment in trace.info.assessments]
+
+    wait_until(lambda: COMMENT in [assessment.rationale for assessment in rated()], seconds=PATIENCE_SECONDS)
+    assert [(assessment.name, assessment.value) for assessment in rated()] == [("user_rating", True)]
+
+
+def test_rated_answer_is_in_the_next_training_set(world: World, tmp_path: Path) -> None:
+    (tmp_path / "golden.jsonl").touch()
+    own = world.home.params
+    params = own.model_copy(
+        update={
+            "evaluation": own.evaluation.model_copy(update={"golden": str(tmp_path / "golden.jsonl")}),
+            "examples": own.examples.model_copy(
+                update={"num_synthetic": 0, "replay_fraction": 0.0, "unanswerable_fraction": 0.0}
+            ),
+        }
+    )
+
+    made = build_training_set(params, world.home.settings, tmp_path / "examples")
+
+    asked = [example for example in read_examples(made.path) if example.origin == "feedback"]
+    assert [example.question for example in asked] == [QUESTION]
+    assert "ninety days" in asked[0].answer
+
+
+def test_question_without_an_answer_is_told_from_an_answer(chat: Page) -> None:
+    turn = ask(chat, "Who invented the xylograph-9000?")
+
+    expect(turn.get_by_role("heading", name="No answer in the documents")).to_be_visible()
+    expect(turn.locator(".answer.abstained")).to_contain_text("It looked at")
+    shoot(chat, "chat-abstention")
+
+
+def test_keyboard_alone_sends_and_closes(chat: Page) -> None:
+    box = chat.get_by_label("Your question")
+    box.focus()
+    box.press("Shift+Enter")
+    expect(box).to_have_value("\n")
+    chat.keyboard.press("Tab")
+    expect(chat.get_by_role("button", name="Send", exact=True).last).to_be_focused()
+    chat.keyboard.press("Shift+Tab")
+    expect(box).to_be_focused()
+    chat.get_by_role("button", name="Options").press("Enter")
+    options = chat.locator("#options")
+    expect(options).to_be_visible()
+    chat.keyboard.press("Escape")
+    expect(options).to_be_hidden()
+    box.fill("")
+
+
+def test_page_fits_a_phone_and_the_dark(chat: Page) -> None:
+    chat.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    chat.emulate_media(color_scheme="dark")
+    try:
+        widest = chat.evaluate("Math.max(...Array.from(document.querySelectorAll('*'), (each) => each.scrollWidth))")
+        chat.locator(".turn").first.scroll_into_view_if_needed()
+        shoot(chat, "chat-phone")
+    finally:
+        chat.emulate_media(color_scheme="light")
+        chat.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+
+    assert widest <= PHONE["width"]
+
+
+def test_alias_set_by_mouse_changes_what_the_open_page_answers_with(chat: Page, registry: Page, world: World) -> None:
+    saved = set_champion(registry, world, "1", picture="mlflow-1-alias")
+    expect(chat.locator(".serving")).to_contain_text("answerer 1")
+    seconds = time.monotonic() - saved
+    print(f"{seconds:.1f} s from the click on Save to the open page")
+
+    expect(chat.locator(".news")).to_have_text("From now on: answerer 1 in place of base.")
+    chat.bring_to_front()
+    turn = ask(chat)
+    expect(turn.locator(".provenance")).to_contain_text("Index 1, answerer 1")
+    expect(turn.locator(".text")).to_contain_text("ninety days")
+    shoot(chat, "chat-promoted")
+    registry.bring_to_front()
+    wait_until(lambda: "promotion" in world.version("1").tags, seconds=PATIENCE_SECONDS)
+    registry.reload()
+    expect(registry.get_by_text(NAMED).first).to_be_visible()
+    expect(registry.get_by_text("promotion", exact=True)).to_be_visible()
+    shoot(registry, "mlflow-1-promoted")
+    assert seconds < PROMOTION_SECONDS
+
+
+def test_broken_version_is_refused_and_its_page_says_why(chat: Page, registry: Page, world: World) -> None:
+    set_champion(registry, world, "2")
+    wait_until(lambda: "refused" in world.version("2").tags, seconds=PATIENCE_SECONDS)
+    wait_until(lambda: CHAMPION in world.version("1").aliases, seconds=PATIENCE_SECONDS)
+
+    turn = ask(chat)
+    expect(turn.locator(".provenance")).to_contain_text("Index 1, answerer 1")
+    registry.reload()
+    expect(registry.get_by_text("refused", exact=True)).to_be_visible()
+    expect(registry.get_by_text(re.compile("was trained for prompt"))).to_be_visible()
+    expect(registry.get_by_text(NAMED)).to_have_count(0)
+    shoot(registry, "mlflow-2-refused")
+    registry.goto(f"{world.mlflow}#/models/{ANSWERER}/versions/1")
+    expect(registry.get_by_text(NAMED).first).to_be_visible()
+
+
+def test_page_says_that_the_server_is_gone_and_keeps_the_question(chat: Page, world: World) -> None:
+    quiet_so_far = list(world.trouble)
+    world.context.set_offline(True)
+    try:
+        expect(chat.locator(".serving")).to_have_text("The server does not answer")
+        chat.get_by_label("Your question").fill(QUESTION)
+        chat.get_by_role("button", name="Send").click()
+        failed = chat.locator(".turn").last
+        expect(failed.locator(".trouble")).to_contain_text("The server does not answer")
+    finally:
+        world.context.set_offline(False)
+    failed.get_by_role("button", name="Try again").click()
+    expect(failed.locator(".text")).to_contain_text("ninety days")
+
+    assert quiet_so_far == []
+
+
+def test_pages_ask_no_other_host(chat: Page, registry: Page, world: World) -> None:
+    assert world.hosts == {f"127.0.0.1:{world.ports['server']}", f"127.0.0.1:{world.ports['mlflow']}"}
+
+
+def test_wrong_key_is_asked_for_again(world: World) -> None:
+    page = world.open(f"{world.chat}#key")
+    expect(page.get_by_role("button", name=QUESTION)).to_be_visible()
+    page.evaluate("sessionStorage.setItem('almanac.key', 'almanac-wrong')")
+    page.reload()
+
+    field = page.get_by_label("The server does not take this API key")
+    field.fill("almanac-wrong-too")
+    page.get_by_role("button", name="Use this key").click()
+    expect(field).to_be_visible()
+    page.get_by_role("button", name="Options").click()
+    page.get_by_role("button", name="Forget the API key").click()
+    expect(field).to_have_count(0)
+    expect(page.get_by_role("button", name=QUESTION)).to_be_visible()
+    page.close()
+
+
+def test_busy_server_is_asked_again_when_it_says_so(world: World) -> None:
+    page = world.open(f"{world.chat}#busy")
+    busy = {"error": {"message": "so many wait", "type": "rate_limit_error", "param": None, "code": "queue_full"}}
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=429, headers={"Retry-After": "3"}, json=busy),
+        times=1,
+    )
+    page.get_by_label("Your question").fill(QUESTION)
+    page.get_by_label("Your question").press("Enter")
+
+    expect(page.locator(".waiting")).to_contain_text("trying again in 3 s")
+    expect(page.locator(".text")).to_contain_text("ninety days")
+    page.close()
+
+
+def test_text_of_documents_and_askers_is_never_markup(world: World) -> None:
+    page = world.open(f"{world.chat}#markup")
+    turn = ask(page, f"{MARKUP} What is Zephyr?")
+    turn.locator(".sources button", has_text="Zephyr").first.evaluate("button => button.click()")
+
+    expect(page.get_by_role("dialog").locator("blockquote")).to_contain_text(MARKUP)
+    expect(turn.locator(".question")).to_contain_text(MARKUP)
+    assert page.locator("img").count() == 0
+    page.close()
