@@ -43,7 +43,7 @@ def released(tmp_path: Path, write_params: Callable[..., Params], refresh: Calla
 def clone(tmp_path: Path, home: Path) -> Path:
     """What a clone of the project holds of the pipeline, with small parameters and two golden questions."""
     folder = tmp_path / "clone"
-    for name in ("tasks", ".dvc"):
+    for name in ("tasks", "experiments", ".dvc"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(PROJECT / name, folder / name)
@@ -122,7 +122,7 @@ def test_second_repro_does_nothing(released: None, clone: Path) -> None:
     again = run(clone, "dvc", "repro", "evaluate")
 
     assert "Running stage" not in again.stdout
-    assert not run(clone, "git", "status", "--porcelain", "data", "tasks", "params.yaml").stdout
+    assert not run(clone, "git", "status", "--porcelain", "data", "tasks", "experiments", "params.yaml").stdout
 
 
 @pytest.mark.slow
