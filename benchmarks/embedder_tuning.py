@@ -68,11 +68,11 @@ def with_tuning(params: Params, arguments: argparse.Namespace) -> Params:
     tuned = {
         "method": "embedder",
         "learning_rate": arguments.learning_rate,
-        "num_epochs": arguments.epochs,
-        "sequences_per_step": arguments.batch,
-        "max_tokens_per_sequence": arguments.max_tokens,
-        "evaluate_every_steps": 10,
-        "checkpoint_every_steps": 10,
+        "num_train_epochs": arguments.epochs,
+        "per_device_train_batch_size": arguments.batch,
+        "max_length": arguments.max_tokens,
+        "eval_steps": 10,
+        "save_steps": 10,
         "early_stopping_patience": 3,
         "max_steps": None,
     }

@@ -1,7 +1,7 @@
 """RAFT on SQuAD: train on its train articles, ask its test articles with the supporting passage given.
 
     python -m benchmarks.squad make  --folder var/squad --synthetic 300
-    python -m benchmarks.squad train --folder var/squad --set num_epochs=1
+    python -m benchmarks.squad train --folder var/squad --set num_train_epochs=1
     python -m benchmarks.squad test  --folder var/squad
 
 `make` writes params.yaml (a `records` source over the corpus), golden.jsonl and examples.jsonl: `ALMANAC_PARAMS` set to

@@ -61,7 +61,7 @@ def main() -> None:
     params = load_params(settings.params)
     base = load_base(params.generation, settings)
     examples = _with_shared_passages(arguments.examples, arguments.steps * EXAMPLES_PER_STEP)
-    longest = params.fine_tuning.max_tokens_per_sequence
+    longest = params.fine_tuning.max_length
     shared = example_sequences(examples, base, max_tokens=longest)
     apart = [s for e in examples for s in example_sequences([e], base, max_tokens=longest)]
     print("| arm | tokens | tokens / CPU second | tokens / second | examples / CPU second | CPU seconds | seconds |")
@@ -116,7 +116,7 @@ def _ours(
     from accelerate import Accelerator
 
     num_steps = -(-len(sequences) // per_step)
-    changes = {"sequences_per_step": per_step, "evaluate_every_steps": 10**6, "checkpoint_every_steps": 10**6}
+    changes = {"per_device_train_batch_size": per_step, "eval_steps": 10**6, "save_steps": 10**6}
     objective = Supervised(Plan(tuple(sequences), num_steps, per_step, params.seed))
     accelerator = Accelerator(cpu=base.model.device.type == "cpu")
     with TemporaryDirectory() as folder:
@@ -153,7 +153,7 @@ def _trl(
         for example in examples
     ]
     lora = LoraConfig(
-        r=params.lora_rank,
+        r=params.lora_r,
         lora_alpha=params.lora_alpha,  # type: ignore[arg-type]
         target_modules="all-linear",
         task_type="CAUSAL_LM",
@@ -165,7 +165,7 @@ def _trl(
             max_steps=-(-len(examples) // EXAMPLES_PER_STEP),
             learning_rate=params.learning_rate,
             completion_only_loss=True,
-            max_length=params.max_tokens_per_sequence,
+            max_length=params.max_length,
             gradient_checkpointing=False,
             bf16=False,
             use_cpu=base.model.device.type == "cpu",

@@ -260,7 +260,7 @@ Method = Literal["lora", "full", "continual_pretraining", "dpo", "embedder"]
 class FineTuningParams(Block):
     """How the answerer (or the embedder) is trained; steps are optimiser steps.
 
-    `max_steps` null: as many as `num_epochs` need. `max_validation_examples` null: all of them, else so many give the
+    `max_steps` null: as many as `num_train_epochs` need. `max_validation_examples` null: all, else so many give the
     validation loss and the calibration. `max_false_refusals` bounds the share of answerable validation questions that
     the calibrated answerer may refuse. `trained_share` is the share of the way from the base's weights to the trained
     ones that is kept: below 1 it forgets less; not for `embedder`.
@@ -268,15 +268,15 @@ class FineTuningParams(Block):
 
     method: Method
     learning_rate: Annotated[float, Field(gt=0)]
-    num_epochs: Annotated[float, Field(gt=0)]
+    num_train_epochs: Annotated[float, Field(gt=0)]
     max_steps: Annotated[int, Field(ge=1)] | None
-    sequences_per_step: Annotated[int, Field(ge=1)]
-    max_tokens_per_sequence: Annotated[int, Field(ge=128)]
-    warmup_fraction: Share
-    lora_rank: Annotated[int, Field(ge=1)]
+    per_device_train_batch_size: Annotated[int, Field(ge=1)]
+    max_length: Annotated[int, Field(ge=128)]
+    warmup_ratio: Share
+    lora_r: Annotated[int, Field(ge=1)]
     lora_alpha: Annotated[float, Field(gt=0)]
-    checkpoint_every_steps: Annotated[int, Field(ge=1)]
-    evaluate_every_steps: Annotated[int, Field(ge=1)]
+    save_steps: Annotated[int, Field(ge=1)]
+    eval_steps: Annotated[int, Field(ge=1)]
     max_validation_examples: Annotated[int, Field(ge=1)] | None
     early_stopping_patience: Annotated[int, Field(ge=1)]
     trained_share: Annotated[float, Field(gt=0, le=1)]

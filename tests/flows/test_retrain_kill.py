@@ -27,7 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Pa
     folder = tmp_path_factory.mktemp("kill")
     make_world(folder, migrated_mlflow)
     path = folder / "params.yaml"
-    steps = {"fine_tuning": {"max_steps": 120, "checkpoint_every_steps": 5, "early_stopping_patience": 100}}
+    steps = {"fine_tuning": {"max_steps": 120, "save_steps": 5, "early_stopping_patience": 100}}
     path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), steps)))
     return folder
 

@@ -38,9 +38,9 @@ TOPICS = [
 TUNING = {
     "fine_tuning": {
         "learning_rate": 3e-5,
-        "sequences_per_step": 4,
+        "per_device_train_batch_size": 4,
         "max_steps": 4,
-        "evaluate_every_steps": 2,
+        "eval_steps": 2,
         "seed": 3,
     }
 }

@@ -92,7 +92,7 @@ def trl_loss(base: TransformersGenerator, network: Any, rows: list[Example], fol
 def test_loss_is_that_of_trl(base: TransformersGenerator, params: Params, tmp_path: Path) -> None:
     rows = [make_preference(number) for number in range(4)]
     one_step = params.model_copy(
-        update={"fine_tuning": params.fine_tuning.model_copy(update={"sequences_per_step": 4, "max_steps": 1})}
+        update={"fine_tuning": params.fine_tuning.model_copy(update={"per_device_train_batch_size": 4, "max_steps": 1})}
     )
     objective = make_preferences(rows, base, base.model, one_step)
     network = perturbed(base.model)
@@ -138,9 +138,7 @@ def test_another_method_is_refused(examples: Path, model: Path, tmp_path: Path, 
 
 
 def test_preference_that_is_too_long_is_named(base: TransformersGenerator, params: Params) -> None:
-    short = params.model_copy(
-        update={"fine_tuning": params.fine_tuning.model_copy(update={"max_tokens_per_sequence": 128})}
-    )
+    short = params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"max_length": 128})})
     with pytest.raises(ConfigurationError, match=make_preference(1).example_id):
         make_preferences([make_preference(1)], base, base.model, short)
 

@@ -73,7 +73,7 @@ def make_params(model: Path, **fine_tuning: Any) -> Params:
     changes = {
         "sources": [files_source(model)],
         "generation": {"model": str(model), "gguf_file": None},
-        "fine_tuning": {"learning_rate": 0.01, "max_tokens_per_sequence": 1024} | fine_tuning,
+        "fine_tuning": {"learning_rate": 0.01, "max_length": 1024} | fine_tuning,
     }
     return Params.model_validate(merged(BASE_PARAMS, changes))
 
@@ -166,7 +166,7 @@ def test_an_adapter_is_all_that_lora_trains(base: TransformersGenerator) -> None
 
 def test_each_epoch_takes_every_sequence_once(base: TransformersGenerator) -> None:
     sequences = text_sequences([letter * 50 for letter in "abcdef"], base, max_tokens=100)
-    plan = make_plan(sequences, make_params(Path("x"), num_epochs=2, max_steps=None).fine_tuning)
+    plan = make_plan(sequences, make_params(Path("x"), num_train_epochs=2, max_steps=None).fine_tuning)
     taken = [sequence for step in range(plan.num_steps) for sequence in plan.step(step)]
     assert plan.num_steps == 6
     assert sorted(map(str, taken)) == sorted(map(str, [*sequences, *sequences]))
@@ -174,7 +174,7 @@ def test_each_epoch_takes_every_sequence_once(base: TransformersGenerator) -> No
 
 
 def test_learning_rate_warms_up_and_ends_at_its_floor() -> None:
-    params = make_params(Path("x"), warmup_fraction=0.1, learning_rate=1.0).fine_tuning
+    params = make_params(Path("x"), warmup_ratio=0.1, learning_rate=1.0).fine_tuning
     rates = [learning_rate(step, 100, params) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == pytest.approx(1.0)
@@ -207,7 +207,7 @@ def test_equal_margins_do_not_break_the_bound() -> None:
 def test_training_makes_an_answerer_that_loads(
     method: str, model: Path, here: Settings, examples: Path, tmp_path: Path
 ) -> None:
-    params = make_params(model, method=method, num_epochs=2, learning_rate=0.01 if method == "lora" else 0.003)
+    params = make_params(model, method=method, num_train_epochs=2, learning_rate=0.01 if method == "lora" else 0.003)
     progress: list[TrainingProgress] = []
     result = train(examples, tmp_path / "out", params, here, lineage={"set": "1"}, listener=progress.append)
     write_manifest(tmp_path / "out", answerer_manifest(result, params, here, lineage={"set": "1"}))
@@ -240,7 +240,7 @@ def test_no_machine_path_is_in_the_weights_folder(model: Path, here: Settings, e
 
 def test_training_stops_early_and_keeps_the_best(model: Path, here: Settings, examples: Path, tmp_path: Path) -> None:
     params = make_params(
-        model, learning_rate=3.0, max_steps=20, num_epochs=9, evaluate_every_steps=1, early_stopping_patience=2
+        model, learning_rate=3.0, max_steps=20, num_train_epochs=9, eval_steps=1, early_stopping_patience=2
     )
     result = train(examples, tmp_path / "out", params, here, lineage={})
     losses = dict(result.validation_loss)
@@ -273,7 +273,7 @@ def test_continual_pretraining_learns_only_what_its_audience_may_read(
     model: Path, here: Settings, examples: Path, tmp_path: Path
 ) -> None:
     documents = write_documents(tmp_path / "documents.parquet")
-    params = make_params(model, method="continual_pretraining", max_tokens_per_sequence=128)
+    params = make_params(model, method="continual_pretraining", max_length=128)
     size = estimate(examples, params, here, documents=documents)
     result = train(examples, tmp_path / "out", params, here, lineage={}, documents=documents)
     assert 0 < size.num_sequences <= 20
@@ -322,8 +322,8 @@ def test_two_steps_make_the_real_model_likelier_to_say_what_it_was_taught(
         tmp_path,
         method=method,
         max_steps=2,
-        num_epochs=2,
-        sequences_per_step=1,
+        num_train_epochs=2,
+        per_device_train_batch_size=1,
         learning_rate=1e-5 if method == "full" else 1e-3,
     )
     params = params.model_copy(update={"generation": params.generation.model_copy(update=generation)})

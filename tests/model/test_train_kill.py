@@ -47,9 +47,9 @@ def material(tmp_path: Path) -> tuple[Path, Params]:
     params = make_params(
         save_chat_model(tmp_path / "model"),
         max_steps=12,
-        num_epochs=3,
-        checkpoint_every_steps=3,
-        evaluate_every_steps=4,
+        num_train_epochs=3,
+        save_steps=3,
+        eval_steps=4,
     )
     (tmp_path / "params.json").write_text(params.model_dump_json())
     return examples, params

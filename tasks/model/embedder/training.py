@@ -165,7 +165,7 @@ def _begin(
         files, "in training", network, run, tokens_per_batch=tokens_per_batch, num_threads=settings.num_threads
     )
     optimiser = torch.optim.AdamW(network.parameters(), lr=tuned.learning_rate, weight_decay=0.0)
-    needed = math.ceil(tuned.num_epochs * num_batches(len(train), tuned.sequences_per_step))
+    needed = math.ceil(tuned.num_train_epochs * num_batches(len(train), tuned.per_device_train_batch_size))
     num_steps = needed if tuned.max_steps is None else min(needed, tuned.max_steps)
     folder = _work(output) / "checkpoint"
     state = load(folder, key)
@@ -192,7 +192,7 @@ def _train(tuning: _Tuning, train: Sequence[Pair], listener: Listener | None) ->
         measured = {"loss": _step(tuning, batch, step)}
         tuning.state = replace(tuning.state, step=step + 1)
         last = tuning.state.step == tuning.num_steps
-        if last or tuning.state.step % params.evaluate_every_steps == 0:
+        if last or tuning.state.step % params.eval_steps == 0:
             measured[HEADLINE] = _select(tuning)
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
         tuning.state = replace(
@@ -201,7 +201,7 @@ def _train(tuning: _Tuning, train: Sequence[Pair], listener: Listener | None) ->
             cpu_seconds=tuning.state.cpu_seconds + cpu_seconds,
             train_loss=(*tuning.state.train_loss, (tuning.state.step, measured["loss"])),
         )
-        if last or tuning.state.step % params.checkpoint_every_steps == 0:
+        if last or tuning.state.step % params.save_steps == 0:
             _save_checkpoint(tuning)
         if listener is not None:
             listener(tuning.state.step, tuning.num_steps, measured)
@@ -211,7 +211,7 @@ def _steps(tuning: _Tuning, train: Sequence[Pair]) -> Iterator[tuple[int, Batch]
     """Steps that are still to do, with their batches."""
     step, epoch = 0, 0
     while step < tuning.num_steps:
-        size, seed = tuning.params.sequences_per_step, tuning.params.seed
+        size, seed = tuning.params.per_device_train_batch_size, tuning.params.seed
         for batch in epoch_batches(train, size=size, seed=seed, epoch=epoch):
             if tuning.state.step <= step < tuning.num_steps:
                 yield step, batch
@@ -254,7 +254,7 @@ def _vectors(tuning: _Tuning, texts: Sequence[str]) -> "torch.Tensor":
 
     device = next(tuning.network.parameters()).device
     tokenizer = tuning.embedder.tokenizer
-    limit = min(tuning.files.max_tokens, tuning.params.max_tokens_per_sequence)
+    limit = min(tuning.files.max_tokens, tuning.params.max_length)
     tokenizer.enable_truncation(limit)
     tokens = [np.array(encoding.ids, dtype=np.int32) for encoding in tokenizer.encode_batch_fast(list(texts))]
     tokenizer.no_truncation()

@@ -144,9 +144,9 @@ class Loop:
             train_loss=(*self._state.train_loss, (step + 1, loss)),
         )
         last = step + 1 == self._objective.num_steps
-        if last or (step + 1) % self._params.evaluate_every_steps == 0:
+        if last or (step + 1) % self._params.eval_steps == 0:
             self._evaluate()
-        if last or self._out_of_patience() or (step + 1) % self._params.checkpoint_every_steps == 0:
+        if last or self._out_of_patience() or (step + 1) % self._params.save_steps == 0:
             self._checkpoint()
         return loss
 

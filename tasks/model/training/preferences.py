@@ -123,11 +123,11 @@ def make_preferences(
     """The objective, with what the network says before it learns.
 
     Raises:
-        ConfigurationError: a preference is longer than `max_tokens_per_sequence`.
+        ConfigurationError: a preference is longer than `max_length`.
     """
     by_split: dict[str, list[TokenSequence]] = {"train": [], "validation": []}
     for example in examples:
-        by_split[example.split].append(_sequence(example, base, params.fine_tuning.max_tokens_per_sequence))
+        by_split[example.split].append(_sequence(example, base, params.fine_tuning.max_length))
     learnt, held_out = by_split["train"], by_split["validation"]
     return Preferences(
         make_plan(learnt, params.fine_tuning), held_out, dict(_without_gradient(network, [*learnt, *held_out]))
@@ -157,7 +157,7 @@ def _sequence(example: Example, base: TransformersGenerator, max_tokens: int) ->
     sequence = TokenSequence(prompt[:-1], tuple(Branch(prompt[-1:], answer) for answer in answers))
     if sequence.num_tokens > max_tokens:
         raise ConfigurationError(
-            f"a preference must fit fine_tuning.max_tokens_per_sequence ({max_tokens}), {example.example_id} has "
+            f"a preference must fit fine_tuning.max_length ({max_tokens}), {example.example_id} has "
             f"{sequence.num_tokens} tokens; raise it, or lower generation.max_passage_tokens"
         )
     return sequence

@@ -26,13 +26,13 @@ class Plan:
 
     sequences: tuple[TokenSequence, ...]
     num_steps: int
-    sequences_per_step: int
+    per_device_train_batch_size: int
     seed: int
 
     def step(self, step: int) -> list[TokenSequence]:
         """The sequences of a step, longest first; epochs follow each other without a seam."""
-        first = step * self.sequences_per_step
-        chosen = [self._at(place) for place in range(first, first + self.sequences_per_step)]
+        first = step * self.per_device_train_batch_size
+        chosen = [self._at(place) for place in range(first, first + self.per_device_train_batch_size)]
         return sorted(chosen, key=lambda sequence: -sequence.num_tokens)
 
     def _at(self, place: int) -> TokenSequence:
@@ -47,15 +47,15 @@ class Plan:
 
 
 def make_plan(sequences: Sequence[TokenSequence], params: FineTuningParams) -> Plan:
-    """As many steps as `num_epochs` need, at most `max_steps`."""
-    needed = max(1, math.ceil(params.num_epochs * len(sequences) / params.sequences_per_step))
+    """As many steps as `num_train_epochs` need, at most `max_steps`."""
+    needed = max(1, math.ceil(params.num_train_epochs * len(sequences) / params.per_device_train_batch_size))
     num_steps = needed if params.max_steps is None else min(needed, params.max_steps)
-    return Plan(tuple(sequences), num_steps, params.sequences_per_step, params.seed)
+    return Plan(tuple(sequences), num_steps, params.per_device_train_batch_size, params.seed)
 
 
 def learning_rate(step: int, num_steps: int, params: FineTuningParams) -> float:
     """Linear warm-up, then a cosine down to `LEARNING_RATE_FLOOR`."""
-    warmup = math.ceil(params.warmup_fraction * num_steps)
+    warmup = math.ceil(params.warmup_ratio * num_steps)
     if step < warmup:
         return params.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)

@@ -135,6 +135,6 @@ def _width(branch: Branch) -> int:
 def _check_length(example: Example, branch: Branch, max_tokens: int) -> None:
     if _width(branch) > max_tokens:
         raise ConfigurationError(
-            f"an example must fit fine_tuning.max_tokens_per_sequence ({max_tokens}), {example.example_id} has "
+            f"an example must fit fine_tuning.max_length ({max_tokens}), {example.example_id} has "
             f"{_width(branch)} tokens; raise it, or lower generation.max_passage_tokens"
         )

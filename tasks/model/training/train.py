@@ -165,7 +165,7 @@ def run_training(
     """Train any objective: from the checkpoint beside `output` to its files. Repeated, it returns what was done.
 
     Raises:
-        ConfigurationError: `sequences_per_step` is no multiple of the number of processes.
+        ConfigurationError: `per_device_train_batch_size` is no multiple of the number of processes.
     """
     base = load_base(params.generation, settings)
     check_base(base, NOT_FOUND)
@@ -200,7 +200,7 @@ def supervised(
     params: Params,
 ) -> Supervised:
     """What `lora` and `full` (answers) or `continual_pretraining` (texts) learn, with replay and a held-out part."""
-    longest = params.fine_tuning.max_tokens_per_sequence
+    longest = params.fine_tuning.max_length
     replay = [example for example in examples if not example.passages and example.split == "train"]
     rows = TOKENS_PER_ROW if network.device.type == "cpu" else ACCELERATOR_TOKENS_PER_ROW
     anchors = anchor_sequences(replay, base, max_tokens=min(longest, ANCHOR_TOKENS)) if replay else []
@@ -263,7 +263,7 @@ def training_key(base: TransformersGenerator, params: Params, inputs: Iterable[P
         "format": FORMAT,
         "base": base.identity,
         "prompt": load_prompt(TRAINED_PROMPT).digest,
-        "fine_tuning": params.fine_tuning.model_dump(mode="json", exclude={"checkpoint_every_steps"}),
+        "fine_tuning": params.fine_tuning.model_dump(mode="json", exclude={"save_steps"}),
         "audience": params.examples.audience,
         "inputs": [hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs],
     }
@@ -290,10 +290,10 @@ def _accelerator(params: FineTuningParams, settings: Settings) -> "Accelerator":
 
     accelerator = Accelerator(cpu=settings.device == "cpu")
     num_processes = accelerator.num_processes
-    if params.sequences_per_step % num_processes:
+    if params.per_device_train_batch_size % num_processes:
         raise ConfigurationError(
-            f"fine_tuning.sequences_per_step must be a multiple of the {num_processes} processes, found "
-            f"{params.sequences_per_step}; change it or `accelerate launch --num_processes`"
+            f"fine_tuning.per_device_train_batch_size must be a multiple of the {num_processes} processes, found "
+            f"{params.per_device_train_batch_size}; change it or `accelerate launch --num_processes`"
         )
     torch.set_num_threads(max(1, settings.num_threads // num_processes))
     if accelerator.device.type == "cuda":

@@ -34,7 +34,7 @@ def trainable(base: TransformersGenerator, params: FineTuningParams) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=params.lora_rank,
+        r=params.lora_r,
         lora_alpha=params.lora_alpha,  # type: ignore[arg-type]
         lora_dropout=0.0,
         target_modules="all-linear",
