@@ -29,7 +29,7 @@ from tasks.index.live import open_index, serving
 from tasks.index.release import Release
 from tasks.index.search import Index
 from tasks.index.table import connect
-from tasks.model.embedder.pairs import Asked, mine_pairs, write_pairs
+from tasks.model.embedder.pairs import EmbedderQuestion, mine_pairs, write_pairs
 from tasks.model.embedder.training import EmbedderResult, train_embedder
 from tasks.params import Params, SearchParams, load_params
 from tasks.settings import Settings, quiet_environment
@@ -91,7 +91,7 @@ def tune(params: Params, settings: Settings, release: Release) -> EmbedderResult
     return train_embedder(pairs, folder / f"minilm-{key}", params, settings, lineage=lineage, listener=show)
 
 
-def asked(index: Index) -> Iterator[Asked]:
+def asked(index: Index) -> Iterator[EmbedderQuestion]:
     """Train queries with all chunks of their documents; a query's hash says whether it is held out."""
     chunks: dict[str, list[str]] = {}
     for row in index.table.search().select(["chunk_id", "document_id"]).limit(None).to_arrow().to_pylist():
@@ -100,7 +100,7 @@ def asked(index: Index) -> Iterator[Asked]:
     for key, question in judged.questions.items():
         relevant = tuple(chunk for document in judged.grades[key] for chunk in chunks.get(document, []))
         place = int(hashlib.sha256(min(judged.grades[key]).encode()).hexdigest(), 16) % 100
-        yield Asked(question, relevant, "validation" if place < HELD_OUT_PERCENT else "train")
+        yield EmbedderQuestion(question, relevant, "validation" if place < HELD_OUT_PERCENT else "train")
 
 
 def show(step: int, num_steps: int, measured: Any) -> None:

@@ -31,7 +31,7 @@ from benchmarks.squad_examples import (
     oracle_examples,
     write_params,
 )
-from tasks.answer.answer import Asked, declines, finish
+from tasks.answer.answer import GenerationRequest, declines, finish
 from tasks.answer.answerer import Answerer, base_answerer, load_answerer, write_manifest
 from tasks.answer.cite import markers
 from tasks.answer.generate import Generation, TransformersGenerator, load_base
@@ -179,7 +179,7 @@ def _read(path: Path) -> dict[str, Written]:
 
 def _written(answerer: Answerer, example: Example, generation: Generation) -> Written:
     passages = tuple(passage.as_passage() for passage in example.passages)
-    asked = Asked(example.question, messages_of(example), passages, passages, answerer.params)
+    asked = GenerationRequest(example.question, messages_of(example), passages, passages, answerer.params)
     answer = finish(asked, generation)
     return Written(
         example.example_id,

@@ -26,7 +26,7 @@ from tasks.errors import ConfigurationError
 from tasks.index.embedding.embedder import Vectors, load_embedder
 from tasks.index.golden import GoldenQuestion
 from tasks.model.examples.example import Example, ExamplePassage, Origin, example_id
-from tasks.model.examples.synthetic import CLOZE, MadeQuestion, holds_span, make_questions
+from tasks.model.examples.synthetic import CLOZE, SyntheticQuestion, holds_span, make_questions
 from tasks.params import Params
 from tasks.settings import Settings
 
@@ -326,7 +326,7 @@ def _synthetic(
 ) -> Iterator[Example]:
     """Questions made by rules over three pieces of one article that has no question of the set."""
     asked = {piece.article for piece in material.pieces}
-    articles: dict[str, dict[Piece, list[MadeQuestion]]] = defaultdict(dict)
+    articles: dict[str, dict[Piece, list[SyntheticQuestion]]] = defaultdict(dict)
     for record in _records("corpus_large.jsonl") if num_contexts else []:
         if record["_id"].partition("#")[0] not in asked:
             piece = next(_cut(record, count_tokens, max_tokens))
@@ -343,7 +343,7 @@ def _synthetic(
             yield from _made_branches(made, shown, rng)
 
 
-def _rich(made: Mapping[Piece, Sequence[MadeQuestion]]) -> list[Piece]:
+def _rich(made: Mapping[Piece, Sequence[SyntheticQuestion]]) -> list[Piece]:
     """Pieces of which a rule asks something, not only a gap to be filled."""
     return sorted(
         (piece for piece, questions in made.items() if any(one.how != CLOZE for one in questions)),
@@ -352,7 +352,7 @@ def _rich(made: Mapping[Piece, Sequence[MadeQuestion]]) -> list[Piece]:
 
 
 def _made_branches(
-    made: Mapping[Piece, Sequence[MadeQuestion]], shown: Sequence[Piece], rng: random.Random
+    made: Mapping[Piece, Sequence[SyntheticQuestion]], shown: Sequence[Piece], rng: random.Random
 ) -> Iterator[Example]:
     """Questions whose answer stands in one piece alone, few gaps among them, and some that no piece answers."""
     passages = tuple(piece.passage() for piece in shown)
@@ -366,11 +366,13 @@ def _made_branches(
         yield _record(one.question, passages, answer, support, "synthetic", one.how, shown[0].article, "train")
 
 
-def _num_holding(shown: Sequence[Piece], one: MadeQuestion) -> int:
+def _num_holding(shown: Sequence[Piece], one: SyntheticQuestion) -> int:
     return sum(holds_span(piece.text, one.answer) for piece in shown)
 
 
-def _few_gaps(asked: Sequence[tuple[int, MadeQuestion]], rng: random.Random) -> list[tuple[int, MadeQuestion]]:
+def _few_gaps(
+    asked: Sequence[tuple[int, SyntheticQuestion]], rng: random.Random
+) -> list[tuple[int, SyntheticQuestion]]:
     """At most `MAX_BRANCHES` in a random order, at most `MAX_GAPS` of them sentences with a gap."""
     gaps = [pair for pair in asked if pair[1].how == CLOZE]
     chosen = [pair for pair in asked if pair[1].how != CLOZE] + rng.sample(gaps, min(MAX_GAPS, len(gaps)))

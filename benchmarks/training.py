@@ -20,7 +20,7 @@ from typing import Any
 from tasks.answer.generate import TransformersGenerator, load_base
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.training.loop import Loop
-from tasks.model.training.schedule import Plan
+from tasks.model.training.schedule import TrainingSchedule
 from tasks.model.training.sequences import TokenSequence, answer_tokens, example_sequences, messages_of
 from tasks.model.training.supervised import Supervised
 from tasks.model.training.weights import trainable
@@ -117,7 +117,7 @@ def _ours(
 
     num_steps = -(-len(sequences) // per_step)
     changes = {"per_device_train_batch_size": per_step, "eval_steps": 10**6, "save_steps": 10**6}
-    objective = Supervised(Plan(tuple(sequences), num_steps, per_step, params.seed))
+    objective = Supervised(TrainingSchedule(tuple(sequences), num_steps, per_step, params.seed))
     accelerator = Accelerator(cpu=base.model.device.type == "cpu")
     with TemporaryDirectory() as folder:
         loop = Loop(

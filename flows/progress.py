@@ -11,7 +11,7 @@ import httpx
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 
-from tasks.corpus.plan import Plan
+from tasks.corpus.plan import RefreshPlan
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +65,10 @@ def show_report(key: str, markdown: str) -> None:
     _show(key, markdown)
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: RefreshPlan) -> None:
     """The plan as an artifact."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in plan.counts().items())
-    _show("refresh-plan", f"# Plan\n\n| | |\n|---|---|\n{rows}\n")
+    _show("refresh-plan", f"# RefreshPlan\n\n| | |\n|---|---|\n{rows}\n")
 
 
 def show_gates(report: Path) -> None:

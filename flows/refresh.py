@@ -14,10 +14,10 @@ from prefect import flow
 
 from flows.progress import report_progress, show_gates, show_metrics, show_plan
 from flows.steps import step
-from tasks.corpus.intake import Intake, gate_documents, hidden_by, plan_sources, settle, shards_of
+from tasks.corpus.intake import Intake, commit_scan, gate_documents, hidden_by, plan_sources, shards_of
 from tasks.corpus.parsing.parse import Reject, parser_identity
 from tasks.corpus.parsing.shards import ParseShard, parse_shard, rejects_of
-from tasks.corpus.plan import Plan, guard_removals, save_rates
+from tasks.corpus.plan import RefreshPlan, guard_removals, save_rates
 from tasks.corpus.selection import Selection, select_changed
 from tasks.errors import GateError
 from tasks.index import candidate as candidates
@@ -55,7 +55,7 @@ class _Run:
 
 
 @step(retries=2)
-def list_sources(run: _Run) -> Plan:
+def list_sources(run: _Run) -> RefreshPlan:
     """Scan and plan; a source that does not answer is asked again."""
     access = load_access(connect(run.settings))
     return plan_sources(run.params, run.settings, run.base.known, run.signatures, access.changes)
@@ -116,9 +116,9 @@ def release(candidate: candidates.Candidate, metrics: dict[str, float], run: _Ru
 
 
 @step(retries=2)
-def announce(number: int, run: _Run, lease: Lease) -> str:
+def register_release(number: int, run: _Run, lease: Lease) -> str:
     """MLflow's version and its alias."""
-    return candidates.announce(run.settings, run.params, load_release(run.settings, number), lease=lease)
+    return candidates.register_release(run.settings, run.params, load_release(run.settings, number), lease=lease)
 
 
 @flow(name="refresh")
@@ -145,7 +145,7 @@ def refresh(
         guard_removals(plan, run.base.known, allowed=allow_removal)
         rebuilding = rebuild or candidates.must_rebuild(run.base, run.now)
         if plan.is_empty and not (rebuilding and run.base.release):
-            settle(settings, plan, None, run.signatures)
+            commit_scan(settings, plan, None, run.signatures)
             return _result(run, plan)
         return _refresh(run, plan, lease, rebuild=rebuilding, again=again)
 
@@ -165,7 +165,7 @@ def begin(params: Params, settings: Settings, lease: Lease) -> _Run:
     waiting = unpromoted(run.base.versions)
     for number in left:
         logger.info("release %d was not announced: announcing it now", number)
-        announce(number, run, lease)
+        register_release(number, run, lease)
     if waiting is not None and not left:
         registration.promote(settings, waiting.version)
         remember_served(settings, waiting.release)
@@ -174,7 +174,7 @@ def begin(params: Params, settings: Settings, lease: Lease) -> _Run:
     return run
 
 
-def _refresh(run: _Run, plan: Plan, lease: Lease, *, rebuild: bool, again: bool) -> dict[str, Any]:
+def _refresh(run: _Run, plan: RefreshPlan, lease: Lease, *, rebuild: bool, again: bool) -> dict[str, Any]:
     settings, workers = run.settings, run.params.execution.num_workers
     shards = shards_of(plan, run.params, settings)
     parsed = list(report_progress("parse", parse.map(shards, run.params, settings, num_workers=workers), len(shards)))
@@ -186,12 +186,12 @@ def _refresh(run: _Run, plan: Plan, lease: Lease, *, rebuild: bool, again: bool)
         raise GateError(f"the document gate stopped the refresh: {'; '.join(intake.reasons)}; nothing was released")
     removed = _removed(run, plan, selection)
     if not intake.num_accepted and not removed and not rebuild:
-        settle(settings, plan, selection, run.signatures, intake.accepted)
+        commit_scan(settings, plan, selection, run.signatures, intake.accepted)
         return _result(run, plan, selection, intake)
     return _build(run, plan, selection, intake, removed, lease, rebuild=rebuild, again=again)
 
 
-def _select(run: _Run, plan: Plan, parsed: Sequence[ParseShard], rejects: Sequence[Reject]) -> Selection:
+def _select(run: _Run, plan: RefreshPlan, parsed: Sequence[ParseShard], rejects: Sequence[Reject]) -> Selection:
     """The second gate; what it learns of access holds at once, for the live release too."""
     moved = {f"{part.source.name}:{item.key}": old for part in plan.sources for old, item in part.moved}
     db = connect(run.settings)
@@ -202,7 +202,7 @@ def _select(run: _Run, plan: Plan, parsed: Sequence[ParseShard], rejects: Sequen
     return selection
 
 
-def _removed(run: _Run, plan: Plan, selection: Selection) -> list[tuple[str, str, str]]:
+def _removed(run: _Run, plan: RefreshPlan, selection: Selection) -> list[tuple[str, str, str]]:
     """Tombstones: what left its source, moved, or is over."""
     by_id = {
         row.document_id: (row.document_id, source, key)
@@ -223,7 +223,7 @@ def _removed(run: _Run, plan: Plan, selection: Selection) -> list[tuple[str, str
 
 def _build(
     run: _Run,
-    plan: Plan,
+    plan: RefreshPlan,
     selection: Selection,
     intake: Intake,
     removed: list[tuple[str, str, str]],
@@ -253,14 +253,14 @@ def _build(
     metrics = judge(candidate, run)
     show_metrics(metrics)
     number = release(candidate, metrics, run, lease)
-    announce(number, run, lease)
+    register_release(number, run, lease)
     num_chunks = candidates.num_rows(chunks)
     if embedded:
         sizes = sum(item.size_bytes for part in plan.sources for item in part.to_read)
         save_rates(settings, bytes_per_chunk=max(sizes, 1) / num_chunks, chunks_per_second=embedded / embed_seconds)
-    settle(settings, plan, selection, run.signatures_against(run.now), intake.accepted)
+    commit_scan(settings, plan, selection, run.signatures_against(run.now), intake.accepted)
     serving = registration.champion(settings)
-    candidates.tidy(settings, run.params, serving.release if serving else number)
+    candidates.prune(settings, run.params, serving.release if serving else number)
     return _result(run, plan, selection, intake, embedded=embedded, number=number, metrics=metrics)
 
 
@@ -279,7 +279,7 @@ def _embed(run: _Run, chunks: Path) -> tuple[int, float]:
 
 def _result(
     run: _Run,
-    plan: Plan,
+    plan: RefreshPlan,
     selection: Selection | None = None,
     intake: Intake | None = None,
     *,

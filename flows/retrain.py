@@ -19,7 +19,7 @@ from tasks.files import write_json
 from tasks.index.live import serving
 from tasks.lease import hold
 from tasks.model.answerer import candidate as candidates
-from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, Made
+from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
 from tasks.model.answerer.card import Facts, card_metrics, description, metrics_table, verdict
 from tasks.model.answerer.register import ARTIFACTS, METRIC, register, write_signature
 from tasks.model.embedder.pairs import write_example_pairs
@@ -98,7 +98,7 @@ def begin_log(training_set: TrainingSet, revision: Revision, key: str, run: _Run
 
 
 @step()
-def train(training_set: TrainingSet, logged: _Logged, run: _Run) -> Made:
+def train(training_set: TrainingSet, logged: _Logged, run: _Run) -> TrainedCandidate:
     """Train, from the last checkpoint if there is one; curves appear in MLflow as they grow."""
     curves = run_log.Curves(run.settings, logged.training_run_id)
     report = report_to("train")
@@ -114,7 +114,7 @@ def train(training_set: TrainingSet, logged: _Logged, run: _Run) -> Made:
 
 
 @step(retries=2)
-def log_training(made: Made, logged: _Logged, run: _Run) -> None:
+def log_training(made: TrainedCandidate, logged: _Logged, run: _Run) -> None:
     """The whole curves, and what the training took."""
     curves = run_log.Curves(run.settings, logged.training_run_id)
     for name, points in (("train_loss", made.result.train_loss), ("validation_loss", made.result.validation_loss)):
@@ -126,7 +126,7 @@ def log_training(made: Made, logged: _Logged, run: _Run) -> None:
 
 
 @step(retries=2)
-def evaluate(made: Made, run: _Run) -> dict[str, Evaluation]:
+def evaluate(made: TrainedCandidate, run: _Run) -> dict[str, Evaluation]:
     """Base, champion and candidate on the same held-out questions; what was asked before is not asked again."""
     return candidates.evaluate_answerers(made.folder, run.champion, run.params, run.settings, LISTENER.get())
 
@@ -138,7 +138,7 @@ def judge(evaluations: dict[str, Evaluation], run: _Run) -> GateDecision:
 
 
 @step()
-def write_card(made: Made, facts: Facts, run: _Run) -> Path:
+def write_card(made: TrainedCandidate, facts: Facts, run: _Run) -> Path:
     """The folder of the answerer with its card."""
     return candidates.write_answerer(
         made, facts, run.folder / "answerer", run.params, run.settings, signature=write_signature
@@ -193,7 +193,7 @@ def retrain(profile: str | None = None, method: Method | None = None, wait_secon
         result = _retrain(run, training_set, key)
         write_json(run.outcomes / f"{key}.json", result)
         write_json(run.folder / OUTCOME, result)
-        candidates.tidy(run.folder.parent, keep=[run.folder])
+        candidates.prune(run.folder.parent, keep=[run.folder])
         return result
 
 

@@ -102,7 +102,7 @@ class SearchBody(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChatQuestion:
     """A question with who asks it, and where."""
 
     turn: Turn
@@ -149,7 +149,7 @@ class Service:
         """What the asker may read, by the access of now."""
         return pair.index.search(request, load_access(self._db))
 
-    def answer(self, asked: Asked, ticket: Ticket) -> Reply:
+    def answer(self, asked: ChatQuestion, ticket: Ticket) -> Reply:
         """Answer in this thread, with one pair from beginning to end; gives the slot back."""
         user, session = asked.asker.user, asked.session
         request = SearchRequest(asked.turn.searched(), asked.asker.groups, asked.knowledge_bases)
@@ -304,7 +304,7 @@ def _api(service: Service) -> APIRouter:
     async def chat(body: ChatRequest, request: Request, asker: Caller) -> Response:
         check_supported(body)
         turn = turn_of(body, max_history_messages=service.params.serving.max_history_messages)
-        pending = _begin(service, Asked(turn, knowledge_bases_of(body), asker, body.session_id))
+        pending = _begin(service, ChatQuestion(turn, knowledge_bases_of(body), asker, body.session_id))
         entry = Completion(body.model)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -333,7 +333,7 @@ def _api(service: Service) -> APIRouter:
     return router
 
 
-def _begin(service: Service, asked: Asked) -> Pending:
+def _begin(service: Service, asked: ChatQuestion) -> Pending:
     service.answers.take()
     ticket = Ticket()
     loop = asyncio.get_running_loop()

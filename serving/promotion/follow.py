@@ -20,10 +20,10 @@ from serving.promotion import aliases as mlflow
 from serving.promotion.aliases import Aliases, Target
 from serving.promotion.last_known_good import LastKnownGood, recall, remember
 from serving.promotion.smoke import smoke_answerer, smoke_index
-from serving.promotion.stage import Serving, Stage
+from serving.promotion.state import Serving, ServingState
 from serving.promotion.swap import (
-    AnswererHalf,
-    IndexHalf,
+    LoadedAnswerer,
+    LoadedIndex,
     Wrap,
     as_last_known_good,
     load_base,
@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Way(Generic[T]):
+class _Attempt(Generic[T]):
     """A way to a part of the pair; `blamed` is the version that is refused where it leads nowhere."""
 
     name: str
@@ -78,7 +78,7 @@ class _Way(Generic[T]):
 class Follower:
     """Brings the stage to what the aliases name; used by one thread at a time."""
 
-    def __init__(self, params: Params, settings: Settings, wrap: Wrap, stage: Stage) -> None:
+    def __init__(self, params: Params, settings: Settings, wrap: Wrap, stage: ServingState) -> None:
         """Nothing is read or loaded yet."""
         self._params, self._settings, self._wrap, self._stage = params, settings, wrap, stage
         self._db = connect(settings)
@@ -137,7 +137,7 @@ class Follower:
             self._challenge(aliases.challenger, self._stage.now)
         self.verdicts.tell_refusals(self._stage.now)
 
-    def _attempt(self, way: _Way[T]) -> T | None:
+    def _attempt(self, way: _Attempt[T]) -> T | None:
         """Try a way; what it raises refuses the version that is to blame, else it is left alone for a while."""
         if way.blamed is not None and self.verdicts.is_refused(way.blamed):
             return None
@@ -165,7 +165,7 @@ class Follower:
 
     def _begin(self, aliases: Aliases | None) -> None:
         """The champions; where they cannot be had, the pair that served last."""
-        kept = self._attempt(_Way("the pair that served last", lambda: recall(self._settings)))
+        kept = self._attempt(_Attempt("the pair that served last", lambda: recall(self._settings)))
         index = self._first(self._ways_to_index(aliases, kept))
         if index is None:
             if not (self._found or self._unreachable or self.verdicts.reasons):
@@ -184,33 +184,33 @@ class Follower:
             if answerer.target is not None and answerer.key != (kept.answerer_key if kept else None):
                 self._say(answerer, None)
 
-    def _first(self, ways: Iterable[_Way[T]]) -> T | None:
+    def _first(self, ways: Iterable[_Attempt[T]]) -> T | None:
         return next((half for half in map(self._attempt, ways) if half is not None), None)
 
-    def _ways_to_index(self, aliases: Aliases | None, kept: LastKnownGood | None) -> Iterator[_Way[IndexHalf]]:
+    def _ways_to_index(self, aliases: Aliases | None, kept: LastKnownGood | None) -> Iterator[_Attempt[LoadedIndex]]:
         """A version that served last on this home is not to blame where it cannot be loaded now."""
         wanted = aliases.index if aliases else None
         served_last = kept is not None and wanted is not None and wanted.key == kept.index_key
         if wanted is not None:
-            yield _Way(str(wanted), lambda: self._opened(wanted), None if served_last else wanted)
+            yield _Attempt(str(wanted), lambda: self._opened(wanted), None if served_last else wanted)
         if kept is not None and not served_last:
-            yield _Way("the index that served last", lambda: self._recalled_index(kept))
+            yield _Attempt("the index that served last", lambda: self._recalled_index(kept))
 
     def _ways_to_answerer(
-        self, aliases: Aliases | None, kept: LastKnownGood | None, index: IndexHalf
-    ) -> Iterator[_Way[AnswererHalf]]:
+        self, aliases: Aliases | None, kept: LastKnownGood | None, index: LoadedIndex
+    ) -> Iterator[_Attempt[LoadedAnswerer]]:
         wanted = aliases.answerer if aliases else None
         served_last = kept is not None and wanted is not None and wanted.key == kept.answerer_key
         if wanted is not None:
             blamed = None if served_last else wanted
-            yield _Way(str(wanted), lambda: self._smoked(index, self._loaded(wanted)), blamed)
+            yield _Attempt(str(wanted), lambda: self._smoked(index, self._loaded(wanted)), blamed)
         if served_last:
             return
         taken_back = kept is not None and aliases is not None and wanted is None and self._is_taken_back(kept)
         if kept is None or kept.is_base or taken_back:
-            yield _Way("the base model", lambda: self._smoked(index, self._base()))
+            yield _Attempt("the base model", lambda: self._smoked(index, self._base()))
         else:
-            yield _Way("the answerer that served last", lambda: self._smoked(index, self._recalled_answerer(kept)))
+            yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recalled_answerer(kept)))
 
     # A pair behind another.
 
@@ -218,30 +218,32 @@ class Follower:
         """Both at once where both aliases moved and the new pair passes; else each alone."""
         index = self._next_index(aliases.index, now)
         answerer = self._next_answerer(aliases.answerer, now)
-        if index and answerer and self._attempt(_Way("the new pair", lambda: self._smoked(index, answerer))):
+        if index and answerer and self._attempt(_Attempt("the new pair", lambda: self._smoked(index, answerer))):
             self._swap(index, answerer, now)
             return
         beside = now.index
-        if index and self._attempt(_Way(str(index.target), lambda: self._smoked(index, now.answerer), index.target)):
+        if index and self._attempt(
+            _Attempt(str(index.target), lambda: self._smoked(index, now.answerer), index.target)
+        ):
             now = self._swap(index, now.answerer, now)
             beside = index
         if answerer is None:
             return
         name = str(answerer.target or "the base model")
-        if self._attempt(_Way(name, lambda: self._smoked(beside, answerer), answerer.target)):
+        if self._attempt(_Attempt(name, lambda: self._smoked(beside, answerer), answerer.target)):
             self._swap(beside, answerer, now)
         elif answerer is not now.challenger:
             answerer.close()
 
-    def _next_index(self, wanted: Target | None, now: Serving) -> IndexHalf | None:
+    def _next_index(self, wanted: Target | None, now: Serving) -> LoadedIndex | None:
         if wanted is None:
             self._found.append(f"{INDEX} has no champion in MLflow; release {now.index.release.number} serves on")
             return None
         if wanted.key == now.index.key:
             return None
-        return self._attempt(_Way(str(wanted), lambda: self._opened(wanted), wanted))
+        return self._attempt(_Attempt(str(wanted), lambda: self._opened(wanted), wanted))
 
-    def _next_answerer(self, wanted: Target | None, now: Serving) -> AnswererHalf | None:
+    def _next_answerer(self, wanted: Target | None, now: Serving) -> LoadedAnswerer | None:
         serving, challenger = now.answerer.target, now.challenger
         if wanted is None:
             return None if serving is None else self._without_champion(serving)
@@ -250,16 +252,16 @@ class Follower:
         if challenger is not None and challenger.key == wanted.key and not self.verdicts.is_refused(wanted):
             challenger.target = wanted
             return challenger
-        return self._attempt(_Way(str(wanted), lambda: self._loaded(wanted), wanted))
+        return self._attempt(_Attempt(str(wanted), lambda: self._loaded(wanted), wanted))
 
-    def _without_champion(self, serving: Target) -> AnswererHalf | None:
+    def _without_champion(self, serving: Target) -> LoadedAnswerer | None:
         """Rolled back to the base model; or the alias was lost."""
         if mlflow.was_taken_back(self._settings, ANSWERER, serving.version):
-            return self._attempt(_Way("the base model", self._base))
+            return self._attempt(_Attempt("the base model", self._base))
         self._found.append(f"{ANSWERER} has no champion in MLflow; version {serving.version} serves on")
         return None
 
-    def _swap(self, index: IndexHalf, answerer: AnswererHalf, before: Serving) -> Serving:
+    def _swap(self, index: LoadedIndex, answerer: LoadedAnswerer, before: Serving) -> Serving:
         challenger = None if before.challenger is answerer else before.challenger
         serving = Serving(index, answerer, challenger)
         self._stage.exchange(serving)
@@ -278,33 +280,33 @@ class Follower:
         if now.challenger is not None and now.challenger.key == wanted.key:
             return
         self._stage.set_challenger(None)
-        half = self._attempt(_Way(str(wanted), lambda: self._smoked(now.index, self._loaded(wanted)), wanted))
+        half = self._attempt(_Attempt(str(wanted), lambda: self._smoked(now.index, self._loaded(wanted)), wanted))
         if half is not None:
             self._stage.set_challenger(half)
             self._say(half, now.answerer.target)
 
     # The parts.
 
-    def _opened(self, target: Target) -> IndexHalf:
+    def _opened(self, target: Target) -> LoadedIndex:
         return self._checked(load_index(self._db, target, self._params, self._settings))
 
-    def _recalled_index(self, kept: LastKnownGood) -> IndexHalf:
+    def _recalled_index(self, kept: LastKnownGood) -> LoadedIndex:
         return self._checked(recalled_index(self._db, kept, self._params, self._settings))
 
-    def _checked(self, half: IndexHalf) -> IndexHalf:
+    def _checked(self, half: LoadedIndex) -> LoadedIndex:
         self._checks = smoke_index(half.release, half.index, load_access(self._db))
         return half
 
-    def _loaded(self, target: Target) -> AnswererHalf:
+    def _loaded(self, target: Target) -> LoadedAnswerer:
         return load_registered(target, self._params, self._settings, self._wrap)
 
-    def _recalled_answerer(self, kept: LastKnownGood) -> AnswererHalf:
+    def _recalled_answerer(self, kept: LastKnownGood) -> LoadedAnswerer:
         return recalled_answerer(kept, self._params, self._settings, self._wrap)
 
-    def _base(self) -> AnswererHalf:
+    def _base(self) -> LoadedAnswerer:
         return load_base(self._params, self._settings, self._wrap)
 
-    def _smoked(self, index: IndexHalf, answerer: AnswererHalf) -> AnswererHalf:
+    def _smoked(self, index: LoadedIndex, answerer: LoadedAnswerer) -> LoadedAnswerer:
         access = load_access(self._db)
         questions = self._params.serving.smoke_questions
         self._checks = smoke_answerer(answerer.answerer, index.index, access, questions)
@@ -313,7 +315,7 @@ class Follower:
     def _is_taken_back(self, kept: LastKnownGood) -> bool:
         return mlflow.was_taken_back(self._settings, ANSWERER, kept.answerer_version)
 
-    def _record(self, index: IndexHalf, answerer: AnswererHalf) -> None:
+    def _record(self, index: LoadedIndex, answerer: LoadedAnswerer) -> None:
         """For a restart without MLflow; a full disk stops no swap."""
         try:
             remember(self._settings, as_last_known_good(self._settings, index, answerer))
@@ -321,7 +323,7 @@ class Follower:
         except DependencyError as error:
             self._found.append(f"a restart without MLflow would serve what served before: {error}")
 
-    def _say(self, half: IndexHalf | AnswererHalf, before: Target | None) -> None:
+    def _say(self, half: LoadedIndex | LoadedAnswerer, before: Target | None) -> None:
         seconds = round(time.monotonic() - self._started, 2)
         self.verdicts.passed(half, before, seconds=seconds, checks=tuple(self._checks))
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from serving.promotion.follow import Follower
 from serving.promotion.pair import Pair
-from serving.promotion.stage import Stage
-from serving.promotion.swap import AnswererHalf, IndexHalf, Wrap
+from serving.promotion.state import ServingState
+from serving.promotion.swap import LoadedAnswerer, LoadedIndex, Wrap
 from tasks.answer.answerer import BASE
 from tasks.answer.generate import Generator
 from tasks.errors import DependencyError
@@ -40,7 +40,7 @@ class LivePair:
         """
         self._params = params
         self._db = connect(settings)
-        self._stage = Stage(challenger_share=params.serving.challenger_share)
+        self._stage = ServingState(challenger_share=params.serving.challenger_share)
         self._follower = Follower(params, settings, wrap, self._stage)
         self._following = threading.Lock()
         self._wake = threading.Event()
@@ -109,7 +109,7 @@ class LivePair:
             "last_refusal": self._follower.verdicts.last_refusal,
         }
 
-    def _challenger_status(self, half: AnswererHalf | None) -> dict[str, Any] | None:
+    def _challenger_status(self, half: LoadedAnswerer | None) -> dict[str, Any] | None:
         return None if half is None else _answerer_status(half) | {"share": self._params.serving.challenger_share}
 
     def _watch(self) -> None:
@@ -120,7 +120,7 @@ class LivePair:
                 self.follow()
 
 
-def _index_status(half: IndexHalf) -> dict[str, Any]:
+def _index_status(half: LoadedIndex) -> dict[str, Any]:
     return {
         "version": half.target.version,
         "release": half.release.number,
@@ -129,7 +129,7 @@ def _index_status(half: IndexHalf) -> dict[str, Any]:
     }
 
 
-def _answerer_status(half: AnswererHalf) -> dict[str, Any]:
+def _answerer_status(half: LoadedAnswerer) -> dict[str, Any]:
     return {
         "version": half.target.version if half.target else BASE,
         "identity": half.answerer.identity,

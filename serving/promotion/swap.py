@@ -36,7 +36,7 @@ class Closable(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class IndexHalf:
+class LoadedIndex:
     """An open release; `target` is what named it."""
 
     target: Target
@@ -51,7 +51,7 @@ class IndexHalf:
 
 
 @dataclass(slots=True, eq=False)
-class AnswererHalf:
+class LoadedAnswerer:
     """A loaded answerer with the requests that use it.
 
     Attributes:
@@ -79,7 +79,7 @@ class AnswererHalf:
             self.answerer.generator.close()
 
 
-def load_index(db: "DBConnection", target: Target, params: Params, settings: Settings) -> IndexHalf:
+def load_index(db: "DBConnection", target: Target, params: Params, settings: Settings) -> LoadedIndex:
     """Open the release of a version.
 
     Raises:
@@ -94,10 +94,10 @@ def load_index(db: "DBConnection", target: Target, params: Params, settings: Set
             "promote another"
         )
     release = load_release(settings, int(number))
-    return IndexHalf(target, release, open_index(db, release, params, settings))
+    return LoadedIndex(target, release, open_index(db, release, params, settings))
 
 
-def load_registered(target: Target, params: Params, settings: Settings, wrap: Wrap) -> AnswererHalf:
+def load_registered(target: Target, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """Fetch and load the answerer of a version.
 
     Raises:
@@ -115,19 +115,19 @@ def load_registered(target: Target, params: Params, settings: Settings, wrap: Wr
     return _load(target, folder, params, settings, wrap)
 
 
-def load_base(params: Params, settings: Settings, wrap: Wrap) -> AnswererHalf:
+def load_base(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """The base model."""
-    return AnswererHalf(None, _wrapped(base_answerer(params.generation, settings), wrap), None)
+    return LoadedAnswerer(None, _wrapped(base_answerer(params.generation, settings), wrap), None)
 
 
-def recalled_index(db: "DBConnection", pair: LastKnownGood, params: Params, settings: Settings) -> IndexHalf:
+def recalled_index(db: "DBConnection", pair: LastKnownGood, params: Params, settings: Settings) -> LoadedIndex:
     """The release that served last, without MLflow."""
     release = load_release(settings, pair.release)
     target = Target(INDEX, pair.index_version, pair.index_run, {})
-    return IndexHalf(target, release, open_index(db, release, params, settings))
+    return LoadedIndex(target, release, open_index(db, release, params, settings))
 
 
-def recalled_answerer(pair: LastKnownGood, params: Params, settings: Settings, wrap: Wrap) -> AnswererHalf:
+def recalled_answerer(pair: LastKnownGood, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """The answerer that served last, without MLflow."""
     if pair.is_base:
         return load_base(params, settings, wrap)
@@ -135,7 +135,7 @@ def recalled_answerer(pair: LastKnownGood, params: Params, settings: Settings, w
     return _load(target, folder_of(settings, pair), params, settings, wrap)
 
 
-def as_last_known_good(settings: Settings, index: IndexHalf, answerer: AnswererHalf) -> LastKnownGood:
+def as_last_known_good(settings: Settings, index: LoadedIndex, answerer: LoadedAnswerer) -> LastKnownGood:
     """What to keep on disk of a pair."""
     kept = LastKnownGood(index.release.number, index.target.version, index.target.run_id, BASE)
     if answerer.target is None or answerer.folder is None:
@@ -149,10 +149,10 @@ def as_last_known_good(settings: Settings, index: IndexHalf, answerer: AnswererH
     )
 
 
-def _load(target: Target, folder: Path, params: Params, settings: Settings, wrap: Wrap) -> AnswererHalf:
+def _load(target: Target, folder: Path, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     answerer = load_answerer(folder, params.generation, settings, version=target.version)
     check_logits(answerer)
-    return AnswererHalf(target, _wrapped(answerer, wrap), folder)
+    return LoadedAnswerer(target, _wrapped(answerer, wrap), folder)
 
 
 def _wrapped(answerer: Answerer, wrap: Wrap) -> Answerer:

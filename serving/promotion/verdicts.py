@@ -8,9 +8,9 @@ from typing import Any
 
 from serving.promotion import aliases as mlflow
 from serving.promotion.aliases import Target
-from serving.promotion.stage import Serving
-from serving.promotion.swap import AnswererHalf, IndexHalf
-from serving.promotion.tell import Promotion, announce
+from serving.promotion.record import Promotion, record_promotion
+from serving.promotion.state import Serving
+from serving.promotion.swap import LoadedAnswerer, LoadedIndex
 from tasks.answer.answerer import BASE
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
@@ -101,7 +101,7 @@ class Verdicts:
         repeated = told.items() <= known.items() and known["alias"] == alias
         self.last_refusal = told | {"alias": alias, "at": mlflow.moment()}
         if not repeated:
-            announce(
+            record_promotion(
                 Promotion(
                     "refused",
                     refusal.target.model,
@@ -114,7 +114,7 @@ class Verdicts:
             )
 
     def passed(
-        self, half: IndexHalf | AnswererHalf, before: Target | None, *, seconds: float, checks: tuple[str, ...]
+        self, half: LoadedIndex | LoadedAnswerer, before: Target | None, *, seconds: float, checks: tuple[str, ...]
     ) -> None:
         """Tag a version that answers from now on, and the one that was taken back for it."""
         target = half.target
@@ -131,7 +131,7 @@ class Verdicts:
         )
         self.last_swap = {"kind": promotion.kind, "model": model, "version": promotion.version, "seconds": seconds}
         self.last_swap |= {"before": promotion.before, "at": mlflow.moment()}
-        announce(promotion)
+        record_promotion(promotion)
         try:
             if target is not None:
                 mlflow.note_passed(self._settings, target, promotion.note())

@@ -1,6 +1,6 @@
 """`almanac up`: Prefect, MLflow, the worker with its schedules, and the answering server, from one command.
 
-Honcho starts them and shows their lines; each runs under `serving.stack.keep`, which starts it again when it dies.
+Honcho starts them and shows their lines; each runs under `serving.stack.supervise`, which starts it again when it dies.
 """
 
 import functools
@@ -183,7 +183,7 @@ class Stack:
 
     def _start(self, service: Service) -> None:
         # `exec`: the keeper takes the shell's place, so that a signal reaches it.
-        command = "exec " + shlex.join((sys.executable, "-m", "serving.stack.keep", *service.command))
+        command = "exec " + shlex.join((sys.executable, "-m", "serving.stack.supervise", *service.command))
         process = Process(command, name=service.name, colour=next(self._colours), env=self._environment)
         self._pids[service.name] = 0
         threading.Thread(target=process.run, args=(self._events,), name=service.name, daemon=True).start()

@@ -84,7 +84,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class GenerationRequest:
     """A question that the model is to answer, so that several can be generated in one batch.
 
     Attributes:
@@ -131,7 +131,7 @@ def prepare(
     generator: Generator,
     params: GenerationParams,
     similarity: Similarity | None = None,
-) -> Asked | Answer:
+) -> GenerationRequest | Answer:
     """What `answer_question` does before the model writes: the messages, or an abstention without it.
 
     Raises:
@@ -144,10 +144,10 @@ def prepare(
     if reason is not None:
         return _abstention(reason, shown)
     messages, read = _fit(load_prompt(params.prompt), question, shown, generator, params)
-    return Asked(question, messages, read, shown[: len(read)], params)
+    return GenerationRequest(question, messages, read, shown[: len(read)], params)
 
 
-def finish(asked: Asked, generation: Generation) -> Answer:
+def finish(asked: GenerationRequest, generation: Generation) -> Answer:
     """What `answer_question` does with the model's draft: check it, cite, or abstain."""
     text, citations, reason = _checked(generation.text, asked.question, asked.read, asked.params)
     draft = (

@@ -11,7 +11,7 @@ from tasks.corpus.gate.document_gate import GateReport, check_documents, gate_fi
 from tasks.corpus.gate.report import write_report
 from tasks.corpus.parsing.parse import Reject, parser_identity
 from tasks.corpus.parsing.shards import ParseShard, write_shards
-from tasks.corpus.plan import Known, Plan, make_plan, save_scan
+from tasks.corpus.plan import KnownDocument, RefreshPlan, make_plan, save_scan
 from tasks.corpus.selection import Selection, learned
 from tasks.params import Params, digest
 from tasks.settings import Settings
@@ -20,10 +20,10 @@ from tasks.settings import Settings
 def plan_sources(
     params: Params,
     settings: Settings,
-    known: Mapping[str, Mapping[str, Known]],
+    known: Mapping[str, Mapping[str, KnownDocument]],
     signatures: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
-) -> Plan:
+) -> RefreshPlan:
     """List every source and compare it with the base release; items in quarantine stay there while nothing changed."""
     now = quarantine_fingerprint(params)
     held = {
@@ -39,7 +39,7 @@ def quarantine_fingerprint(params: Params) -> str:
     return f"{gate_fingerprint(params.document_gate)} {digest(params.parsing)} {parser_identity()}"
 
 
-def shards_of(plan: Plan, params: Params, settings: Settings) -> list[ParseShard]:
+def shards_of(plan: RefreshPlan, params: Params, settings: Settings) -> list[ParseShard]:
     """The items to parse, in shards."""
     return [
         shard
@@ -109,9 +109,9 @@ def hidden_by(rejects: Iterable[Reject]) -> dict[str, tuple[str, ...]]:
     return said | {f"{reject.source}:{reject.key}": () for reject in rejects if reject.code == "invalid_metadata"}
 
 
-def settle(
+def commit_scan(
     settings: Settings,
-    plan: Plan,
+    plan: RefreshPlan,
     selection: Selection | None,
     signatures: Mapping[str, str],
     accepted: Path | None = None,

@@ -42,7 +42,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownDocument:
     """A document of the base release."""
 
     document_id: str
@@ -77,7 +77,7 @@ class SourcePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RefreshPlan:
     """What a refresh would do.
 
     Attributes:
@@ -117,13 +117,13 @@ class Plan:
         }
 
 
-def known_documents(state: pa.Table) -> dict[str, dict[str, Known]]:
+def known_documents(state: pa.Table) -> dict[str, dict[str, KnownDocument]]:
     """Documents of the base release by source and key, from `tasks.corpus.snapshot.fold_state`."""
     names = ["source", "key", "document_id", "raw_hash", "record_hash", "expires_at", "access"]
-    known: dict[str, dict[str, Known]] = {}
+    known: dict[str, dict[str, KnownDocument]] = {}
     columns = (state.column(name).to_pylist() for name in names)
     for source, key, document_id, raw_hash, record_hash, expires_at, access in zip(*columns, strict=True):
-        known.setdefault(source, {})[key] = Known(document_id, raw_hash, record_hash, expires_at, tuple(access))
+        known.setdefault(source, {})[key] = KnownDocument(document_id, raw_hash, record_hash, expires_at, tuple(access))
     return known
 
 
@@ -134,13 +134,13 @@ def source_digest(source: Source) -> str:
 
 def make_plan(
     sources: Sequence[Source],
-    known: Mapping[str, Mapping[str, Known]],
+    known: Mapping[str, Mapping[str, KnownDocument]],
     *,
     settings: Settings,
     held: Mapping[tuple[str, str], str],
     signatures: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
-) -> Plan:
+) -> RefreshPlan:
     """Compare every source with the base release.
 
     Args:
@@ -168,17 +168,17 @@ def make_plan(
         parts.append(_plan_source(source, reader, rows, before.seen, in_source, now, rows.keys() if again else stale))
     named = {source.name for source in sources}
     unlisted = {name: tuple(rows) for name, rows in known.items() if name not in named and rows}
-    return Plan(tuple(parts), unlisted, load_rates(settings))
+    return RefreshPlan(tuple(parts), unlisted, load_rates(settings))
 
 
-def _access_is_stale(row: Known, learned_access: Mapping[str, frozenset[str]]) -> bool:
+def _access_is_stale(row: KnownDocument, learned_access: Mapping[str, frozenset[str]]) -> bool:
     return row.document_id in learned_access and learned_access[row.document_id] != set(row.access)
 
 
 def _plan_source(
     source: Source,
     reader: SourceReader,
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownDocument],
     before: Mapping[str, Seen],
     held: Mapping[str, str],
     now: dt.datetime,
@@ -200,7 +200,7 @@ def _classify(
     part: SourcePlan,
     item: Item,
     seen: Seen,
-    document: Known | None,
+    document: KnownDocument | None,
     now: dt.datetime,
     *,
     again: bool,
@@ -223,7 +223,7 @@ def _classify(
         part.unchanged += 1
 
 
-def _pair_moves(part: SourcePlan, reader: SourceReader, known: Mapping[str, Known]) -> None:
+def _pair_moves(part: SourcePlan, reader: SourceReader, known: Mapping[str, KnownDocument]) -> None:
     """A new item with the bytes of one that left is the same document elsewhere."""
     if not part.removed or not part.new:
         return
@@ -251,7 +251,9 @@ def _raw_hash(reader: SourceReader, item: Item) -> str:
         return ""
 
 
-def guard_removals(plan: Plan, known: Mapping[str, Mapping[str, Known]], *, allowed: Iterable[str]) -> None:
+def guard_removals(
+    plan: RefreshPlan, known: Mapping[str, Mapping[str, KnownDocument]], *, allowed: Iterable[str]
+) -> None:
     """Refuse a refresh that would remove too much of a source: an empty mount looks like "everything was deleted".
 
     Raises:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import DOCUMENT_SCHEMA
 from tasks.corpus.parsing.shards import ParseShard
-from tasks.corpus.plan import Known, Plan, Scan, Seen
+from tasks.corpus.plan import KnownDocument, RefreshPlan, Scan, Seen
 from tasks.files import whole_file
 
 
@@ -39,7 +39,7 @@ class Selection:
 
 def select_changed(
     shards: Sequence[ParseShard],
-    known: Mapping[str, Mapping[str, Known]],
+    known: Mapping[str, Mapping[str, KnownDocument]],
     moved: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
     output: Path,
@@ -68,7 +68,7 @@ def select_changed(
 def _differs(
     table: pa.Table,
     selection: Selection,
-    by_id: Mapping[str, Known],
+    by_id: Mapping[str, KnownDocument],
     moved: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
     now: dt.datetime,
@@ -97,12 +97,12 @@ def _differs(
     return mask
 
 
-def _access_differs(before: Known, access: Sequence[str], learned_access: Mapping[str, frozenset[str]]) -> bool:
+def _access_differs(before: KnownDocument, access: Sequence[str], learned_access: Mapping[str, frozenset[str]]) -> bool:
     """Against the base's row, and against what was learned since: it may have been hidden, and is right again."""
     return before.access != tuple(access) or learned_access.get(before.document_id, set(access)) != set(access)
 
 
-def learned(plan: Plan, selection: Selection | None, signatures: Mapping[str, str]) -> dict[str, Scan]:
+def learned(plan: RefreshPlan, selection: Selection | None, signatures: Mapping[str, str]) -> dict[str, Scan]:
     """What the next scan may know: a document that parsed to what the base holds counts as the base's bytes."""
     scans = {}
     for part in plan.sources:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.corpus.plan import Known, known_documents
+from tasks.corpus.plan import KnownDocument, known_documents
 from tasks.corpus.snapshot import fold_state
 from tasks.index import registration
 from tasks.index.candidate import snapshot_files
@@ -25,7 +25,7 @@ class Base:
     release: Release | None = None
     champion: Release | None = None
     versions: tuple[Version, ...] = ()
-    known: Mapping[str, Mapping[str, Known]] = field(default_factory=dict)
+    known: Mapping[str, Mapping[str, KnownDocument]] = field(default_factory=dict)
 
 
 def find_base(settings: Settings) -> Base:

@@ -290,7 +290,7 @@ def git_commit() -> str | None:
     return found.stdout.strip() or None if found.returncode == 0 else None
 
 
-def announce(settings: Settings, params: Params, release: Release, *, lease: Lease) -> str:
+def register_release(settings: Settings, params: Params, release: Release, *, lease: Lease) -> str:
     """Register a release in MLflow and, by policy `auto`, let it serve; return MLflow's version.
 
     Raises:
@@ -313,7 +313,7 @@ def announce(settings: Settings, params: Params, release: Release, *, lease: Lea
     return version
 
 
-def tidy(settings: Settings, params: Params, serving: int) -> None:
+def prune(settings: Settings, params: Params, serving: int) -> None:
     """Retire the oldest releases, remove their versions and the results of unfinished steps."""
     db = connect(settings)
     retire(settings, db, keep=params.release.keep, serving=serving)

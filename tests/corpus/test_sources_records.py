@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.corpus.parsing.parse import Parsed, parse_items
 from tasks.corpus.sources import open_source
-from tasks.corpus.sources.feed import Row, fold, read_change
+from tasks.corpus.sources.feed import FeedRow, fold, read_change
 from tasks.errors import DependencyError
 from tasks.params import ParsingParams, RecordFields, RecordsSource
 
@@ -250,7 +250,7 @@ def replay(changes: Sequence[tuple[str | None, str, str]]) -> dict[str, str]:
     return state
 
 
-def folded(state: dict[str, Row], changes: Sequence[tuple[str | None, str, str]]) -> dict[str, Row]:
+def folded(state: dict[str, FeedRow], changes: Sequence[tuple[str | None, str, str]]) -> dict[str, FeedRow]:
     records = ({"op": operation, "id": key, "text": text} for operation, key, text in changes)
     lines = (json.dumps(record).encode() for record in records)
     fold(state, (read_change(line, RecordFields(), place="p", locator=line.decode(), changes=True) for line in lines))

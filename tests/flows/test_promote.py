@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from flows.promote import markdown, promote
-from serving.promotion.tell import Promotion, announce
+from serving.promotion.record import Promotion, record_promotion
 from tests.conftest import wait_until
 
 REFUSED = Promotion(
@@ -43,7 +43,7 @@ def test_prefect_that_does_not_answer_makes_nobody_wait(
     started = time.monotonic()
 
     with caplog.at_level(logging.WARNING):
-        announce(REFUSED)
+        record_promotion(REFUSED)
 
     assert time.monotonic() - started < 1
     assert "almanac-answerer 7 was refused" in caplog.text
@@ -53,7 +53,7 @@ def test_prefect_that_does_not_answer_makes_nobody_wait(
 def test_lost_report_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with caplog.at_level(logging.WARNING):
-        announce(REFUSED)
+        record_promotion(REFUSED)
         wait_until(lambda: "Prefect was not told" in caplog.text, seconds=150)
 
 
@@ -61,7 +61,7 @@ def test_lost_report_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 def test_promotion_is_a_flow_run_with_an_artifact(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
 
-    announce(REFUSED)
+    record_promotion(REFUSED)
 
     def found(what: str) -> list[dict[str, Any]]:
         answer = httpx.post(f"{prefect_server}/{what}/filter", json={}, timeout=20)

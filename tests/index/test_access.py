@@ -30,7 +30,7 @@ import cli
 from tasks.corpus import intake
 from tasks.corpus.document import EVERYONE, Document, Item, make_document, sha256, to_table
 from tasks.corpus.parsing.shards import ParseShard
-from tasks.corpus.plan import Known
+from tasks.corpus.plan import KnownDocument
 from tasks.corpus.selection import select_changed
 from tasks.errors import ConfigurationError, GateError
 from tasks.index import registration
@@ -140,7 +140,7 @@ class World:
         pq.write_table(to_table(documents), path)
         known = {
             "s": {
-                doc.key: Known(doc.id, doc.word, doc.parsed().record_hash, None, tuple(sorted(doc.groups)))
+                doc.key: KnownDocument(doc.id, doc.word, doc.parsed().record_hash, None, tuple(sorted(doc.groups)))
                 for doc in base.values()
             }
         }

@@ -258,7 +258,7 @@ def test_release_that_mlflow_missed_is_announced_by_the_next_refresh(
 ) -> None:
     refresh()
     (notes / "backup.md").write_text(SEVEN)
-    announce = candidate.announce
+    announce = candidate.register_release
 
     def without_mlflow(settings: Settings, *args: Any, **kwargs: Any) -> str:
         nobody_listens = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})

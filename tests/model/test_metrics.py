@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from tasks.model.evaluation.metrics import (
     METRICS,
+    EvaluationRow,
     Ratio,
-    Row,
     contains,
     difference_of,
     exact_match,
@@ -18,7 +18,7 @@ from tasks.model.evaluation.metrics import (
     token_recall,
 )
 
-ROW = Row(
+ROW = EvaluationRow(
     question_id="q1",
     topic="stones",
     document="notes:agate",
@@ -46,11 +46,11 @@ ROW = Row(
 )
 
 
-def row(**changes: object) -> Row:
-    return Row(**{name: getattr(ROW, name) for name in Row.__slots__} | changes)
+def row(**changes: object) -> EvaluationRow:
+    return EvaluationRow(**{name: getattr(ROW, name) for name in EvaluationRow.__slots__} | changes)
 
 
-def value(name: str, *rows: Row) -> float | None:
+def value(name: str, *rows: EvaluationRow) -> float | None:
     return ratio(metric_parts(rows, name).values())
 
 

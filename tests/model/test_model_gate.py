@@ -5,7 +5,7 @@ import pytest
 
 from tasks.errors import ConfigurationError
 from tasks.model.evaluation.evaluate import Evaluation
-from tasks.model.evaluation.metrics import Row
+from tasks.model.evaluation.metrics import EvaluationRow
 from tasks.model.evaluation.model_gate import ENOUGH_QUESTIONS, FEWEST_QUESTIONS, by_topic, decide
 from tasks.model.evaluation.probes import Observation
 from tasks.params import ModelGateParams
@@ -18,7 +18,7 @@ def params(**guarded: float) -> ModelGateParams:
     return ModelGateParams(headline="answer_f1", confidence=0.95, num_resamples=500, guarded=guarded or GUARDED)
 
 
-def rows(f1: float, *, num_questions: int = 60, refused: int = 0, wrong_citations: int = 0) -> list[Row]:
+def rows(f1: float, *, num_questions: int = 60, refused: int = 0, wrong_citations: int = 0) -> list[EvaluationRow]:
     """Questions whose F1 swings around a mean, some refused, some cited wrongly."""
     return [
         row(
@@ -33,7 +33,11 @@ def rows(f1: float, *, num_questions: int = 60, refused: int = 0, wrong_citation
 
 
 def evaluation(
-    answerer: str, found: Sequence[Row], *, log_perplexity: float = 3.0, probes: Mapping[str, Any] | None = None
+    answerer: str,
+    found: Sequence[EvaluationRow],
+    *,
+    log_perplexity: float = 3.0,
+    probes: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     texts = tuple(Observation(f"t{n}", 70 * log_perplexity, 70.0) for n in range(12))
     return Evaluation(

@@ -15,7 +15,7 @@ from tasks.model.training.calibrate import refusal_bias
 from tasks.model.training.loop import Share, TrainingProgress
 from tasks.model.training.loss import anchor, divergence, log_likelihood
 from tasks.model.training.packing import lay_out, rows_of
-from tasks.model.training.schedule import learning_rate, make_plan
+from tasks.model.training.schedule import learning_rate, make_schedule
 from tasks.model.training.sequences import (
     TRAINED_PROMPT,
     anchor_sequences,
@@ -166,7 +166,7 @@ def test_an_adapter_is_all_that_lora_trains(base: TransformersGenerator) -> None
 
 def test_each_epoch_takes_every_sequence_once(base: TransformersGenerator) -> None:
     sequences = text_sequences([letter * 50 for letter in "abcdef"], base, max_tokens=100)
-    plan = make_plan(sequences, make_params(Path("x"), num_train_epochs=2, max_steps=None).fine_tuning)
+    plan = make_schedule(sequences, make_params(Path("x"), num_train_epochs=2, max_steps=None).fine_tuning)
     taken = [sequence for step in range(plan.num_steps) for sequence in plan.step(step)]
     assert plan.num_steps == 6
     assert sorted(map(str, taken)) == sorted(map(str, [*sequences, *sequences]))
@@ -184,7 +184,7 @@ def test_learning_rate_warms_up_and_ends_at_its_floor() -> None:
 def test_gradients_of_two_processes_are_those_of_one(base: TransformersGenerator) -> None:
     network = trainable(base, make_params(Path("x")).fine_tuning)
     sequences = example_sequences([make_example(n) for n in range(4)], base, max_tokens=1024)
-    objective = Supervised(make_plan(sequences, make_params(Path("x")).fine_tuning))
+    objective = Supervised(make_schedule(sequences, make_params(Path("x")).fine_tuning))
     whole = sum(float(loss().detach()) for loss in objective.losses(network, 0, Share()))
     halves = [sum(float(loss().detach()) for loss in objective.losses(network, 0, Share(rank, 2))) for rank in range(2)]
     assert sum(halves) / 2 == pytest.approx(whole, rel=1e-5)

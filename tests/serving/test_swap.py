@@ -17,7 +17,7 @@ import yaml
 
 from serving.promotion.live import LivePair
 from serving.promotion.pair import Pair
-from serving.promotion.stage import place
+from serving.promotion.state import place
 from tasks.answer.answerer import MANIFEST, read_manifest, write_manifest
 from tasks.answer.generate import Generation, Generator
 from tasks.answer.registry import MODEL as ANSWERER

@@ -164,7 +164,7 @@ def test_killed_service_is_started_again(up: Up) -> None:
     killed = [
         process
         for process in up.below()
-        if "mlflow" in process.cmdline() and "serving.stack.keep" not in process.cmdline()
+        if "mlflow" in process.cmdline() and "serving.stack.supervise" not in process.cmdline()
     ]
 
     killed[0].kill()

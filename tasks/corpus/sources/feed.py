@@ -17,7 +17,7 @@ _CARRIED = ("title", "uri", "access", "knowledge_base", "updated_at", "expires_a
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FeedRow:
     """A live record: what its item needs, and where its line is.
 
     Attributes:
@@ -41,7 +41,7 @@ class Change:
     """
 
     key: str
-    row: Row | None
+    row: FeedRow | None
 
 
 def read_change(
@@ -57,14 +57,14 @@ def read_change(
         key = record_key(record, fields)
         operation = _operation(record, fields) if changes else "upsert"
     except ParseError:
-        return Change(place, Row(place, sha256(str(data)), size, "", None, locator))
+        return Change(place, FeedRow(place, sha256(str(data)), size, "", None, locator))
     if operation in REMOVES:
         return Change(key, None)
     version = record.get(fields.version) if fields.version else None
     content = record_hash(record, fields)
     return Change(
         key,
-        Row(
+        FeedRow(
             key=key,
             fingerprint=content if version is None else f"{version} {content}",
             size_bytes=size,
@@ -75,7 +75,7 @@ def read_change(
     )
 
 
-def fold(state: dict[str, Row], changes: Iterable[Change]) -> int:
+def fold(state: dict[str, FeedRow], changes: Iterable[Change]) -> int:
     """Apply changes in order to the state, in place.
 
     Returns:

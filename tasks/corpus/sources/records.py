@@ -16,7 +16,7 @@ import pyarrow as pa
 from tasks.corpus.document import Item
 from tasks.corpus.sources.feed import (
     Change,
-    Row,
+    FeedRow,
     carried,
     check_operation,
     fold,
@@ -129,7 +129,7 @@ class RecordsReader:
             f"{type(error).__name__} {error}; check `url`, the mount and the credentials"
         )
 
-    def _fold(self, files: Sequence[tuple[str, str]]) -> dict[str, Row]:
+    def _fold(self, files: Sequence[tuple[str, str]]) -> dict[str, FeedRow]:
         """The live state; files that were folded before, and are unchanged, are not read."""
         state, num_known = self._known_prefix(files)
         for path, _fingerprint in files[num_known:]:
@@ -225,14 +225,14 @@ class RecordsReader:
         table = _read_state(self._cache / "state.arrow")
         return table if table is not None and _folded_files(table, self._settings()) == list(files) else None
 
-    def _known_prefix(self, files: Sequence[tuple[str, str]]) -> tuple[dict[str, Row], int]:
+    def _known_prefix(self, files: Sequence[tuple[str, str]]) -> tuple[dict[str, FeedRow], int]:
         table = _read_state(self._cache / "state.arrow")
         known = [] if table is None else _folded_files(table, self._settings())
         if table is None or not known or list(files[: len(known)]) != known:
             return {}, 0
-        return {row["key"]: Row(**row) for row in table.to_pylist()}, len(known)
+        return {row["key"]: FeedRow(**row) for row in table.to_pylist()}, len(known)
 
-    def _save(self, files: Sequence[tuple[str, str]], state: Mapping[str, Row]) -> None:
+    def _save(self, files: Sequence[tuple[str, str]], state: Mapping[str, FeedRow]) -> None:
         rows = state.values()
         columns = [[getattr(row, name) for row in rows] for name in _STATE_SCHEMA.names]
         metadata = {"files": json.dumps(files), "settings": self._settings()}

@@ -26,7 +26,7 @@ from tasks.model.evaluation.evaluate import Evaluation, evaluate
 from tasks.model.evaluation.model_gate import GateDecision, TopicChange, by_topic
 from tasks.model.evaluation.questions import held_out, open_retrieval
 from tasks.model.examples.example import read_examples
-from tasks.model.examples.material import open_material
+from tasks.model.examples.release_data import open_release_data
 from tasks.model.examples.training_set import TrainingSet
 from tasks.model.training.loop import Listener
 from tasks.model.training.run_log import TrainingData
@@ -93,7 +93,7 @@ def _golden(params: Params) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class TrainedCandidate:
     """A trained candidate: its folder is an answerer without a card."""
 
     folder: Path
@@ -108,7 +108,7 @@ def train_candidate(
     *,
     lineage: Mapping[str, str],
     listener: Listener | None = None,
-) -> Made:
+) -> TrainedCandidate:
     """Train by the method that `fine_tuning` names; killed, the same call goes on from the last checkpoint."""
     output = folder / "training"
     if params.fine_tuning.method == "dpo":
@@ -121,7 +121,7 @@ def train_candidate(
             training_set.path, output, params, settings, lineage=lineage, documents=documents, listener=listener
         )
     write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
-    return Made(output, result)
+    return TrainedCandidate(output, result)
 
 
 def documents_of(folder: Path, params: Params, settings: Settings) -> Path | None:
@@ -130,7 +130,7 @@ def documents_of(folder: Path, params: Params, settings: Settings) -> Path | Non
         return None
     path = folder / DOCUMENTS
     if not path.exists():
-        material = open_material(params, settings)
+        material = open_release_data(params, settings)
         batches = read_documents(material.snapshot, material.topics.keys())
         with whole_file(path) as beside, pq.ParquetWriter(beside, DOCUMENT_SCHEMA) as writer:
             for batch in batches:
@@ -188,7 +188,7 @@ def training_data(training_set: TrainingSet, revision: Revision, settings: Setti
 
 
 def card_facts(
-    made: Made,
+    made: TrainedCandidate,
     training_set: TrainingSet,
     evaluations: Mapping[str, Evaluation],
     decision: GateDecision,
@@ -214,7 +214,13 @@ def _change(entry: TopicChange) -> str:
 
 
 def write_answerer(
-    made: Made, facts: Facts, output: Path, params: Params, settings: Settings, *, signature: Callable[[Path], None]
+    made: TrainedCandidate,
+    facts: Facts,
+    output: Path,
+    params: Params,
+    settings: Settings,
+    *,
+    signature: Callable[[Path], None],
 ) -> Path:
     """The folder that is registered: the trained files, the card, the signature, the manifest over all of them."""
     beside = output.with_name(f".{output.name}.partial")
@@ -237,7 +243,7 @@ def read_outcome(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def tidy(folder: Path, keep: Sequence[Path]) -> None:
+def prune(folder: Path, keep: Sequence[Path]) -> None:
     """Remove the work of other retrains."""
     for path in folder.glob("work-*"):
         if path not in keep:

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.corpus.document import sha256
 from tasks.model.comparison.compare import Report, as_json
 from tasks.model.evaluation.evaluate import Evaluation
-from tasks.model.evaluation.metrics import METRICS, Mode, Row
+from tasks.model.evaluation.metrics import METRICS, EvaluationRow, Mode
 from tasks.model.training import run_log
 from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
@@ -90,7 +90,7 @@ def log_comparison(
         }
 
 
-def _evaluation_run(name: str, rows: Sequence[Row]) -> str:
+def _evaluation_run(name: str, rows: Sequence[EvaluationRow]) -> str:
     import mlflow
 
     by_id = {row.question_id: row for row in rows}
@@ -108,7 +108,7 @@ def _evaluation_run(name: str, rows: Sequence[Row]) -> str:
     return str(run.info.run_id)
 
 
-def _scorer(metric: str, rows: Mapping[str, Row]) -> Any:
+def _scorer(metric: str, rows: Mapping[str, EvaluationRow]) -> Any:
     from mlflow.genai.scorers import scorer
 
     formula = METRICS[metric]

@@ -64,7 +64,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EmbedderQuestion:
     """A question, and the chunks of the live index that answer it."""
 
     question: str
@@ -104,18 +104,18 @@ def write_example_pairs(examples: Path, output: Path, params: "Params", settings
     return count
 
 
-def asked_by(examples: Iterable[Example]) -> Iterator[Asked]:
+def asked_by(examples: Iterable[Example]) -> Iterator[EmbedderQuestion]:
     """Answerable examples, each question once."""
     seen: set[str] = set()
     for example in examples:
         if example.answerable and example.question not in seen:
             seen.add(example.question)
             relevant = tuple(example.passages[number - 1].chunk_id for number in example.support)
-            yield Asked(example.question, relevant, example.split)
+            yield EmbedderQuestion(example.question, relevant, example.split)
 
 
 def mine_pairs(
-    asked: Sequence[Asked], index: "Index", access: "AccessMap", *, audience: str, depth: int = CANDIDATES
+    asked: Sequence[EmbedderQuestion], index: "Index", access: "AccessMap", *, audience: str, depth: int = CANDIDATES
 ) -> Iterator[Pair]:
     """Find positives and hard negatives in a release; a question without a readable chunk is left out.
 
@@ -153,7 +153,7 @@ def mine_pairs(
         yield Pair(entry.question, text, tuple(readable), different, entry.split)
 
 
-def _is_negative(passage: Passage, asked: Asked, bound: float) -> bool:
+def _is_negative(passage: Passage, asked: EmbedderQuestion, bound: float) -> bool:
     near = passage.similarity is not None and passage.similarity < bound
     return near and passage.chunk_id not in asked.relevant
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.answer import Answer, Asked, declines, finish, prepare, supporting_passages
+from tasks.answer.answer import Answer, GenerationRequest, declines, finish, prepare, supporting_passages
 from tasks.answer.answerer import Answerer
 from tasks.answer.cite import sentences, without_markers
 from tasks.answer.generate import Generation, Generator, TransformersGenerator
@@ -28,9 +28,9 @@ from tasks.index.passage import Passage
 from tasks.model.evaluation.metrics import (
     METRICS,
     MODES,
+    EvaluationRow,
     Mode,
     Ratio,
-    Row,
     contains,
     exact_match,
     metric_parts,
@@ -64,7 +64,7 @@ class Evaluation:
     answerer: str
     identity: str
     release: str
-    rows: tuple[Row, ...]
+    rows: tuple[EvaluationRow, ...]
     probes: Mapping[str, tuple[Observation, ...]]
 
     def parts(self, name: str) -> dict[str, Ratio]:
@@ -172,8 +172,8 @@ def _kept(path: Path, make: Callable[[], Sequence[Any]]) -> list[dict[str, Any]]
         raise CorruptionError(f"{path} must hold one JSON record a line, found: {error}; delete it") from error
 
 
-def _row(record: dict[str, Any]) -> Row:
-    return Row(**record | {name: tuple(record[name]) for name in ("read", "holding", "cited")})
+def _row(record: dict[str, Any]) -> EvaluationRow:
+    return EvaluationRow(**record | {name: tuple(record[name]) for name in ("read", "holding", "cited")})
 
 
 def _rows(
@@ -183,11 +183,11 @@ def _rows(
     params: Params,
     retrieval: Retrieval,
     progress: Progress | None,
-) -> list[Row]:
+) -> list[EvaluationRow]:
     items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
     generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
     asked = [_asked(item, generator, answerer.params, params.evaluation) for item in items]
-    rows: dict[int, Row] = {}
+    rows: dict[int, EvaluationRow] = {}
     for place, answer, draft, seconds in _answers(asked, generator, batch_size=params.evaluation.batch_size):
         rows[place] = _scored(items[place], answer, draft, seconds, asked[place])
         if progress:
@@ -195,12 +195,14 @@ def _rows(
     return [rows[place] for place in range(len(items))]
 
 
-def _asked(item: _Item, generator: Generator, params: GenerationParams, evaluation: EvaluationParams) -> Asked | Answer:
+def _asked(
+    item: _Item, generator: Generator, params: GenerationParams, evaluation: EvaluationParams
+) -> GenerationRequest | Answer:
     question = item.entry.question.question
     if item.mode != "closed_book":
         return prepare(question, item.passages, generator, params)
     alone = params.model_copy(update={"max_new_tokens": evaluation.max_new_tokens_closed_book})
-    return Asked(question, [{"role": "user", "content": question}], (), (), alone)
+    return GenerationRequest(question, [{"role": "user", "content": question}], (), (), alone)
 
 
 def _items(mode: Mode, questions: Sequence[HeldOut], num_passages: int, retrieval: Retrieval) -> Iterator[_Item]:
@@ -225,11 +227,11 @@ def _set_passages(mode: Mode, entry: HeldOut, num_passages: int, retrieval: Retr
 
 
 def _answers(
-    asked: Sequence[Asked | Answer], generator: Generator, *, batch_size: int
+    asked: Sequence[GenerationRequest | Answer], generator: Generator, *, batch_size: int
 ) -> Iterator[tuple[int, Answer, str, float]]:
     """Place, answer, draft and machine seconds of each question; batches of like lengths, so that little is padding."""
     yield from ((place, entry, "", 0.0) for place, entry in enumerate(asked) if isinstance(entry, Answer))
-    waiting = [(place, entry) for place, entry in enumerate(asked) if isinstance(entry, Asked)]
+    waiting = [(place, entry) for place, entry in enumerate(asked) if isinstance(entry, GenerationRequest)]
     waiting.sort(key=lambda pair: sum(len(message["content"]) for message in pair[1].messages))
     clock = clock_of(generator)
     for start in range(0, len(waiting), batch_size):
@@ -257,11 +259,13 @@ def clock_of(generator: Generator) -> Callable[[], float]:
     return machine_clock if on_cpu else time.perf_counter
 
 
-def _scored(item: _Item, answer: Answer, draft: str, seconds: float, asked: Asked | Answer) -> Row:
+def _scored(
+    item: _Item, answer: Answer, draft: str, seconds: float, asked: GenerationRequest | Answer
+) -> EvaluationRow:
     question, reference = item.entry.question, item.entry.question.answer
     wanted = (reference or "") if item.answerable else ""
     said = "" if answer.abstained else answer.text
-    return Row(
+    return EvaluationRow(
         question_id=question.id,
         topic=question.topic,
         document=question.document,
@@ -282,7 +286,7 @@ def _scored(item: _Item, answer: Answer, draft: str, seconds: float, asked: Aske
         token_recall=_score(token_recall, said, wanted),
         draft_f1=_score(token_f1, draft, wanted),
         draft_contains=_score(contains, draft, wanted),
-        groundedness=_groundedness(draft, asked) if isinstance(asked, Asked) and asked.read else None,
+        groundedness=_groundedness(draft, asked) if isinstance(asked, GenerationRequest) and asked.read else None,
         num_prompt_tokens=answer.num_prompt_tokens,
         num_completion_tokens=answer.num_completion_tokens,
         machine_seconds=seconds + item.search_seconds,
@@ -293,7 +297,7 @@ def _score(formula: Callable[[str, str], float], text: str, wanted: str) -> floa
     return formula(text, wanted) if text and wanted else 0.0
 
 
-def _groundedness(draft: str, asked: Asked) -> float | None:
+def _groundedness(draft: str, asked: GenerationRequest) -> float | None:
     """Share of the draft's sentences that a passage supports; None: it declined or wrote nothing."""
     text = plain_text(draft)
     spans = [text[span.start : span.end] for span in sentences(text)]

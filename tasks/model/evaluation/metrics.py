@@ -28,7 +28,7 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EvaluationRow:
     """One question as one answerer answered it in one mode.
 
     Attributes:
@@ -120,33 +120,33 @@ class Metric:
         modes: the rows it is taken over where its name has no mode before it.
     """
 
-    value: Callable[[Row], float]
-    weight: Callable[[Row], float]
+    value: Callable[[EvaluationRow], float]
+    weight: Callable[[EvaluationRow], float]
     modes: tuple[Mode, ...] = ("retrieval",)
     lower_is_better: bool = False
 
 
-def _every(_row: Row) -> float:
+def _every(_row: EvaluationRow) -> float:
     return 1.0
 
 
-def _answerable(row: Row) -> float:
+def _answerable(row: EvaluationRow) -> float:
     return float(row.answerable)
 
 
-def _unanswerable(row: Row) -> float:
+def _unanswerable(row: EvaluationRow) -> float:
     return float(not row.answerable)
 
 
-def _answered(row: Row) -> float:
+def _answered(row: EvaluationRow) -> float:
     return float(not row.abstained)
 
 
-def _citing(row: Row) -> float:
+def _citing(row: EvaluationRow) -> float:
     return float(not row.abstained and bool(row.read))
 
 
-def _answered_with_support(row: Row) -> float:
+def _answered_with_support(row: EvaluationRow) -> float:
     return float(not row.abstained and bool(row.holding))
 
 
@@ -212,7 +212,7 @@ def ratio(parts: Iterable[Ratio]) -> float | None:
     return sum(part.value for part in known) / weight if weight else None
 
 
-def metric_parts(rows: Iterable[Row], name: str) -> dict[str, Ratio]:
+def metric_parts(rows: Iterable[EvaluationRow], name: str) -> dict[str, Ratio]:
     """A metric question by question; keys are `mode:question_id`.
 
     Raises:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tasks.answer.answer import Answer, Asked, finish, prepare
+from tasks.answer.answer import Answer, GenerationRequest, finish, prepare
 from tasks.answer.answerer import Answerer
 from tasks.answer.generate import Generator, TransformersGenerator
 from tasks.corpus.document import sha256
@@ -162,7 +162,7 @@ def _answers(
         (entry, prepare(entry.question, entry.passages, answerer.generator, answerer.params)) for entry in asked
     ]
     yield from ((entry, made, "") for entry, made in prepared if isinstance(made, Answer))
-    waiting = [(entry, made) for entry, made in prepared if isinstance(made, Asked)]
+    waiting = [(entry, made) for entry, made in prepared if isinstance(made, GenerationRequest)]
     for start in range(0, len(waiting), batch_size):
         batch = waiting[start : start + batch_size]
         drafts = answerer.generator.generate_many(

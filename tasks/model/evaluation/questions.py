@@ -17,7 +17,7 @@ from tasks.index.golden import GoldenQuestion, load_golden, locate
 from tasks.index.passage import Passage
 from tasks.index.search import Request
 from tasks.model.evaluation.metrics import contains, normalized
-from tasks.model.examples.material import Material, open_material
+from tasks.model.examples.release_data import ReleaseData, open_release_data
 from tasks.params import Params
 from tasks.settings import Settings
 
@@ -53,7 +53,7 @@ class Retrieval:
         corpus: tag of its snapshot.
     """
 
-    material: Material
+    material: ReleaseData
     _found: dict[str, tuple[tuple[Passage, ...], float]] = field(default_factory=dict, repr=False)
 
     @property
@@ -126,7 +126,7 @@ def open_retrieval(params: Params, settings: Settings) -> Retrieval:
     Raises:
         ConfigurationError: nothing was released yet.
     """
-    return Retrieval(open_material(params, settings))
+    return Retrieval(open_release_data(params, settings))
 
 
 def held_out(

@@ -47,13 +47,13 @@ class HeldOutQuestions:
         content = terms(question.question).content
         self._ids.append(question.id)
         self._contents.append(content)
-        self._exact.setdefault(normalised(question.question), number)
+        self._exact.setdefault(normalized_question(question.question), number)
         for word in content:
             self._by_word[word].append(number)
 
     def collision(self, question: str) -> Collision | None:
         """The golden question that this one is, if any."""
-        exact = self._exact.get(normalised(question))
+        exact = self._exact.get(normalized_question(question))
         if exact is not None:
             return Collision(question, self._ids[exact], 1.0)
         content = terms(question).content
@@ -67,7 +67,7 @@ class HeldOutQuestions:
         return [found for question in questions if (found := self.collision(question))]
 
 
-def normalised(question: str) -> str:
+def normalized_question(question: str) -> str:
     """Its words in lower case, punctuation and blanks left out."""
     return " ".join(re.findall(r"\w+", question.casefold()))
 

@@ -15,8 +15,8 @@ from tasks.answer.answer import declines
 from tasks.answer.cite import markers, support, terms, without_markers
 from tasks.answer.trace import EXPERIMENT
 from tasks.index.passage import Passage
-from tasks.model.examples.material import Material
 from tasks.model.examples.raft import MIN_SUPPORT, Seed
+from tasks.model.examples.release_data import ReleaseData
 from tasks.model.examples.splits import Splits
 from tasks.model.examples.synthetic import holds_span
 from tasks.releases.model_registry import mlflow_client
@@ -151,7 +151,9 @@ def _when(entry: "Assessment") -> int:
 # --- from a rated answer to a seed ---
 
 
-def feedback_seeds(rated: Sequence[RatedAnswer], material: Material, splits: Splits) -> tuple[list[Seed], Counter[str]]:
+def feedback_seeds(
+    rated: Sequence[RatedAnswer], material: ReleaseData, splits: Splits
+) -> tuple[list[Seed], Counter[str]]:
     """The seeds of the answers that teach something, and why the others do not.
 
     Rated up: the answer as it was given. Corrected: the correction, and if the answer was rated down it becomes the
@@ -168,7 +170,7 @@ def feedback_seeds(rated: Sequence[RatedAnswer], material: Material, splits: Spl
     return seeds, left_out
 
 
-def _seed(rated: RatedAnswer, material: Material, splits: Splits) -> Seed | str:
+def _seed(rated: RatedAnswer, material: ReleaseData, splits: Splits) -> Seed | str:
     if rated.correction is None and not rated.approved:
         return "rated down or undecided, without a correction"
     if not all(document in material.topics for document in rated.document_ids):

@@ -7,8 +7,8 @@ from pathlib import Path
 from tasks.answer.cite import terms, vocabulary
 from tasks.index.golden import GoldenQuestion, Located, load_golden, locate
 from tasks.index.passage import Passage
-from tasks.model.examples.material import Material
 from tasks.model.examples.raft import Seed
+from tasks.model.examples.release_data import ReleaseData
 from tasks.model.examples.splits import Splits
 from tasks.params import Params
 
@@ -24,7 +24,7 @@ def load_questions(params: Params) -> list[GoldenQuestion]:
 
 
 def golden_seeds(
-    questions: Sequence[GoldenQuestion], material: Material, splits: Splits
+    questions: Sequence[GoldenQuestion], material: ReleaseData, splits: Splits
 ) -> tuple[list[Seed], Counter[str]]:
     """The seeds of the questions of split `train`, and why the others of that split are left out."""
     training = [question for question in questions if question.split == "train"]
@@ -41,7 +41,7 @@ def golden_seeds(
     return seeds, left_out
 
 
-def _answerable(entry: Located, material: Material, splits: Splits) -> Seed | None:
+def _answerable(entry: Located, material: ReleaseData, splits: Splits) -> Seed | None:
     question = entry.question
     split = splits.of(question.document or "")
     if split is None or question.document is None:

@@ -2,7 +2,7 @@
 
 RAFT (Zhang et al. 2024, arXiv:2403.10131): support among distractors that retrieval really returns, and a share of
 questions with the support left out, whose answer is the abstention. Knows neither where a question came from nor who
-may read what: its passages come from `tasks.model.examples.material`.
+may read what: its passages come from `tasks.model.examples.release_data`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,7 +14,7 @@ from tasks.answer.prompt import NOT_FOUND, fit_passage
 from tasks.corpus.document import sha256
 from tasks.index.passage import Passage
 from tasks.model.examples.example import Example, ExamplePassage, Origin, example_id
-from tasks.model.examples.material import Material
+from tasks.model.examples.release_data import ReleaseData
 from tasks.model.examples.splits import Split, Splits, hashed_share
 from tasks.model.examples.synthetic import holds_span
 from tasks.params import Params
@@ -52,7 +52,9 @@ class Seed:
 class Raft:
     """Makes examples from seeds; deterministic, and no example depends on another."""
 
-    def __init__(self, material: Material, splits: Splits, params: Params, count_tokens: Callable[[str], int]) -> None:
+    def __init__(
+        self, material: ReleaseData, splits: Splits, params: Params, count_tokens: Callable[[str], int]
+    ) -> None:
         """Take passages from `material`; `count_tokens` is the answerer's."""
         self._material, self._splits = material, splits
         self._examples, self._generation = params.examples, params.generation

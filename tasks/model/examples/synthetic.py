@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tasks.answer.cite import sentences, terms
 from tasks.index.passage import Passage
-from tasks.model.examples.contamination import normalised
+from tasks.model.examples.contamination import normalized_question
 
 MAX_ANSWER_WORDS = 24
 MAX_SENTENCE_CHARACTERS = 320
@@ -18,7 +18,7 @@ CLOZE = "cloze"
 
 
 @dataclass(frozen=True, slots=True)
-class MadeQuestion:
+class SyntheticQuestion:
     """A question with an answer that stands in the passage, blanks folded.
 
     Attributes:
@@ -30,12 +30,12 @@ class MadeQuestion:
     how: str
 
 
-def make_questions(passage: Passage) -> list[MadeQuestion]:
+def make_questions(passage: Passage) -> list[SyntheticQuestion]:
     """All questions that the rules find in a passage, each question once, in order of the rules, then of the text."""
     found = [made for rule in _RULES for made in rule(passage) if _sound(made, passage)]
-    once: dict[str, MadeQuestion] = {}
+    once: dict[str, SyntheticQuestion] = {}
     for made in found:
-        once.setdefault(normalised(made.question), made)
+        once.setdefault(normalized_question(made.question), made)
     return list(once.values())
 
 
@@ -46,11 +46,11 @@ def folded(text: str) -> str:
 
 def holds_span(text: str, span: str) -> bool:
     """Whether the words of a span stand in a text in a row; case and punctuation are ignored."""
-    words = normalised(span)
-    return bool(words) and f" {words} " in f" {normalised(text)} "
+    words = normalized_question(span)
+    return bool(words) and f" {words} " in f" {normalized_question(text)} "
 
 
-def _sound(made: MadeQuestion, passage: Passage) -> bool:
+def _sound(made: SyntheticQuestion, passage: Passage) -> bool:
     """The span exists, adds to the question, and is no fragment with a bracket or quote left open."""
     answer = made.answer
     return (
@@ -123,7 +123,11 @@ def _subject(text: str, title: str) -> str | None:
     bare = re.sub(r"^(?:the|a|an) ", "", text, flags=re.IGNORECASE)
     if _NOT_A_SUBJECT.match(bare) or len(bare.split()) > 6 or _INNER_VERB.search(bare):
         return None
-    named = "`" in bare or normalised(title) in normalised(bare) or re.search(r"\d|[a-z][A-Z]|[A-Z]{2}|_", bare)
+    named = (
+        "`" in bare
+        or normalized_question(title) in normalized_question(bare)
+        or re.search(r"\d|[a-z][A-Z]|[A-Z]{2}|_", bare)
+    )
     proper = all(word[:1].isupper() for word in bare.split() if len(word) > 3)
     if not (named or proper or (text != bare and len(bare.split()) >= 2)):
         return None
@@ -138,26 +142,26 @@ def _clause(text: str, max_words: int = MAX_ANSWER_WORDS) -> str | None:
 
 def _asked(question: str, title: str) -> str:
     """The question with the document's short name, unless it says it already."""
-    if not title or len(title.split()) > 3 or normalised(title) in normalised(question):
+    if not title or len(title.split()) > 3 or normalized_question(title) in normalized_question(question):
         return f"{question}?"
     return f"{question} in {title}?"
 
 
 # --- rules: what one sentence says ---
 
-Rule = Callable[[Passage], Iterator[MadeQuestion]]
+Rule = Callable[[Passage], Iterator[SyntheticQuestion]]
 
 
 def _of_statements(name: str, pattern: str, ask: Callable[[re.Match[str], str], tuple[str, str] | None]) -> Rule:
     """A rule that matches one statement and returns question (without its mark) and answer."""
     compiled = re.compile(pattern)
 
-    def rule(passage: Passage) -> Iterator[MadeQuestion]:
+    def rule(passage: Passage) -> Iterator[SyntheticQuestion]:
         for statement in _statements(passage.text):
             match = compiled.match(statement)
             made = ask(match, passage.title) if match else None
             if made:
-                yield MadeQuestion(_asked(made[0], passage.title), made[1], name)
+                yield SyntheticQuestion(_asked(made[0], passage.title), made[1], name)
 
     return rule
 
@@ -289,7 +293,7 @@ _HEADING = re.compile(
 )
 
 
-def _heading(passage: Passage) -> Iterator[MadeQuestion]:
+def _heading(passage: Passage) -> Iterator[SyntheticQuestion]:
     """A heading that asks, answered by the first sentence below it."""
     for match in _HEADING.finditer(_without_code(passage.text)):
         heading = folded(match["heading"].replace("**", "").replace("`", ""))
@@ -303,7 +307,7 @@ def _heading(passage: Passage) -> Iterator[MadeQuestion]:
         if re.search(r"\b(?:it|this|that)\b", heading, re.IGNORECASE) or answer.endswith("?"):
             continue
         question = f"How do I {how_to[1][0].lower()}{how_to[1][1:]}" if how_to else heading.rstrip("?")
-        yield MadeQuestion(_asked(question, passage.title), answer, "heading")
+        yield SyntheticQuestion(_asked(question, passage.title), answer, "heading")
 
 
 _COMMAND = re.compile(
@@ -314,7 +318,7 @@ _COMMAND = re.compile(
 )
 
 
-def _install(passage: Passage) -> Iterator[MadeQuestion]:
+def _install(passage: Passage) -> Iterator[SyntheticQuestion]:
     """Commands that install what the document is about."""
     name = passage.title
     if not name or len(name.split()) > 2:
@@ -326,7 +330,7 @@ def _install(passage: Passage) -> Iterator[MadeQuestion]:
         extra = re.search(r"\[([\w, -]+)\]", command)
         flag = re.search(r" (--?[a-z][\w-]+)", command)
         detail = f" with its {extra[1]} extra" if extra else f" with {tool} and {flag[1]}" if flag else f" with {tool}"
-        yield MadeQuestion(f"How do I install {name}{detail}?", folded(command), "install")
+        yield SyntheticQuestion(f"How do I install {name}{detail}?", folded(command), "install")
 
 
 _GAP = re.compile(
@@ -346,7 +350,7 @@ _CHANGE = re.compile(
 )
 
 
-def _cloze(passage: Passage) -> Iterator[MadeQuestion]:
+def _cloze(passage: Passage) -> Iterator[SyntheticQuestion]:
     """A statement with its number, version or name left out; the gap occurs once, so that the answer is certain.
 
     A line of a changelog ("Fixed …", "Dropped support …") says nothing without its release, and is passed over.
@@ -360,10 +364,10 @@ def _cloze(passage: Passage) -> Iterator[MadeQuestion]:
             continue
         for pattern in (_GAP, _NAME):
             match = pattern.search(statement)
-            if match and normalised(statement).count(normalised(match.group())) == 1:
+            if match and normalized_question(statement).count(normalized_question(match.group())) == 1:
                 gapped = f"{statement[: match.start()]}____{statement[match.end() :]}"
                 answer = match.group().rstrip(".,")
-                yield MadeQuestion(f"What belongs in the gap: {gapped.replace('**', '')}", answer, CLOZE)
+                yield SyntheticQuestion(f"What belongs in the gap: {gapped.replace('**', '')}", answer, CLOZE)
                 break
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from tasks.corpus.document import sha256
 from tasks.index.passage import Passage
 from tasks.model.examples.example import Origin
-from tasks.model.examples.material import Material
 from tasks.model.examples.raft import Seed
+from tasks.model.examples.release_data import ReleaseData
 from tasks.model.examples.splits import Splits
-from tasks.model.examples.synthetic import CLOZE, MadeQuestion, make_questions
+from tasks.model.examples.synthetic import CLOZE, SyntheticQuestion, make_questions
 from tasks.model.examples.teacher import Teacher
 
 logger = logging.getLogger(__name__)
@@ -19,10 +19,10 @@ _CANDIDATES_PER_EXAMPLE = 4
 _READ_DOCUMENTS = 64
 _CLOZE_RANK = 3
 """A gap to fill is as good as the fourth question of another rule on the same document."""
-Made = tuple[Passage, MadeQuestion]
+Made = tuple[Passage, SyntheticQuestion]
 
 
-def sample_passages(material: Material, splits: Splits, *, seed: int) -> Iterator[Passage]:
+def sample_passages(material: ReleaseData, splits: Splits, *, seed: int) -> Iterator[Passage]:
     """Chunks of the documents that may teach, document after document in a seeded order."""
     usable = [document for document in material.topics if splits.of(document) is not None]
     usable.sort(key=lambda document: sha256("sample", str(seed), document))
@@ -69,7 +69,7 @@ def teacher_seeds(passages: Sequence[Passage], teacher: Teacher, splits: Splits)
             yield made_seed(passage, question, splits, origin="teacher")
 
 
-def made_seed(passage: Passage, made: MadeQuestion, splits: Splits, *, origin: Origin) -> Seed:
+def made_seed(passage: Passage, made: SyntheticQuestion, splits: Splits, *, origin: Origin) -> Seed:
     """The seed of a question that was made from one passage, whose document has a split."""
     split = splits.of(passage.document_id)
     assert split is not None

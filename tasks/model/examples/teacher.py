@@ -17,7 +17,7 @@ from tasks.corpus.document import sha256
 from tasks.errors import DependencyError
 from tasks.files import write_json
 from tasks.index.passage import Passage
-from tasks.model.examples.synthetic import MadeQuestion, folded, holds_span
+from tasks.model.examples.synthetic import SyntheticQuestion, folded, holds_span
 from tasks.params import TeacherParams
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Teacher:
         if self._path.exists():
             self._known = json.loads(self._path.read_text(encoding="utf-8"))
 
-    def ask(self, passage: Passage) -> list[MadeQuestion] | None:
+    def ask(self, passage: Passage) -> list[SyntheticQuestion] | None:
         """Questions about a passage; None: the next request could pass the budget.
 
         Raises:
@@ -106,7 +106,7 @@ class Teacher:
         worst = len(prompt.encode()) + _TEMPLATE_TOKENS + _MAX_COMPLETION_TOKENS
         return {"content": content or "", "tokens": tokens if isinstance(tokens, int) else worst}
 
-    def _checked(self, content: str, passage: Passage) -> list[MadeQuestion]:
+    def _checked(self, content: str, passage: Passage) -> list[SyntheticQuestion]:
         """The questions whose answer stands in the passage, as it stands there."""
         made = []
         for entry in _entries(content):
@@ -114,7 +114,7 @@ class Teacher:
             if answer is None or holds_span(question, answer):
                 self.num_refused += 1
             else:
-                made.append(MadeQuestion(question, answer, f"teacher {self.params.model}"))
+                made.append(SyntheticQuestion(question, answer, f"teacher {self.params.model}"))
         return made
 
 

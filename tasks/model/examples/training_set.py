@@ -24,13 +24,13 @@ from tasks.errors import CorruptionError, GateError
 from tasks.files import whole_file, write_json
 from tasks.index.golden import GoldenQuestion
 from tasks.lease import hold
-from tasks.model.examples.contamination import HeldOutQuestions, normalised
+from tasks.model.examples.contamination import HeldOutQuestions, normalized_question
 from tasks.model.examples.example import Example, write_examples
 from tasks.model.examples.feedback import feedback_seeds, read_rated
 from tasks.model.examples.gate import GatedExamples, check_examples
 from tasks.model.examples.golden_seeds import golden_seeds, load_questions
-from tasks.model.examples.material import Material, open_material
 from tasks.model.examples.raft import Raft, Seed
+from tasks.model.examples.release_data import ReleaseData, open_release_data
 from tasks.model.examples.replay import replay_examples
 from tasks.model.examples.splits import Splits, hashed_share, make_splits
 from tasks.model.examples.synthetic_seeds import read_sample, rule_seeds, sample_passages, teacher_seeds
@@ -92,7 +92,7 @@ def build_training_set(params: Params, settings: Settings, output: Path) -> Trai
     output.mkdir(parents=True, exist_ok=True)
     for stale in (MANIFEST, FILE):
         (output / stale).unlink(missing_ok=True)
-    material = open_material(params, settings)
+    material = open_release_data(params, settings)
     questions = load_questions(params)
     splits = _splits(questions, material, params)
     held_out = HeldOutQuestions(question for question in questions if question.split != "train")
@@ -103,7 +103,7 @@ def build_training_set(params: Params, settings: Settings, output: Path) -> Trai
     return _write(gated, material, params, left_out, output)
 
 
-def _splits(questions: Sequence[GoldenQuestion], material: Material, params: Params) -> Splits:
+def _splits(questions: Sequence[GoldenQuestion], material: ReleaseData, params: Params) -> Splits:
     documents = {
         split: {
             question.document for question in questions if question.split == split and question.document is not None
@@ -124,7 +124,7 @@ def _splits(questions: Sequence[GoldenQuestion], material: Material, params: Par
 def _examples(
     params: Params,
     settings: Settings,
-    material: Material,
+    material: ReleaseData,
     splits: Splits,
     questions: Sequence[GoldenQuestion],
     held_out: HeldOutQuestions,
@@ -147,7 +147,7 @@ def _examples(
         teacher = _teacher(params, settings)
         taught = teacher_seeds(passages, teacher, splits) if teacher else iter(())
         candidates = _chained(taught, rule_seeds(made, splits, seed=params.examples.seed))
-        known = {normalised(seed.question) for seed in seeds}
+        known = {normalized_question(seed.question) for seed in seeds}
         grown += _grow_new(candidates, raft, known, held_out, params.examples.num_synthetic, left_out)
         if teacher:
             left_out["teacher: the answer is not in the passage"] += teacher.num_refused
@@ -203,7 +203,7 @@ def _grow_new(
     for seed in seeds:
         if len(grown) == count:
             break
-        words = normalised(seed.question)
+        words = normalized_question(seed.question)
         if words in known:
             continue
         known.add(words)
@@ -250,7 +250,7 @@ def _teacher(params: Params, settings: Settings) -> Teacher | None:
 # --- what is written ---
 
 
-def _check(gated: GatedExamples, material: Material, held_out: HeldOutQuestions) -> None:
+def _check(gated: GatedExamples, material: ReleaseData, held_out: HeldOutQuestions) -> None:
     """The last look before anything is written: the gate, the questions of evaluation, and who may read what by now."""
     if gated.report.stopped:
         raise GateError(f"the example gate stopped: {'; '.join(gated.report.reasons)}")
@@ -290,7 +290,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write(
-    gated: GatedExamples, material: Material, params: Params, left_out: Mapping[str, int], output: Path
+    gated: GatedExamples, material: ReleaseData, params: Params, left_out: Mapping[str, int], output: Path
 ) -> TrainingSet:
     examples = sorted(gated.accepted, key=lambda example: example.example_id)
     write_examples(examples, output / FILE)

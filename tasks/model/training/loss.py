@@ -6,7 +6,7 @@ Logits are computed at the learnt places only: with a vocabulary of tens of thou
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.model.training.packing import Row, attention_mask
+from tasks.model.training.packing import PackedRow, attention_mask
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +24,12 @@ class Anchor:
         log_probs: (num_learnt, NUM_KEPT_TOKENS + 1) of those, and of all others together.
     """
 
-    row: Row
+    row: PackedRow
     tokens: "torch.Tensor"
     log_probs: "torch.Tensor"
 
 
-def kept_logits(network: Any, row: Row) -> "torch.Tensor":
+def kept_logits(network: Any, row: PackedRow) -> "torch.Tensor":
     """Logits (num_learnt, vocabulary) in float32 for the learnt tokens of a row."""
     import torch
 
@@ -46,7 +46,7 @@ def kept_logits(network: Any, row: Row) -> "torch.Tensor":
     return logits
 
 
-def log_likelihood(network: Any, row: Row) -> "torch.Tensor":
+def log_likelihood(network: Any, row: PackedRow) -> "torch.Tensor":
     """Log-probability (num_learnt,) of each learnt token."""
     import torch
 
@@ -55,7 +55,7 @@ def log_likelihood(network: Any, row: Row) -> "torch.Tensor":
     return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
-def anchor(network: Any, row: Row) -> Anchor:
+def anchor(network: Any, row: PackedRow) -> Anchor:
     """Remember what the network says of a row."""
     import torch
 

@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PackedRow:
     """One forward pass.
 
     Attributes:
@@ -47,7 +47,7 @@ class Row:
         return seen
 
 
-def lay_out(sequences: Sequence[TokenSequence]) -> Row:
+def lay_out(sequences: Sequence[TokenSequence]) -> PackedRow:
     """Lay sequences end to end."""
     tokens: list[int] = []
     positions: list[int] = []
@@ -71,10 +71,10 @@ def lay_out(sequences: Sequence[TokenSequence]) -> Row:
             kept.extend(range(len(tokens) - len(branch.learnt), len(tokens)))
             targets.extend(branch.learnt)
     columns = (tokens, positions, owners, branches, kept, targets)
-    return Row(*(np.array(column, dtype=np.int64) for column in columns))
+    return PackedRow(*(np.array(column, dtype=np.int64) for column in columns))
 
 
-def rows_of(sequences: Sequence[TokenSequence], *, max_tokens: int) -> list[Row]:
+def rows_of(sequences: Sequence[TokenSequence], *, max_tokens: int) -> list[PackedRow]:
     """Rows of at most `max_tokens` (or one longer sequence), in the order of the sequences."""
     groups: list[list[TokenSequence]] = []
     room = 0
@@ -87,7 +87,7 @@ def rows_of(sequences: Sequence[TokenSequence], *, max_tokens: int) -> list[Row]
     return [lay_out(group) for group in groups]
 
 
-def attention_mask(row: Row, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
+def attention_mask(row: PackedRow, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
     """What transformers adds to attention scores: (1, 1, num_tokens, num_tokens), 0 or the least number."""
     import torch
 

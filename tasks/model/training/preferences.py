@@ -15,8 +15,8 @@ from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.training.loop import Listener, Loss, Share
 from tasks.model.training.loss import log_likelihood
-from tasks.model.training.packing import Row, lay_out
-from tasks.model.training.schedule import Plan, make_plan
+from tasks.model.training.packing import PackedRow, lay_out
+from tasks.model.training.schedule import TrainingSchedule, make_schedule
 from tasks.model.training.sequences import Branch, TokenSequence, answer_tokens, messages_of
 from tasks.model.training.train import TrainingResult, run_training
 from tasks.params import Params
@@ -40,7 +40,7 @@ class Preferences:
         base: by sequence, log-likelihood of its first branch less that of its second, as the base model says.
     """
 
-    plan: Plan
+    plan: TrainingSchedule
     held_out: Sequence[TokenSequence]
     base: Mapping[TokenSequence, float]
 
@@ -130,13 +130,13 @@ def make_preferences(
         by_split[example.split].append(_sequence(example, base, params.fine_tuning.max_length))
     learnt, held_out = by_split["train"], by_split["validation"]
     return Preferences(
-        make_plan(learnt, params.fine_tuning), held_out, dict(_without_gradient(network, [*learnt, *held_out]))
+        make_schedule(learnt, params.fine_tuning), held_out, dict(_without_gradient(network, [*learnt, *held_out]))
     )
 
 
 def preference(network: Any, sequence: TokenSequence) -> "torch.Tensor":
     """Log-likelihood of the first branch less that of the second."""
-    row: Row = lay_out([sequence])
+    row: PackedRow = lay_out([sequence])
     likelihood = log_likelihood(network, row)
     length = len(sequence.branches[0].learnt)
     return likelihood[:length].sum() - likelihood[length:].sum()

@@ -16,7 +16,7 @@ LEARNING_RATE_FLOOR = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingSchedule:
     """All steps of a training.
 
     Attributes:
@@ -46,11 +46,11 @@ class Plan:
         return sum(sequence.num_tokens for step in range(self.num_steps) for sequence in self.step(step))
 
 
-def make_plan(sequences: Sequence[TokenSequence], params: FineTuningParams) -> Plan:
+def make_schedule(sequences: Sequence[TokenSequence], params: FineTuningParams) -> TrainingSchedule:
     """As many steps as `num_train_epochs` need, at most `max_steps`."""
     needed = max(1, math.ceil(params.num_train_epochs * len(sequences) / params.per_device_train_batch_size))
     num_steps = needed if params.max_steps is None else min(needed, params.max_steps)
-    return Plan(tuple(sequences), num_steps, params.per_device_train_batch_size, params.seed)
+    return TrainingSchedule(tuple(sequences), num_steps, params.per_device_train_batch_size, params.seed)
 
 
 def learning_rate(step: int, num_steps: int, params: FineTuningParams) -> float:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.model.training.loop import Loss, Share
 from tasks.model.training.loss import Anchor, anchor, divergence, log_likelihood
-from tasks.model.training.packing import Row, rows_of
-from tasks.model.training.schedule import Plan
+from tasks.model.training.packing import PackedRow, rows_of
+from tasks.model.training.schedule import TrainingSchedule
 from tasks.model.training.sequences import TokenSequence
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Supervised:
         anchors: one of them goes with each process's share of a step, in turn.
     """
 
-    plan: Plan
+    plan: TrainingSchedule
     held_out: Sequence[TokenSequence] = ()
     anchors: Sequence[Anchor] = ()
     tokens_per_row: int = TOKENS_PER_ROW
@@ -76,7 +76,7 @@ def make_anchors(network: Any, sequences: Sequence[TokenSequence], *, tokens_per
     return [anchor(network, row) for row in rows_of(sequences, max_tokens=tokens_per_row)]
 
 
-def _answer_loss(network: Any, row: Row, scale: float) -> "torch.Tensor":
+def _answer_loss(network: Any, row: PackedRow, scale: float) -> "torch.Tensor":
     return -log_likelihood(network, row).sum() * scale
 
 

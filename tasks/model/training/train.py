@@ -23,7 +23,7 @@ from tasks.model.training.calibrate import Calibration, calibrate
 from tasks.model.training.loop import Listener, Loop, Objective, Outcome
 from tasks.model.training.loss import log_likelihood
 from tasks.model.training.packing import rows_of
-from tasks.model.training.schedule import Plan, make_plan
+from tasks.model.training.schedule import TrainingSchedule, make_schedule
 from tasks.model.training.sequences import (
     TRAINED_PROMPT,
     TokenSequence,
@@ -211,7 +211,7 @@ def supervised(
     if not learnt:
         raise ConfigurationError("training needs at least one train example with passages, found none; add examples")
     return Supervised(
-        make_plan(learnt, params.fine_tuning),
+        make_schedule(learnt, params.fine_tuning),
         held_out,
         make_anchors(network, anchors, tokens_per_row=ANCHOR_TOKENS),
         rows,
@@ -336,7 +336,7 @@ def _texts(documents: Path, audience: str) -> list[str]:
     return [str(row["text"]) for row in rows if audience in row["access"]]
 
 
-def _tokens_per_second(network: Any, plan: Plan) -> float:
+def _tokens_per_second(network: Any, plan: TrainingSchedule) -> float:
     """Measured on one sequence of middling length, after a short one that loads what is loaded once."""
     ordered = sorted(plan.sequences, key=lambda sequence: sequence.num_tokens)
     rate = 0.0

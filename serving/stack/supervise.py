@@ -1,4 +1,4 @@
-"""Keep one command running: `python -m serving.stack.keep COMMAND…`.
+"""Keep one command running: `python -m serving.stack.supervise COMMAND…`.
 
 Started again when it ends, more and more slowly, until it ended too often. Whatever it started ends with it, in
 whichever process group it stands: a server whose parent was killed would hold the port. Knows nothing of what it runs.
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.25
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class Keeper:
+class Supervisor:
     """Runs a command until it is asked to stop (SIGTERM), its parent is gone, or the command ended too often."""
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -114,4 +114,4 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(Keeper(sys.argv[1:]).run())
+    sys.exit(Supervisor(sys.argv[1:]).run())

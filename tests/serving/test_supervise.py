@@ -10,7 +10,7 @@ import psutil
 
 from tests.conftest import wait_until
 
-KEEPER = "import sys, serving.stack.keep as keep; keep.MAX_RESTARTS = 1; sys.exit(keep.Keeper(sys.argv[1:]).run())"
+KEEPER = "import sys, serving.stack.supervise as keep; keep.MAX_RESTARTS = 1; sys.exit(keep.Keeper(sys.argv[1:]).run())"
 IGNORES_SIGTERM = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
 )

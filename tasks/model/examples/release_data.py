@@ -33,7 +33,7 @@ _BATCH_DOCUMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class ReleaseData:
     """The corpus as the audience may read it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Material:
         return self.access.may_read(row["document_id"], row["access_id"], (self.audience,))
 
 
-def open_material(params: Params, settings: Settings) -> Material:
+def open_release_data(params: Params, settings: Settings) -> ReleaseData:
     """Open what serves now.
 
     Raises:
@@ -112,7 +112,7 @@ def open_material(params: Params, settings: Settings) -> Material:
         for document_id, (topic, item) in _usable(snapshot, access, params.examples.audience).items()
         if item not in held
     }
-    return Material(index, access, params.examples.audience, release.corpus.tag, snapshot, topics, db)
+    return ReleaseData(index, access, params.examples.audience, release.corpus.tag, snapshot, topics, db)
 
 
 def _usable(snapshot: Sequence[Path], access: AccessMap, audience: str) -> dict[str, tuple[str, tuple[str, str]]]:

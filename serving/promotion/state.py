@@ -7,23 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from serving.promotion.pair import Pair
-from serving.promotion.swap import AnswererHalf, IndexHalf
+from serving.promotion.swap import LoadedAnswerer, LoadedIndex
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
     """An index with the answerer of most users, and with that of the others."""
 
-    index: IndexHalf
-    answerer: AnswererHalf
-    challenger: AnswererHalf | None = None
+    index: LoadedIndex
+    answerer: LoadedAnswerer
+    challenger: LoadedAnswerer | None = None
 
-    def halves(self) -> list[AnswererHalf]:
+    def halves(self) -> list[LoadedAnswerer]:
         """All loaded answerers."""
         return [half for half in (self.answerer, self.challenger) if half is not None]
 
 
-class Stage:
+class ServingState:
     """Hands pairs out and exchanges them; safe for use by several threads."""
 
     def __init__(self, *, challenger_share: float) -> None:
@@ -59,17 +59,17 @@ class Stage:
         for half in idle:
             half.close()
 
-    def set_challenger(self, half: AnswererHalf | None) -> None:
+    def set_challenger(self, half: LoadedAnswerer | None) -> None:
         """Give the share of users this answerer; None: the champion's."""
         if self.now is not None and self.now.challenger is not half:
             self.exchange(replace(self.now, challenger=half))
 
-    def _answerer_of(self, now: Serving, user_key: str | None) -> AnswererHalf:
+    def _answerer_of(self, now: Serving, user_key: str | None) -> LoadedAnswerer:
         if now.challenger is None or user_key is None or place(user_key) >= self._challenger_share:
             return now.answerer
         return now.challenger
 
-    def _give_back(self, half: AnswererHalf) -> None:
+    def _give_back(self, half: LoadedAnswerer) -> None:
         with self._lock:
             half.num_users -= 1
             over = half.retired and half.num_users == 0

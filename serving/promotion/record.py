@@ -43,7 +43,7 @@ class Promotion:
         return f"{moment()}: {verb}; before: {self.before}; {self.seconds:.1f} s; {', '.join(self.checks)}"
 
 
-def announce(promotion: Promotion) -> None:
+def record_promotion(promotion: Promotion) -> None:
     """Log it, and report it to Prefect from a process of its own: nobody who asks waits for that."""
     if promotion.kind == "refused":
         logger.warning("%s %s was refused: %s (%s)", promotion.model, promotion.version, promotion.why, promotion.alias)
