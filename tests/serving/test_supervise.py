@@ -10,7 +10,10 @@ import psutil
 
 from tests.conftest import wait_until
 
-KEEPER = "import sys, serving.stack.supervise as keep; keep.MAX_RESTARTS = 1; sys.exit(keep.Keeper(sys.argv[1:]).run())"
+SUPERVISOR = (
+    "import sys, serving.stack.supervise as supervise; supervise.MAX_RESTARTS = 1; "
+    "sys.exit(supervise.Supervisor(sys.argv[1:]).run())"
+)
 IGNORES_SIGTERM = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
 )
@@ -21,8 +24,8 @@ LEAVES_AN_ORPHAN = (
 )
 
 
-def keep(*command: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-c", KEEPER, *command], stdout=subprocess.PIPE, text=True)
+def supervise(*command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", SUPERVISOR, *command], stdout=subprocess.PIPE, text=True)
 
 
 def first_line(process: "subprocess.Popen[str]") -> str:
@@ -37,7 +40,7 @@ def gone(pid: int) -> bool:
 def test_command_that_dies_is_started_again_until_the_limit(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
 
-    process = keep(sys.executable, "-c", f"open({str(starts)!r}, 'a').write('x'); raise SystemExit(3)")
+    process = supervise(sys.executable, "-c", f"open({str(starts)!r}, 'a').write('x'); raise SystemExit(3)")
     said, _ = process.communicate(timeout=60)
 
     assert process.returncode == 3
@@ -47,7 +50,7 @@ def test_command_that_dies_is_started_again_until_the_limit(tmp_path: Path) -> N
 
 
 def test_what_the_command_started_ends_with_it_in_whatever_session() -> None:
-    process = keep(sys.executable, "-c", LEAVES_AN_ORPHAN)
+    process = supervise(sys.executable, "-c", LEAVES_AN_ORPHAN)
     orphan = int(first_line(process))
 
     process.terminate()
@@ -57,7 +60,7 @@ def test_what_the_command_started_ends_with_it_in_whatever_session() -> None:
 
 
 def test_orphans_of_a_killed_command_end_before_it_starts_again() -> None:
-    process = keep(sys.executable, "-c", LEAVES_AN_ORPHAN)
+    process = supervise(sys.executable, "-c", LEAVES_AN_ORPHAN)
     orphan = int(first_line(process))
     (command,) = psutil.Process(process.pid).children()
 
@@ -70,7 +73,7 @@ def test_orphans_of_a_killed_command_end_before_it_starts_again() -> None:
 
 
 def test_second_signal_kills_a_command_that_does_not_listen() -> None:
-    process = keep(sys.executable, "-c", IGNORES_SIGTERM)
+    process = supervise(sys.executable, "-c", IGNORES_SIGTERM)
     assert first_line(process) == "up"
     (command,) = psutil.Process(process.pid).children()
 
@@ -83,7 +86,7 @@ def test_second_signal_kills_a_command_that_does_not_listen() -> None:
 
 def test_command_ends_when_whoever_keeps_it_was_killed() -> None:
     parent = (
-        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {KEEPER!r}, 'sleep', '99']); "
+        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SUPERVISOR!r}, 'sleep', '99']); "
         "print(p.pid, flush=True); p.wait()"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
