@@ -10,23 +10,22 @@ from prefect import flow
 
 from flows.progress import LISTENER, show_report
 from flows.steps import step
-from tasks.model.comparison import compare as strategies
+from tasks.model.comparison.compare import chosen_answerer, compare_strategies
 from tasks.model.comparison.log import log_comparison, log_report
+from tasks.model.comparison.report import Report, as_json, table, write_report
 from tasks.params import Params, load_params
 from tasks.settings import Settings
 
 
 @step()
-def measure(
-    params: Params, settings: Settings, challenger: bool, version: str | None, folder: Path | None
-) -> strategies.Report:
+def measure(params: Params, settings: Settings, challenger: bool, version: str | None, folder: Path | None) -> Report:
     """Ask every question of every strategy; what was asked before is read."""
-    tuned = strategies.chosen_answerer(params, settings, challenger=challenger, version=version, folder=folder)
-    return strategies.compare(params, settings, tuned, progress=LISTENER.get())
+    tuned = chosen_answerer(params, settings, challenger=challenger, version=version, folder=folder)
+    return compare_strategies(params, settings, tuned, progress=LISTENER.get())
 
 
 @step(retries=2)
-def log(report: strategies.Report, folder: Path, settings: Settings) -> str:
+def log(report: Report, folder: Path, settings: Settings) -> str:
     """Numbers, table, plots and single answers in MLflow."""
     run_id = log_report(settings, report, folder)
     log_comparison(settings, report.evaluations)
@@ -56,10 +55,10 @@ def compare(
     settings = Settings()
     params = load_params(settings.params, profile)
     report = measure(params, settings, challenger, version, answerer)
-    folder = strategies.write_report(report, output or settings.home.resolve() / "comparison")
+    folder = write_report(report, output or settings.home.resolve() / "comparison")
     show_report("comparison", (folder / "comparison.md").read_text(encoding="utf-8"))
-    return strategies.as_json(report) | {
-        "table": strategies.table(report),
+    return as_json(report) | {
+        "table": table(report),
         "folder": str(folder),
         "mlflow_run": log(report, folder, settings),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.corpus.document import sha256
-from tasks.model.comparison.compare import Report, as_json
+from tasks.model.comparison.report import Report, as_json
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import METRICS, EvaluationRow, Mode
 from tasks.model.training import run_log

@@ -1,0 +1,202 @@
+"""The report of a comparison: its record, and what a person and a program read of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.bootstrap import Interval
+from tasks.files import whole_file, write_json
+from tasks.index.golden import GoldenQuestion
+from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality
+from tasks.model.comparison.strategies import Measured, Recommendation, paired, shown
+from tasks.model.evaluation.evaluate import Evaluation
+from tasks.params import Params
+
+SHOWN = (
+    "answer_f1",
+    "f1",
+    "exact_match",
+    "contains",
+    "token_recall",
+    "answered_share",
+    "abstention_recall",
+    "citation_precision",
+    "traceability",
+    "groundedness",
+    "prompt_tokens",
+    "completion_tokens",
+    "machine_seconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What changed since the fine-tuned answerer's corpus.
+
+    Attributes:
+        questions: ids of the held-out questions on new or changed documents.
+        note: why it cannot be measured; empty: it can.
+    """
+
+    questions: frozenset[str]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The comparison.
+
+    Attributes:
+        missing: golden questions that could not be asked, with the reason.
+        fresh: `answer_f1` on the questions of `freshness` by strategy.
+    """
+
+    measured: tuple[Measured, ...]
+    recommendation: Recommendation
+    evaluations: Mapping[str, Evaluation]
+    num_questions: int
+    missing: tuple[tuple[GoldenQuestion, str], ...]
+    freshness: Freshness
+    fresh: Mapping[str, Interval]
+    notes: tuple[str, ...]
+    release: str
+    params: Params
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The fields of `almanac compare --json`."""
+    return {
+        "strategies": {entry.strategy.name: _entry(entry, report) for entry in report.measured},
+        "recommendation": report.recommendation.strategy.name,
+        "reasons": list(report.recommendation.reasons),
+        "differences": differences(report),
+        "freshness": {"questions": len(report.freshness.questions), "note": report.freshness.note},
+        "break_even": [
+            {"questions_per_month": volume, "per_thousand": cost} for volume, cost in break_evens(report.measured)
+        ],
+        "questions": report.num_questions,
+        "missing": [{"question": question.id, "reason": reason} for question, reason in report.missing],
+        "notes": list(report.notes),
+        "index_release": report.release,
+    }
+
+
+def _entry(entry: Measured, report: Report) -> dict[str, Any]:
+    compare = report.params.compare
+    fresh = report.fresh.get(entry.strategy.name)
+    return {
+        "answerer": entry.answerer,
+        "metrics": {name: asdict(value) for name, value in entry.metrics.items()},
+        "latency": dict(entry.latency),
+        "cost": asdict(entry.cost)
+        | {
+            "per_thousand_questions": entry.cost.per_thousand(compare.questions_per_month),
+            "questions_per_month": compare.questions_per_month,
+            "currency": compare.currency,
+        },
+        "freshness": None if fresh is None else asdict(fresh),
+    }
+
+
+def differences(report: Report) -> list[dict[str, Any]]:
+    """Paired differences of `answer_f1` and `contains` between every two strategies."""
+    gate = report.params.model_gate
+    found = []
+    for place, first in enumerate(report.measured):
+        for second in report.measured[place + 1 :]:
+            for name in ("answer_f1", "contains"):
+                change = paired(second, first, name, confidence=gate.confidence, num_resamples=gate.num_resamples)
+                if change is not None:
+                    told = change.low > 0 or change.high < 0
+                    names = {"of": second.strategy.name, "against": first.strategy.name, "metric": name}
+                    found.append(names | asdict(change) | {"told_apart": told})
+    return found
+
+
+def table(report: Report) -> list[dict[str, str]]:
+    """One row a property, one column a strategy, as a person reads it."""
+    rows = [_line(name, report, _metric_cell(name)) for name in SHOWN if name != "machine_seconds"]
+    rows.append(_line("latency p50 / p95 (s)", report, _latency_cell))
+    compare = report.params.compare
+    rows.append(
+        _line(
+            f"cost of 1000 questions ({compare.currency}, {compare.questions_per_month} a month)",
+            report,
+            lambda entry: f"{entry.cost.per_thousand(compare.questions_per_month):.3g}",
+        )
+    )
+    rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.3g}"))
+    rows.append(_line(f"answer_f1 on {len(report.freshness.questions)} changed", report, _fresh_cell(report)))
+    return rows
+
+
+def _line(name: str, report: Report, cell: Callable[[Measured], str]) -> dict[str, str]:
+    return {"": name} | {entry.strategy.title: cell(entry) for entry in report.measured}
+
+
+def _metric_cell(name: str) -> Callable[[Measured], str]:
+    def cell(entry: Measured) -> str:
+        value = entry.metrics.get(name)
+        if value is None:
+            return "-"
+        return f"{value.mean:.0f}" if name.endswith("_tokens") else shown(value)
+
+    return cell
+
+
+def _latency_cell(entry: Measured) -> str:
+    return f"{entry.latency['p50_seconds']:.2f} / {entry.latency['p95_seconds']:.2f}"
+
+
+def _fresh_cell(report: Report) -> Callable[[Measured], str]:
+    def cell(entry: Measured) -> str:
+        value = report.fresh.get(entry.strategy.name)
+        return "-" if value is None else shown(value)
+
+    return cell
+
+
+def markdown(report: Report) -> str:
+    """The report as a Markdown page."""
+    rows = table(report)
+    lines = [
+        "# Comparison",
+        "",
+        f"{report.num_questions} held-out questions over index release {report.release}; in brackets the "
+        f"{report.params.model_gate.confidence:.0%} interval of a bootstrap over the questions.",
+        "",
+        "| " + " | ".join(rows[0]) + " |",
+        "|" + "---|" * len(rows[0]),
+        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        "",
+        f"Recommended: **{report.recommendation.strategy.title}**.",
+        "",
+        *(f"- {reason}" for reason in report.recommendation.reasons),
+        "",
+        "Paired differences:",
+        "",
+        *(f"- {_difference(entry)}" for entry in differences(report)),
+        "",
+        "Notes:",
+        "",
+        *(f"- {note}" for note in (*report.notes, *filter(None, [report.freshness.note]))),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    verdict = "" if entry["told_apart"] else ": not told apart"
+    change = f"{entry['mean']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]"
+    return f"{entry['metric']} of {entry['of']} against {entry['against']}: {change}{verdict}"
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write `comparison.md`, `comparison.json` and both plots into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_quality(report.measured, folder / "quality.png")
+    plot_cost(report.measured, report.params.compare, folder / "cost.png")
+    write_json(folder / "comparison.json", as_json(report))
+    with whole_file(folder / "comparison.md") as beside:
+        beside.write_text(markdown(report), encoding="utf-8")
+    return folder
