@@ -1,9 +1,11 @@
 """Figures for Prometheus. Labels are routes, outcomes and versions: never a user, a text or an id of a document."""
 
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from serving.api.limits import Application, Message, Receive, Send
 from tasks.answer.assistant import Reply
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -62,3 +64,30 @@ class Metrics:
     def text(self) -> bytes:
         """All figures in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class Measured:
+    """ASGI middleware: counts requests and their seconds by the template of their route."""
+
+    def __init__(self, app: Application, *, metrics: Metrics) -> None:
+        """Count what `app` answers."""
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on and time it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 500
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.request(route, status, time.monotonic() - started)

@@ -1,0 +1,125 @@
+"""The routes: probes, chat, search, models, feedback."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from serving.api.auth import Asker
+from serving.api.chat_request import (
+    MODEL,
+    ChatRequest,
+    check_model,
+    check_supported,
+    knowledge_bases_of,
+    turn_of,
+)
+from serving.api.chat_response import Completion, completion
+from serving.api.errors import RESPONSES
+from serving.api.feedback import FeedbackRequest
+from serving.api.pending import answered, begin, events
+from serving.api.service import ChatQuestion, Service
+from serving.api.status import public_status
+from tasks.index.search import Request as SearchRequest
+from tasks.index.search import checked_mode
+
+
+class SearchBody(BaseModel):
+    """A search as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str
+    kb: list[str] = []
+    top_k: int | None = None
+    mode: str | None = None
+
+
+def probes(service: Service) -> APIRouter:
+    """Return the routes that machines ask: alive, ready, figures."""
+    router = APIRouter()
+
+    @router.get("/healthz", summary="Whether the process is alive")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz", summary="Whether it can answer, and with what", responses={503: {}})
+    async def readyz() -> JSONResponse:
+        status = public_status(service.pairs.status())
+        return JSONResponse(status, 200 if status["ready"] else 503)
+
+    @router.get("/metrics", summary="Figures for Prometheus")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def api(service: Service) -> APIRouter:
+    """Return the routes below `/v1`."""
+    router = APIRouter(prefix="/v1", responses=RESPONSES)
+
+    def asker_of(request: Request) -> Asker:
+        return service.identity.asker(request.headers.get("authorization"))
+
+    Caller = Annotated[Asker, Depends(asker_of)]  # noqa: N806 - a type
+
+    @router.get("/models", summary="The one model, and the versions that serve")
+    async def models(_: Caller) -> dict[str, Any]:
+        return {"object": "list", "data": [_model(service)]}
+
+    @router.get("/models/{model:path}", summary="The model")
+    async def model(model: str, _: Caller) -> dict[str, Any]:
+        check_model(model)
+        return _model(service) | {"id": model}
+
+    @router.post("/chat/completions", summary="Answer from the documents that the asker may read", response_model=None)
+    async def chat(body: ChatRequest, request: Request, asker: Caller) -> Response:
+        check_supported(body)
+        turn = turn_of(body, max_history_messages=service.params.serving.max_history_messages)
+        pending = begin(service, ChatQuestion(turn, knowledge_bases_of(body), asker, body.session_id))
+        entry = Completion(body.model)
+        if body.stream:
+            usage = bool(body.stream_options and body.stream_options.include_usage)
+            return StreamingResponse(events(entry, pending, include_usage=usage), media_type="text/event-stream")
+        return JSONResponse(completion(entry, await answered(pending, request)))
+
+    @router.get("/search", summary="Passages that the asker may read, best first")
+    async def search_get(
+        asker: Caller,
+        query: str,
+        kb: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
+        top_k: int | None = None,
+        mode: str | None = None,
+    ) -> dict[str, Any]:
+        return await _searched(service, SearchBody(query=query, kb=kb, top_k=top_k, mode=mode), asker)
+
+    @router.post("/search", summary="Passages that the asker may read, best first")
+    async def search_post(asker: Caller, body: SearchBody) -> dict[str, Any]:
+        return await _searched(service, body, asker)
+
+    @router.post("/feedback", status_code=202, summary="Rate an answer of one's own")
+    async def feedback(body: FeedbackRequest, asker: Caller) -> dict[str, str]:
+        await asyncio.to_thread(service.feedback.accept, body, asker.user)
+        return {"status": "accepted"}
+
+    return router
+
+
+async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[str, Any]:
+    request = SearchRequest(body.query, asker.groups, body.kb, mode=checked_mode(body.mode), top_k=body.top_k)
+    with service.searches.one():
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(service.search_threads, service.search, request)
+
+
+def _model(service: Service) -> dict[str, Any]:
+    return {
+        "id": MODEL,
+        "object": "model",
+        "created": 0,
+        "owned_by": MODEL,
+        "almanac": public_status(service.pairs.status()) | {"questions": service.params.serving.smoke_questions},
+    }
