@@ -106,7 +106,7 @@ def world_environment(folder: Path) -> dict[str, str]:
 def almanac(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
-        [sys.executable, "cli.py", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         env=os.environ | environment,
         capture_output=True,
         text=True,

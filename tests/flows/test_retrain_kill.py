@@ -57,7 +57,7 @@ def kill_in_training(place: Path) -> None:
     """Start a retrain and kill it as soon as it has a checkpoint."""
     environment = os.environ | world_environment(place)
     process = subprocess.Popen(
-        [sys.executable, "cli.py", "retrain", "--json"],
+        [sys.executable, "-m", "cli", "retrain", "--json"],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

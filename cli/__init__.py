@@ -1,0 +1,45 @@
+"""The command line: `almanac …`. Each command calls a flow or a task; a module holds one group of commands.
+
+Heavy imports stand inside the commands, so that help answers at once.
+"""
+
+import logging
+import os
+import sys
+import warnings
+
+import typer
+
+from cli import ask, keys, quarantine, refresh, releases, retrain, servers, status
+from tasks.errors import AlmanacError
+from tasks.settings import quiet_environment
+
+app = typer.Typer(
+    name="almanac",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Keep an AI assistant right: knowledge fresh, model retrained, every change gated, versioned and reversible.",
+)
+for group in (refresh, ask, retrain, releases, servers, status):
+    app.add_typer(group.app)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line on standard error and an exit code that says its kind."""
+    quiet_environment()
+    logging.basicConfig(level=os.environ.get("ALMANAC_LOG", "WARNING").upper(), stream=sys.stderr, format="%(message)s")
+    # A run's own lines, with tracebacks, go to the Prefect server; a person gets bars and one line.
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events", "EventsWorker"):
+        logging.getLogger(name).propagate = False
+    logging.raiseExceptions = False
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+    try:
+        app()
+    except AlmanacError as error:
+        typer.echo(f"almanac: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,83 @@
+"""Commands that read the live index: `ask` and `search`."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import Json, print_result, read_params
+from tasks.settings import Settings
+
+app = typer.Typer()
+
+Groups = Annotated[list[str] | None, typer.Option("--as", help="Ask as a member of this group; may be repeated.")]
+KnowledgeBases = Annotated[list[str] | None, typer.Option("--kb", help="Search only this knowledge base.")]
+
+
+@app.command()
+def ask(question: str, as_: Groups = None, kb: KnowledgeBases = None, json_: Json = False) -> None:
+    """Answer a question with citations, from what the asker may read.
+
+    Example: `almanac ask "How do I cap the number of retries in tenacity?" --as finance`
+    """
+    from tasks.answer.assistant import Assistant
+    from tasks.answer.trace import flush_traces
+
+    settings = Settings()
+    reply = Assistant(read_params(settings), settings).ask(question, groups=as_ or (), knowledge_bases=kb or ())
+    flush_traces()
+    print_result(_reply(reply), json_, _print_reply)
+
+
+def _reply(reply: Any) -> dict[str, Any]:
+    answer = reply.answer
+    return {
+        "answer": answer.text,
+        "abstained": answer.abstained,
+        "reason": answer.reason,
+        "citations": [asdict(citation) for citation in answer.citations],
+        "passages": [asdict(passage) for passage in answer.passages],
+        "index_version": reply.index_version,
+        "answerer_version": reply.answerer_version,
+        "trace_id": reply.trace_id,
+        "seconds": reply.seconds,
+    }
+
+
+def _print_reply(reply: dict[str, Any]) -> None:
+    typer.echo(reply["answer"])
+    for citation in reply["citations"]:
+        quote = " ".join(citation["quote"].split())
+        typer.echo(f"\n[{citation['marker']}] {citation['title']}  {citation['uri']}\n    “{quote[:300]}”")
+    typer.echo(f"\nindex release {reply['index_version']}, {reply['seconds']:.1f} s, trace {reply['trace_id']}")
+
+
+@app.command()
+def search(
+    question: str,
+    as_: Groups = None,
+    kb: KnowledgeBases = None,
+    top_k: Annotated[int | None, typer.Option(help="How many passages; default: search.top_k.")] = None,
+    mode: Annotated[str | None, typer.Option(help="hybrid, vector or full_text; default: search.mode.")] = None,
+    json_: Json = False,
+) -> None:
+    """Find passages that the asker may read.
+
+    Example: `almanac search "exponential backoff" --top-k 3`
+    """
+    from tasks.index.live import LiveIndex
+    from tasks.index.search import Request, checked_mode
+
+    settings = Settings()
+    index = LiveIndex(read_params(settings), settings)
+    request = Request(question, tuple(as_ or ()), tuple(kb or ()), mode=checked_mode(mode), top_k=top_k)
+    found = [asdict(passage) for passage in index.search(request)]
+    print_result({"results": found, "release": index.serving.release.number}, json_, _print_search)
+
+
+def _print_search(result: dict[str, Any]) -> None:
+    for rank, passage in enumerate(result["results"], start=1):
+        text = " ".join(passage["text"].split())
+        typer.echo(f"{rank:>2}. {passage['score']:.3f}  {passage['title']}  {passage['uri']}\n    {text[:200]}")
+    if not result["results"]:
+        typer.echo("nothing found that you may read")

@@ -1,0 +1,78 @@
+"""Commands of the weekly cadence: `plan` and `refresh`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import Json, print_result, progress_bars, read_params
+from tasks.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(json_: Json = False) -> None:
+    """Say what a refresh would do, and stop.
+
+    Example: `almanac plan`
+    """
+    from flows.refresh import from_base, list_sources
+    from tasks.corpus.plan import guard_removals
+    from tasks.errors import GateError
+
+    settings = Settings()
+    run = from_base(read_params(settings), settings)
+    found = list_sources(run)
+    result: dict[str, Any] = found.counts() | {"refused": None}
+    try:
+        guard_removals(found, run.base.known, allowed=())
+    except GateError as error:
+        result["refused"] = str(error)
+    print_result(result, json_, _print_plan)
+
+
+def _print_plan(result: dict[str, Any]) -> None:
+    names = ("new", "changed", "moved", "removed", "expired", "unchanged", "held")
+    typer.echo(f"{result['listed']} listed: " + ", ".join(f"{result[name]} {name}" for name in names))
+    typer.echo(f"at most {result['chunks_to_embed']} chunks to embed, about {result['estimated_seconds']:.0f} seconds")
+    if result["refused"]:
+        typer.echo(f"a refresh would refuse: {result['refused']}")
+
+
+@app.command()
+def refresh(
+    json_: Json = False,
+    rebuild: Annotated[bool, typer.Option(help="Write every row anew, from the snapshot.")] = False,
+    allow_removal: Annotated[list[str] | None, typer.Option(help="A source that may lose many documents.")] = None,
+    again: Annotated[bool, typer.Option(help="Release content that was rolled back before.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another refresh to end.")] = 0,
+) -> None:
+    """Bring the index up to its sources: gate, index, gate, release.
+
+    Example: `almanac refresh`, or `almanac refresh --allow-removal wiki`
+    """
+    from flows.refresh import refresh as flow
+    from flows.steps import runner
+
+    with progress_bars():
+        result = runner(flow, read_params(Settings()))(
+            rebuild=rebuild, allow_removal=tuple(allow_removal or ()), again=again, wait_seconds=wait
+        )
+    print_result(result, json_, _print_refresh)
+
+
+def _print_refresh(result: dict[str, Any]) -> None:
+    if result["release"] is None:
+        typer.echo(
+            f"nothing to release: {result['unchanged']} unchanged, {result['quarantined']} in quarantine "
+            f"({result['seconds']} s)"
+        )
+        return
+    state = "serves now" if result["released"] else "waits for the alias `champion` in the MLflow UI"
+    typer.echo(
+        f"release {result['release']} {state}: {result['accepted']} documents accepted, {result['quarantined']} "
+        f"quarantined, {result['removed']} removed, {result['unchanged']} unchanged; {result['embedded']} chunks "
+        f"embedded of {result['chunks']} ({result['seconds']} s)"
+    )
+    for name, value in result["metrics"].items():
+        typer.echo(f"  {name} {value:.4g}")

@@ -1,0 +1,103 @@
+"""Commands of the quarterly cadence: `retrain` and `compare`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import Json, print_result, print_table, progress_bars, read_params
+from tasks.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def retrain(
+    json_: Json = False,
+    profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="lora, full, continual_pretraining, dpo or embedder; default: as params.yaml says."),
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another retrain to end.")] = 0,
+) -> None:
+    """Train a candidate and let the model gate decide; a person promotes it in the MLflow UI.
+
+    Exit code 3: the gate refused, and nothing was registered.
+
+    Example: `almanac retrain`, or `almanac retrain --profile quick`
+    """
+    from flows.retrain import retrain as flow
+    from flows.steps import runner
+    from tasks.model.answerer.candidate import checked_method
+
+    with progress_bars():
+        result = runner(flow, read_params(Settings()))(
+            profile=profile, method=checked_method(method), wait_seconds=wait
+        )
+    print_result(result, json_, _print_retrain)
+    if not result["registered"]:
+        for reason in result["reasons"]:
+            typer.echo(f"almanac: the model gate refused: {reason}", err=True)
+        raise typer.Exit(3)
+
+
+def _print_retrain(result: dict[str, Any]) -> None:
+    others = {"base": result["baseline"], "champion": result["champion"], "candidate": result["metrics"]}
+    compared = {name: metrics for name, metrics in others.items() if metrics}
+    print_table(
+        [{"metric": name} | {who: _number(found, name) for who, found in compared.items()} for name in result["shown"]]
+    )
+    for note in result["notes"]:
+        typer.echo(f"note: {note}")
+    model = "almanac-embedder" if result["method"] == "embedder" else "almanac-answerer"
+    state = (
+        f"version {result['version']} of {model} is the challenger: it serves once you set its alias `champion` in the "
+        "MLflow UI"
+        if result["registered"]
+        else "nothing was registered: what serves is unchanged"
+    )
+    typer.echo(
+        f"{state}; {result['examples']} examples ({result['training_set']}), trained by {result['method']} in "
+        f"{result['train_seconds']:.0f} s of {result['seconds']:.0f} s"
+    )
+
+
+def _number(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[name]:.3f}" if name in metrics else ""
+
+
+@app.command()
+def compare(
+    json_: Json = False,
+    challenger: Annotated[bool, typer.Option(help="Compare the challenger, in place of the champion.")] = False,
+    version: Annotated[str | None, typer.Option(help="Compare this version of almanac-answerer.")] = None,
+    answerer: Annotated[Path | None, typer.Option(help="Compare the answerer in this folder.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the Markdown file, JSON and plots.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
+) -> None:
+    """Compare base and fine-tuned answerer, closed-book and with retrieval, on the held-out golden questions.
+
+    Example: `almanac compare`, or `almanac compare --challenger --output comparison`
+    """
+    from flows.compare import compare as flow
+    from flows.steps import runner
+
+    with progress_bars():
+        result = runner(flow, read_params(Settings()))(
+            challenger=challenger, version=version, answerer=answerer, output=output, profile=profile
+        )
+    print_result(result, json_, _print_comparison)
+
+
+def _print_comparison(result: dict[str, Any]) -> None:
+    print_table(
+        result["table"], title=f"{result['questions']} held-out questions, index release {result['index_release']}"
+    )
+    typer.echo(f"recommended: {result['recommendation']}")
+    for reason in result["reasons"]:
+        typer.echo(f"  {reason}")
+    for note in (*result["notes"], result["freshness"]["note"]):
+        if note:
+            typer.echo(f"note: {note}")
+    typer.echo(f"{result['folder']} holds table and plots; MLflow run {result['mlflow_run']}")

@@ -1,0 +1,49 @@
+"""How things stand: `status` and `doctor`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import Json, print_fields, print_result, read_params
+from tasks.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def status(json_: Json = False) -> None:
+    """Say what serves since when, who writes, and, where PREFECT_API_URL is set, what runs next.
+
+    Example: `almanac status`
+    """
+    from flows.schedules import upcoming
+    from tasks.index.history import status as current
+    from tasks.model.answerer.register import serving_answerer
+
+    settings = Settings()
+    found = current(settings) | {"answerer": serving_answerer(settings), "schedules": upcoming()}
+    print_result(found, json_, print_fields)
+
+
+@app.command()
+def doctor(json_: Json = False, deep: Annotated[bool, typer.Option(help="Read every row, too.")] = False) -> None:
+    """Find what is wrong and name the remedy; exit code 1 if anything is.
+
+    Example: `almanac doctor --deep`
+    """
+    from flows.schedules import problems as problems_of_schedules
+    from tasks.index.doctor import examine
+
+    settings = Settings()
+    params = read_params(settings)
+    problems = examine(params, settings, deep=deep) + list(problems_of_schedules(params))
+    print_result({"problems": problems}, json_, _print_problems)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _print_problems(result: dict[str, Any]) -> None:
+    for problem in result["problems"]:
+        typer.echo(f"{problem['what']}\n  where: {problem['where']}\n  remedy: {problem['remedy']}")
+    if not result["problems"]:
+        typer.echo("nothing wrong found")
