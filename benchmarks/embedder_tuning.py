@@ -24,13 +24,15 @@ import yaml
 from benchmarks.judgements import load_judged
 from benchmarks.retrieval import MODES, Measured, measure_judged, prepare, refresh
 from tasks.bootstrap import paired_difference
-from tasks.index.access import AccessMap, load_access
+from tasks.index.access import AccessMap
+from tasks.index.access_tables import load_access
 from tasks.index.live import open_index, serving
 from tasks.index.release import Release
 from tasks.index.search import Index
 from tasks.index.table import connect
 from tasks.model.embedder.pairs import EmbedderQuestion, mine_pairs, write_pairs
-from tasks.model.embedder.training import EmbedderResult, train_embedder
+from tasks.model.embedder.result import EmbedderResult
+from tasks.model.embedder.training import train_embedder
 from tasks.params import Params, SearchParams, load_params
 from tasks.settings import Settings, quiet_environment
 

@@ -121,7 +121,7 @@ def refresh(settings: Settings) -> None:
 
 def open_champion(params: Params, settings: Settings, search: Mapping[str, Any]) -> tuple[Index, AccessMap]:
     """The release that serves, with changed search parameters."""
-    from tasks.index.access import load_access
+    from tasks.index.access_tables import load_access
     from tasks.index.live import open_index, serving
     from tasks.index.table import connect
 
@@ -172,9 +172,9 @@ def reciprocal(ranks: Sequence[int]) -> list[float]:
 
 def located_questions(settings: Settings, split: str) -> list["Located"]:
     """Golden questions of a split whose anchors stand in the corpus of the release that serves."""
-    from tasks.index.candidate import snapshot_files, texts_of
     from tasks.index.golden import load_golden, locate
     from tasks.index.live import serving
+    from tasks.index.snapshots import snapshot_files, texts_of
 
     questions = load_golden(PROJECT / "golden" / "packages.jsonl", split)
     wanted = {question.document for question in questions if question.document is not None}

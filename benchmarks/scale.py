@@ -53,7 +53,7 @@ def run(folder: Path, num_chunks: int, num_queries: int) -> None:
     """Write, index, change 1 %, search."""
     os.environ["ALMANAC_HOME"] = str(folder)
     from tasks.index import table as tables
-    from tasks.index.access import intern
+    from tasks.index.access_tables import intern
     from tasks.params import load_params
     from tasks.settings import Settings, quiet_environment
 
@@ -157,7 +157,7 @@ def filler(field: pa.Field, length: int) -> pa.Array:
 def search(db: object, params: object, num_chunks: int, num_queries: int) -> None:
     """Latency and recall by mode and filter."""
     from tasks.index import table as tables
-    from tasks.index.access import load_access
+    from tasks.index.access_tables import load_access
     from tasks.index.search import Index, Request
 
     table = tables.open_latest(db)  # type: ignore[arg-type]

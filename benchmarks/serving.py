@@ -82,7 +82,7 @@ def client(params: Params, settings: Settings) -> Iterator[Any]:
 
 
 def searches(params: Params, settings: Settings, questions: Sequence[str]) -> dict[str, Any]:
-    from tasks.index.access import load_access
+    from tasks.index.access_tables import load_access
     from tasks.index.live import open_index, serving
     from tasks.index.search import Request
     from tasks.index.table import connect
@@ -128,7 +128,7 @@ def overheads(settings: Settings, questions: Sequence[str]) -> dict[str, float]:
     """Medians of the access check (both tables read, ids computed) and of an empty trace."""
     from tasks.answer.answer import Answer
     from tasks.answer.trace import TraceContext, flush_traces, traced
-    from tasks.index.access import load_access
+    from tasks.index.access_tables import load_access
     from tasks.index.table import connect
 
     db = connect(settings)

@@ -80,7 +80,7 @@ def chunk(params: Params, settings: Settings) -> None:
 
 def index(params: Params, settings: Settings) -> None:
     """Embed what was never embedded, and write the table with its indexes."""
-    from tasks.index.access import intern
+    from tasks.index.access_tables import intern
     from tasks.index.build import access_sets, keep_vectors, missing_texts, open_cache
     from tasks.index.embedding.embedder import embed_shard, load_embedder
     from tasks.index.table import build_indexes, connect, rewrite, row_batches_of
@@ -128,7 +128,7 @@ def _texts() -> dict[str, str]:
 
 def _ranks(located: "Sequence[Located]", params: Params, settings: Settings) -> list[int | None]:
     """Asked by one who may read everything, as the index gate does."""
-    from tasks.index.access import load_access
+    from tasks.index.access_tables import load_access
     from tasks.index.embedding.embedder import load_embedder
     from tasks.index.golden import support_rank
     from tasks.index.search import Index, Request

@@ -21,14 +21,12 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Schedule
 from prefect.workers.process import ProcessWorker
 
-from flows.worker import HEARTBEAT_SECONDS, WORK_POOL
+from flows.pool import HEARTBEAT_SECONDS, SILENT_SECONDS, WORK_POOL
 from tasks.params import Params, load_params
 from tasks.settings import Settings
 
 WAIT_SECONDS = 600
 """A scheduled run waits for one that a person started, and for the minutes in which the other cadence writes."""
-SILENT_SECONDS = 300
-"""A run without a heartbeat for so long is dead. Prefect gives its slot free after the same time."""
 
 
 @dataclass(frozen=True, slots=True)

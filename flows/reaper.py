@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOrder, EventResourceFilter
 from prefect.states import Crashed
 
-from flows.deployments import SILENT_SECONDS
+from flows.pool import SILENT_SECONDS
 
 FLOWS = ["refresh", "retrain", "promote"]
 _PAGE = 200

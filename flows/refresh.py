@@ -22,7 +22,7 @@ from tasks.corpus.selection import Selection, select_changed
 from tasks.errors import GateError
 from tasks.index import candidate as candidates
 from tasks.index import registration
-from tasks.index.access import ensure_tables, load_access, record_changes
+from tasks.index.access_tables import ensure_tables, load_access, record_changes
 from tasks.index.base import Base, find_base, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.embedding.embedder import embed_shard, embedder_identity, load_embedder

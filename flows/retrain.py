@@ -24,7 +24,8 @@ from tasks.model.answerer.card import Facts, card_metrics, description, metrics_
 from tasks.model.answerer.register import ARTIFACTS, METRIC, register, write_signature
 from tasks.model.embedder.pairs import write_example_pairs
 from tasks.model.embedder.registry import judge_embedder, register_embedder
-from tasks.model.embedder.training import EmbedderResult, train_embedder
+from tasks.model.embedder.result import EmbedderResult
+from tasks.model.embedder.training import train_embedder
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.model_gate import GateDecision, decide
 from tasks.model.examples.training_set import TrainingSet, build_training_set, read_training_set, version_training_set

@@ -10,14 +10,12 @@ from typing import NoReturn
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from flows.pool import HEARTBEAT_SECONDS, WORK_POOL
 from tasks.errors import ConfigurationError, DependencyError
 from tasks.params import Params
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-WORK_POOL = "almanac"
-HEARTBEAT_SECONDS = 30
 
 
 def start_worker(params: Params, settings: Settings, *, wait_seconds: float) -> NoReturn:

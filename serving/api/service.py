@@ -18,7 +18,7 @@ from serving.promotion.pair import Pair
 from tasks.answer.assistant import Reply, ask
 from tasks.answer.generate import Generator
 from tasks.answer.history import Turn
-from tasks.index.access import load_access
+from tasks.index.access_tables import load_access
 from tasks.index.passage import Passage
 from tasks.index.search import Request as SearchRequest
 from tasks.index.table import connect

@@ -35,7 +35,7 @@ from serving.promotion.swap import (
 from serving.promotion.verdicts import Verdicts
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import AlmanacError, DependencyError
-from tasks.index.access import load_access
+from tasks.index.access_tables import load_access
 from tasks.index.registration import MODEL as INDEX
 from tasks.index.release import remember_served
 from tasks.index.table import connect

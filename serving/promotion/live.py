@@ -13,7 +13,8 @@ from serving.promotion.swap import LoadedAnswerer, LoadedIndex, Wrap
 from tasks.answer.answerer import BASE
 from tasks.answer.generate import Generator
 from tasks.errors import DependencyError
-from tasks.index.access import AccessMap, load_access
+from tasks.index.access import AccessMap
+from tasks.index.access_tables import load_access
 from tasks.index.table import connect
 from tasks.params import Params
 from tasks.settings import Settings

@@ -26,7 +26,7 @@ from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 from honcho.process import Process
 
-from flows.worker import WORK_POOL
+from flows.pool import WORK_POOL
 from tasks.errors import BusyError, ConfigurationError, DependencyError
 from tasks.settings import Settings
 

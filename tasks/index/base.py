@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from tasks.corpus.plan import KnownDocument, known_documents
 from tasks.corpus.snapshot import fold_state
 from tasks.index import registration
-from tasks.index.candidate import snapshot_files
 from tasks.index.registration import Version
 from tasks.index.release import Release, load_release, release_numbers
+from tasks.index.snapshots import snapshot_files
 from tasks.releases.model_registry import CHAMPION, mark_rolled_back, mark_served
 from tasks.settings import Settings
 

@@ -21,7 +21,7 @@ from tasks.corpus.snapshot import compact, corpus_digest, fold_state, read_docum
 from tasks.errors import CorruptionError, GateError
 from tasks.files import write_json
 from tasks.index import registration
-from tasks.index.access import intern, load_access
+from tasks.index.access_tables import intern, load_access
 from tasks.index.build import access_sets, document_ids, open_cache, write_documents
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
@@ -41,6 +41,7 @@ from tasks.index.release import (
     tag_version,
 )
 from tasks.index.search import Index
+from tasks.index.snapshots import snapshot_files, texts_of
 from tasks.index.table import build_indexes, clean_up, connect, open_latest, rewrite, row_batches_of, update
 from tasks.lease import Lease
 from tasks.params import Params, digest
@@ -71,17 +72,6 @@ class Candidate:
     dim: int
     snapshot: tuple[Path, ...]
     rebuilt: bool
-
-
-def snapshot_files(settings: Settings, release: Release | None) -> list[Path]:
-    """The corpus files of a release, linked into the work folder, or brought back from the remote."""
-    if release is None:
-        return []
-    restored = Registry(settings.registry, settings.remote).restore(
-        release.corpus.tag, settings.work / "snapshots" / release.corpus.tag
-    )
-    by_name = {path.name: path for path in restored}
-    return [by_name[name] for name in release.corpus.files]
 
 
 def must_rebuild(base: "Base", now: Fingerprint) -> bool:
@@ -186,15 +176,6 @@ def _compare(
     wanted = {question.document for question in questions if question.document is not None}
     located, missing = locate(questions, texts_of(snapshot, wanted))
     return compare_retrieval(candidate, live, located, missing, load_access(db), gate)
-
-
-def texts_of(snapshot: Sequence[Path], wanted: set[str]) -> dict[str, str]:
-    """Texts of some documents of a snapshot, by id."""
-    return {
-        document_id: text
-        for batch in read_documents(snapshot, wanted)
-        for document_id, text in zip(batch["document_id"].to_pylist(), batch["text"].to_pylist(), strict=True)
-    }
 
 
 def _as_json(report: IndexGateReport) -> dict[str, object]:

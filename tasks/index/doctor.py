@@ -12,14 +12,14 @@ from tasks.corpus.plan import load_scan
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import AlmanacError, ConfigurationError
 from tasks.index import registration
-from tasks.index.access import load_access
-from tasks.index.candidate import snapshot_files
+from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import embedder_identity
 from tasks.index.gate import check_integrity
 from tasks.index.live import open_index, serving
 from tasks.index.registration import Version
 from tasks.index.release import Release, lance_tag, load_release, release_numbers
 from tasks.index.search import Request
+from tasks.index.snapshots import snapshot_files
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
 from tasks.params import EmbeddingParams, Params
 from tasks.releases.model_registry import CHAMPION
@@ -177,7 +177,7 @@ def _rows(params: Params, settings: Settings) -> Iterator[Problem]:
 
 
 def _texts(release: Release, table: Any, files: list[Any], settings: Settings, _: Params) -> Iterator[Problem]:
-    from tasks.index.candidate import texts_of
+    from tasks.index.snapshots import texts_of
 
     texts = texts_of(files, set(fold_state(files).column("document_id").to_pylist()))
     bad = 0

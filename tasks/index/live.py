@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tasks.errors import ConfigurationError, CorruptionError, DependencyError
 from tasks.index import registration
-from tasks.index.access import AccessMap, load_access
+from tasks.index.access import AccessMap
+from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.passage import Passage
 from tasks.index.release import Release, last_served, load_release, remember_served

@@ -34,7 +34,7 @@ from tasks.corpus.plan import KnownDocument
 from tasks.corpus.selection import select_changed
 from tasks.errors import ConfigurationError, GateError
 from tasks.index import registration
-from tasks.index.access import intern, load_access, record_changes
+from tasks.index.access_tables import intern, load_access, record_changes
 from tasks.index.chunk import CHUNK_SCHEMA
 from tasks.index.embedding.cache import EmbeddingCache, text_key
 from tasks.index.history import roll_back_index

@@ -258,14 +258,14 @@ def test_release_that_mlflow_missed_is_announced_by_the_next_refresh(
 ) -> None:
     refresh()
     (notes / "backup.md").write_text(SEVEN)
-    announce = candidate.register_release
+    register_release = candidate.register_release
 
     def without_mlflow(settings: Settings, *args: Any, **kwargs: Any) -> str:
         nobody_listens = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
-        return announce(nobody_listens, *args, **kwargs)
+        return register_release(nobody_listens, *args, **kwargs)
 
     with monkeypatch.context() as outage:
-        outage.setattr(candidate, "announce", without_mlflow)
+        outage.setattr(candidate, "register_release", without_mlflow)
         with pytest.raises(DependencyError, match="MLflow at http://127"):
             refresh()
     assert "ninety days" in answer(params, settings)

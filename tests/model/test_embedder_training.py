@@ -25,7 +25,8 @@ from tasks.model.embedder.pairs import ChunkText, Pair, read_pairs, write_exampl
 from tasks.model.embedder.questions import held_out, questions_of
 from tasks.model.embedder.ranking import ranking_values
 from tasks.model.embedder.registry import judge_embedder, promote_embedder, register_embedder
-from tasks.model.embedder.training import EmbedderResult, train_embedder
+from tasks.model.embedder.result import EmbedderResult
+from tasks.model.embedder.training import train_embedder
 from tasks.model.examples.example import Example, ExamplePassage, write_examples
 from tasks.params import EmbeddingParams, Params
 from tasks.settings import Settings

@@ -15,7 +15,7 @@ from tasks.answer.answer import Answer
 from tasks.answer.prompt import NOT_FOUND
 from tasks.answer.trace import TraceContext, flush_traces, traced
 from tasks.errors import ConfigurationError, CorruptionError, GateError
-from tasks.index.access import record_changes
+from tasks.index.access_tables import record_changes
 from tasks.index.live import LiveIndex
 from tasks.index.passage import Passage
 from tasks.index.search import Request

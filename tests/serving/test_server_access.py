@@ -21,7 +21,7 @@ from serving.api.app import create_app
 from serving.api.auth import KeyFile
 from tasks.answer.trace import flush_traces
 from tasks.corpus.document import EVERYONE
-from tasks.index.access import record_changes
+from tasks.index.access_tables import record_changes
 from tasks.index.table import connect
 from tasks.releases.model_registry import mlflow_client
 from tests.server import Home, StaticPair, make_home, record, running

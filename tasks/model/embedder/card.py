@@ -1,15 +1,14 @@
 """The model card of a tuned embedder, in Markdown."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tasks.model.embedder.training import EmbedderResult
+from tasks.model.embedder.result import EmbedderResult
 
 CARD = "README.md"
 
 
-def card(result: "EmbedderResult", base: str, lineage: Mapping[str, Any]) -> str:
+def card(result: EmbedderResult, base: str, lineage: Mapping[str, Any]) -> str:
     """Data, metrics with intervals, limits and lineage, for a person who decides."""
     rows = "\n".join(
         f"| {name} | {result.before[name]:.3f} | {result.after[name]:.3f} | {gain.mean:+.3f} "
@@ -41,7 +40,7 @@ own chunks, what full-text search finds for them and a sample of others: a small
 """
 
 
-def _verdict(result: "EmbedderResult") -> str:
+def _verdict(result: EmbedderResult) -> str:
     if result.best_step == 0:
         return "no step was better than the model as it was"
     return "an improvement" if result.improved else "no improvement that the questions can tell from chance"

@@ -86,7 +86,7 @@ def write_example_pairs(examples: Path, output: Path, params: "Params", settings
         CorruptionError: the training set or the index cannot be read.
         GateError: no example has its chunk in the live index.
     """
-    from tasks.index.access import load_access
+    from tasks.index.access_tables import load_access
     from tasks.index.live import open_index, serving
     from tasks.index.table import connect
 

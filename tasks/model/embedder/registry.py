@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import ConfigurationError
 from tasks.index.embedding.registered import ARTIFACTS, MODEL, EmbedderManifest, read_manifest, registered_folder
 from tasks.model.embedder.card import CARD
-from tasks.model.embedder.training import HEADLINE, EmbedderResult
+from tasks.model.embedder.result import HEADLINE, EmbedderResult
 from tasks.model.training.run_log import end_run, log_files, log_metrics, log_params, open_run
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, now
 from tasks.settings import Settings

@@ -34,6 +34,7 @@ from tasks.model.embedder.batches import Batch, epoch_batches, num_batches
 from tasks.model.embedder.card import CARD, card
 from tasks.model.embedder.pairs import Pair, read_pairs
 from tasks.model.embedder.questions import Questions, held_out
+from tasks.model.embedder.result import HEADLINE, EmbedderResult
 from tasks.model.training.checkpoint import State, load, load_tensors, save, save_best
 from tasks.model.training.schedule import learning_rate
 from tasks.params import FineTuningParams, Params, digest
@@ -46,42 +47,9 @@ logger = logging.getLogger(__name__)
 
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax."""
-HEADLINE = "mrr_at_10"
 
 Listener = Callable[[int, int, Mapping[str, float]], None]
 """Told after each optimiser step: its number from 1, the number of steps, and what was measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedderResult:
-    """What a tuning gave; metrics are means over questions that chose neither steps nor weights.
-
-    Attributes:
-        best_step: whose weights were kept; 0: no step was better than the model as it was.
-        before: metrics of the model as it was.
-        after: metrics of what stands in `folder`.
-        gain: `after - before` with its interval.
-        selection: `mrr_at_10` by step, on the questions that chose the step.
-        resumed_from: step of the checkpoint, 0 without one.
-    """
-
-    folder: Path
-    num_pairs: int
-    num_questions: int
-    num_steps: int
-    best_step: int
-    before: Mapping[str, float]
-    after: Mapping[str, float]
-    gain: Mapping[str, Interval]
-    selection: Mapping[int, float]
-    resumed_from: int
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def improved(self) -> bool:
-        """Whether the headline's interval lies above 0."""
-        return self.gain[HEADLINE].low > 0
 
 
 @dataclass(slots=True)

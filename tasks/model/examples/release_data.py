@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from tasks.corpus.quarantine import known_held
 from tasks.corpus.snapshot import fold_state, read_documents
-from tasks.index.access import AccessMap, access_id, load_access
-from tasks.index.candidate import snapshot_files, texts_of
+from tasks.index.access import AccessMap, access_id
+from tasks.index.access_tables import load_access
 from tasks.index.lance_errors import lance_errors
 from tasks.index.live import open_index, serving
 from tasks.index.passage import Passage
 from tasks.index.search import COLUMNS, Index, Request
+from tasks.index.snapshots import snapshot_files, texts_of
 from tasks.index.table import connect
 from tasks.model.examples.splits import cluster_documents
 from tasks.params import Params

@@ -1,0 +1,29 @@
+"""The corpus snapshot of a release: its files, and texts of its documents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.corpus.snapshot import read_documents
+from tasks.index.release import Release
+from tasks.registry.data_registry import Registry
+from tasks.settings import Settings
+
+
+def snapshot_files(settings: Settings, release: Release | None) -> list[Path]:
+    """The corpus files of a release, linked into the work folder, or brought back from the remote."""
+    if release is None:
+        return []
+    restored = Registry(settings.registry, settings.remote).restore(
+        release.corpus.tag, settings.work / "snapshots" / release.corpus.tag
+    )
+    by_name = {path.name: path for path in restored}
+    return [by_name[name] for name in release.corpus.files]
+
+
+def texts_of(snapshot: Sequence[Path], wanted: set[str]) -> dict[str, str]:
+    """Texts of some documents of a snapshot, by id."""
+    return {
+        document_id: text
+        for batch in read_documents(snapshot, wanted)
+        for document_id, text in zip(batch["document_id"].to_pylist(), batch["text"].to_pylist(), strict=True)
+    }

@@ -1,0 +1,41 @@
+"""What a tuning of the embedder gave."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.bootstrap import Interval
+
+HEADLINE = "mrr_at_10"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderResult:
+    """What a tuning gave; metrics are means over questions that chose neither steps nor weights.
+
+    Attributes:
+        best_step: whose weights were kept; 0: no step was better than the model as it was.
+        before: metrics of the model as it was.
+        after: metrics of what stands in `folder`.
+        gain: `after - before` with its interval.
+        selection: `mrr_at_10` by step, on the questions that chose the step.
+        resumed_from: step of the checkpoint, 0 without one.
+    """
+
+    folder: Path
+    num_pairs: int
+    num_questions: int
+    num_steps: int
+    best_step: int
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    gain: Mapping[str, Interval]
+    selection: Mapping[int, float]
+    resumed_from: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def improved(self) -> bool:
+        """Whether the headline's interval lies above 0."""
+        return self.gain[HEADLINE].low > 0
