@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import sha256
 from tasks.errors import AlmanacError, ConfigurationError
-from tasks.files import whole_file, write_json
+from tasks.files import sha256_of_file, whole_file, write_json
 from tasks.params import Params, digest, load_params
-from tasks.registry.data_registry import Registry, sha256_of
+from tasks.registry.data_registry import Registry
 from tasks.settings import Settings, quiet_environment
 
 if TYPE_CHECKING:
@@ -222,11 +222,11 @@ def _experiment(settings: Settings) -> Settings:
 
 
 def _chunks_digest(params: Params) -> str:
-    return sha256(sha256_of(DOCUMENTS), digest(params.chunking), digest(params.embedding))
+    return sha256(sha256_of_file(DOCUMENTS), digest(params.chunking), digest(params.embedding))
 
 
 def _index_digest(params: Params) -> str:
-    return sha256(_chunks_digest(params), sha256_of(CHUNKS), digest(params.index))
+    return sha256(_chunks_digest(params), sha256_of_file(CHUNKS), digest(params.index))
 
 
 def _require(folder: Path, wanted: str, *, stage: str) -> None:

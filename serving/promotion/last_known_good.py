@@ -1,6 +1,5 @@
 """The pair that served last, kept on disk: a restart without MLflow serves it again. Its files are in the home."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from tasks.answer.answerer import BASE, MANIFEST
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import CorruptionError
-from tasks.files import write_json
+from tasks.files import sha256_of_file, write_json
 from tasks.index.registration import MODEL as INDEX
 from tasks.settings import Settings
 
@@ -93,7 +92,7 @@ def folder_of(settings: Settings, pair: LastKnownGood) -> Path:
 
 def digest_of(folder: Path) -> str:
     """The sha256 of an answerer's manifest."""
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    return sha256_of_file(folder / MANIFEST)
 
 
 def _path(settings: Settings) -> Path:

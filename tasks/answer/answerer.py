@@ -19,7 +19,7 @@ from typing import Any
 from tasks.answer.generate import Generator, TransformersGenerator, load_base, load_generator
 from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, CorruptionError
-from tasks.files import write_json
+from tasks.files import sha256_of_file, write_json
 from tasks.params import GenerationParams
 from tasks.settings import Settings
 
@@ -123,7 +123,7 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write the manifest with the sha256 of every file that is in the folder."""
     files = {
-        str(path.relative_to(folder)): _sha256(path)
+        str(path.relative_to(folder)): sha256_of_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -148,7 +148,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise CorruptionError(f"{MANIFEST} must have format {FORMAT}, found {manifest.format}; upgrade Almanac")
     present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     wrong = sorted(present ^ set(manifest.files))
-    wrong += [name for name in sorted(present & set(manifest.files)) if _sha256(folder / name) != manifest.files[name]]
+    wrong += [
+        name for name in sorted(present & set(manifest.files)) if sha256_of_file(folder / name) != manifest.files[name]
+    ]
     if wrong:
         raise CorruptionError(
             f"the answerer's files must be those of its manifest, {wrong[0]!r} is not ({len(wrong)} in all); "
@@ -190,8 +192,3 @@ def _with_weights(base: TransformersGenerator, folder: Path) -> TransformersGene
 
 def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

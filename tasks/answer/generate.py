@@ -1,6 +1,5 @@
 """Text generation in process with transformers: greedy, deterministic, without remote code or pickled weights."""
 
-import hashlib
 import importlib.util
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError
+from tasks.files import sha256_of_file
 from tasks.params import GenerationParams
 from tasks.settings import Settings
 
@@ -200,14 +201,14 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
     name = _location(model)
     identity = model
     if gguf_file is not None:
-        digest = _sha256(_gguf_path(name, model, gguf_file))
+        digest = sha256_of_file(_gguf_path(name, model, gguf_file))
         name, identity = (
             str(_dequantized(name, gguf_file, digest, home / "cache")),
             f"{model}/{gguf_file}@{digest[:16]}",
         )
     network, tokenizer = _from_pretrained(name, model)
-    place = _device(device)
-    dtype = _dtype(place)
+    place = torch_device(device)
+    dtype = fastest_dtype(place)
     network = network.to(device=place, dtype=dtype).eval()
     if tokenizer.chat_template is None:
         raise ConfigurationError(f"generation.model must be a chat model, {model!r} has no chat template; take another")
@@ -244,11 +245,6 @@ def _gguf_path(folder: str, model: str, gguf_file: str) -> Path:
             f"generation.gguf_file {gguf_file!r} must be a file of {model!r}; correct the name, or set it to null"
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _from_pretrained(name: str, model: str) -> tuple[Any, Any]:
@@ -300,25 +296,3 @@ def _dequantize(folder: str, gguf_file: str, target: Path) -> None:
     network.generation_config = quantized.generation_config
     network.save_pretrained(target)
     tokenizer.save_pretrained(target)
-
-
-def _device(device: str) -> str:
-    import torch
-
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _dtype(device: str) -> Any:
-    """Half precision only where the hardware multiplies it: bfloat16 without such units is six times slower here."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device == "mps":
-        return torch.float16
-    native = torch.cpu.get_capabilities()
-    return torch.bfloat16 if native.get("avx512_bf16") or native.get("amx_bf16") else torch.float32

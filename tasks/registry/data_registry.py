@@ -9,7 +9,6 @@ what is in the files.
     examples*        the same for the training sets
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from tasks.errors import ConfigurationError, CorruptionError, DependencyError
-from tasks.files import whole_file
+from tasks.files import sha256_of_file, whole_file, write_text
 from tasks.registry.repository import Repository
 
 CORPUS = "corpus"
@@ -171,7 +170,7 @@ class Registry:
         beside = self.root.with_name(f"{self.root.name}.partial")
         shutil.rmtree(beside, ignore_errors=True)
         for name, text in (_FILES | {".dvc/config": config}).items():
-            _write(beside / name, text)
+            write_text(beside / name, text)
         self._repository.git("init", "--quiet", "--initial-branch=main", folder=beside)
         self._repository.git("add", "--all", folder=beside)
         self._repository.git("commit", "--quiet", "--message=Create the data registry", folder=beside)
@@ -183,7 +182,7 @@ class Registry:
             ) from error
 
     def _move_to_remote(self, config: str) -> None:
-        _write(self.root / ".dvc" / "config", config)
+        write_text(self.root / ".dvc" / "config", config)
         if self.tags("*"):
             self._repository.dvc(["push", "--all-tags"])
         self._repository.git("add", "--", ".dvc/config")
@@ -217,7 +216,7 @@ class Registry:
 
     def _commit(self, sums: Mapping[str, str], message: str) -> None:
         lines = (f"{digest}  {self._folder}/{name}\n" for name, digest in sorted(sums.items()))
-        _write(self.root / self._sums_file, "".join(lines))
+        write_text(self.root / self._sums_file, "".join(lines))
         self._repository.git("add", "--", self._pointer, self._sums_file, ".gitignore")
         if self._repository.git("diff", "--cached", "--name-only").strip():
             self._repository.git("commit", "--quiet", f"--message={message}")
@@ -247,7 +246,7 @@ class Registry:
     def _link(self, sums: Mapping[str, str], folder: Path) -> bool:
         """Take the files from the registry's folder, if all of them are there: it costs no start of DVC."""
         places = [self.corpus / name for name in sums]
-        if not all(place.is_file() and sha256_of(place) == sums[place.name] for place in places):
+        if not all(place.is_file() and sha256_of_file(place) == sums[place.name] for place in places):
             return False
         folder.mkdir()
         for place in places:
@@ -277,16 +276,10 @@ class Registry:
         return {name.removeprefix(f"{self._folder}/"): digest for digest, name in lines}
 
 
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _checked_sums(files: Sequence[Path], tag: str) -> dict[str, str]:
     if not _TAG.fullmatch(tag):
         raise ConfigurationError(f"a snapshot's tag must be letters, digits, `.`, `_` or `-`, found {tag!r}; rename it")
-    sums = {path.name: sha256_of(path) for path in files}
+    sums = {path.name: sha256_of_file(path) for path in files}
     if not sums or len(sums) != len(files):
         raise ConfigurationError(
             f"a snapshot must have files with names of their own, found {len(sums)} names for {len(files)} files; "
@@ -296,19 +289,14 @@ def _checked_sums(files: Sequence[Path], tag: str) -> dict[str, str]:
 
 
 def _folder_sums(folder: Path) -> dict[str, str]:
-    return {path.name: sha256_of(path) for path in folder.iterdir() if path.is_file()}
+    return {path.name: sha256_of_file(path) for path in folder.iterdir() if path.is_file()}
 
 
 def _holds(place: Path, path: Path, digest: str, committed: str | None) -> bool:
     """Whether the registry's folder has this file; what was committed is read-only and is not read again."""
     if not place.exists() or place.stat().st_size != path.stat().st_size:
         return False
-    return committed == digest or sha256_of(place) == digest
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    return committed == digest or sha256_of_file(place) == digest
 
 
 @contextmanager

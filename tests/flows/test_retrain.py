@@ -116,15 +116,14 @@ def test_retrain_with_nothing_new_registers_nothing(retrain: Retrain, here: Sett
 
 def with_wrong_answers(params: Any, settings: Settings, output: Path) -> TrainingSet:
     """The training set, its answers' letters shuffled."""
-    from tasks.files import write_json
-    from tasks.registry.data_registry import sha256_of
+    from tasks.files import sha256_of_file, write_json
 
     made = build_training_set(params, settings, output)
     wrong = [replace(example, answer="nosmirc [1]") for example in read_examples(made.path)]
     write_examples(wrong, made.path)
     manifest = json.loads((output / "manifest.json").read_text())
-    write_json(output / "manifest.json", manifest | {"sha256": sha256_of(made.path)})
-    return replace(made, sha256=sha256_of(made.path))
+    write_json(output / "manifest.json", manifest | {"sha256": sha256_of_file(made.path)})
+    return replace(made, sha256=sha256_of_file(made.path))
 
 
 def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(

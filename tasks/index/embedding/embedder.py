@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import whole_file
 from tasks.index.embedding.files import (
@@ -172,7 +173,7 @@ def load_network(files: ModelFiles, model: str, device: str) -> tuple["torch.nn.
     Raises:
         ConfigurationError: transformers cannot load `model`.
     """
-    place = _device(device)
+    place = torch_device(device)
     packed = place == "cpu" and _transformers_config(files, model).model_type in PACKED_MODEL_TYPES
     network = _network(files, model, attention="almanac_packed" if packed else None).to(place)
     return network, _packed if packed else _padded
@@ -218,28 +219,13 @@ def _named(model: str) -> Iterator[None]:
         ) from error
 
 
-def _device(device: str) -> str:
-    import torch
-
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def compute_dtype(precision: str, device: str) -> "torch.dtype":
-    """Half precision only where the hardware multiplies it: without such units bfloat16 is far slower than float32."""
+    """Return what `embedding.precision` means on a device."""
     import torch
 
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device == "mps":
-        return torch.float16
-    native = torch.cpu.get_capabilities()
-    return torch.bfloat16 if native.get("avx512_bf16") or native.get("amx_bf16") else torch.float32
+    return fastest_dtype(device)
 
 
 def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:

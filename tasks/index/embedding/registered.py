@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigurationError, CorruptionError
-from tasks.files import whole_file, write_json
+from tasks.files import sha256_of_file, whole_file, write_json
 from tasks.params import EmbeddingParams
 from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
@@ -93,7 +93,7 @@ def registered_folder(model: str, settings: Settings) -> Path:
 
 def write_manifest(folder: Path, manifest: EmbedderManifest) -> EmbedderManifest:
     """Write the manifest with the sha256 of every file that is in the folder."""
-    files = {name: _sha256(folder / name) for name in sorted(_file_names(folder))}
+    files = {name: sha256_of_file(folder / name) for name in sorted(_file_names(folder))}
     whole = replace(manifest, files=files)
     write_json(folder / MANIFEST, asdict(whole))
     return whole
@@ -133,15 +133,10 @@ def known_sha256(path: Path, settings: Settings) -> str:
     known = settings.home.resolve() / "cache" / "sha256" / sign[:32]
     if known.is_file() and len(digest := known.read_text(encoding="ascii")) == hashlib.sha256().digest_size * 2:
         return digest
-    digest = _sha256(path)
+    digest = sha256_of_file(path)
     with whole_file(known) as beside:
         beside.write_text(digest, encoding="ascii")
     return digest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _file_names(folder: Path) -> set[str]:

@@ -19,7 +19,7 @@ from tasks.answer.registry import AnswererVersion, answerer_files
 from tasks.corpus.document import DOCUMENT_SCHEMA, sha256
 from tasks.corpus.snapshot import read_documents
 from tasks.errors import ConfigurationError
-from tasks.files import whole_file
+from tasks.files import sha256_of_file, whole_file, whole_folder
 from tasks.index.candidate import git_commit
 from tasks.model.answerer.card import Facts, count_examples, draw_plots, model_card
 from tasks.model.evaluation.evaluate import Evaluation, evaluate
@@ -32,7 +32,7 @@ from tasks.model.training.loop import Listener
 from tasks.model.training.run_log import TrainingData
 from tasks.model.training.train import TrainingResult, answerer_manifest, train
 from tasks.params import Method, Params, digest
-from tasks.registry.data_registry import Revision, sha256_of
+from tasks.registry.data_registry import Revision
 from tasks.settings import Settings
 
 CANDIDATE = "candidate"
@@ -89,7 +89,7 @@ def _golden(params: Params) -> str:
         raise ConfigurationError(
             f"the held-out questions must be at {path}, found no file; set evaluation.golden to their path"
         )
-    return sha256_of(path)
+    return sha256_of_file(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,15 +223,12 @@ def write_answerer(
     signature: Callable[[Path], None],
 ) -> Path:
     """The folder that is registered: the trained files, the card, the signature, the manifest over all of them."""
-    beside = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(made.folder, beside)
-    (beside / "README.md").write_text(model_card(facts, params), encoding="utf-8")
-    draw_plots(facts, beside / "plots")
-    signature(beside)
-    write_manifest(beside, answerer_manifest(made.result, params, settings, lineage=facts.lineage))
-    shutil.rmtree(output, ignore_errors=True)
-    beside.rename(output)
+    with whole_folder(output) as beside:
+        shutil.copytree(made.folder, beside, dirs_exist_ok=True)
+        (beside / "README.md").write_text(model_card(facts, params), encoding="utf-8")
+        draw_plots(facts, beside / "plots")
+        signature(beside)
+        write_manifest(beside, answerer_manifest(made.result, params, settings, lineage=facts.lineage))
     return output
 
 

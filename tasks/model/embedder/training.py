@@ -19,6 +19,7 @@ import numpy as np
 
 from tasks.bootstrap import Interval, paired_difference
 from tasks.errors import ConfigurationError
+from tasks.files import sha256_of_file
 from tasks.index.embedding.embedder import (
     Run,
     TorchEmbedder,
@@ -113,9 +114,7 @@ def train_embedder(
 
 def _key(pairs: Path, params: Params, settings: Settings) -> str:
     """Equal for trainings that give the same weights."""
-    with pairs.open("rb") as stream:
-        data = hashlib.file_digest(stream, "sha256").hexdigest()
-    parts = (data, digest(params.fine_tuning), embedder_identity(params.embedding, settings))
+    parts = (sha256_of_file(pairs), digest(params.fine_tuning), embedder_identity(params.embedding, settings))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 

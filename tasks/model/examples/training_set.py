@@ -21,7 +21,7 @@ from tasks.answer.generate import load_base
 from tasks.corpus.gate.document_gate import GateReport
 from tasks.corpus.gate.report import EXAMPLES, to_html, to_markdown
 from tasks.errors import CorruptionError, GateError
-from tasks.files import whole_file, write_json
+from tasks.files import sha256_of_file, write_json, write_text
 from tasks.index.golden import GoldenQuestion
 from tasks.lease import hold
 from tasks.model.examples.contamination import HeldOutQuestions, normalized_question
@@ -36,7 +36,7 @@ from tasks.model.examples.splits import Splits, hashed_share, make_splits
 from tasks.model.examples.synthetic_seeds import read_sample, rule_seeds, sample_passages, teacher_seeds
 from tasks.model.examples.teacher import Teacher
 from tasks.params import Params, digest
-from tasks.registry.data_registry import Registry, Revision, sha256_of
+from tasks.registry.data_registry import Registry, Revision
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -275,18 +275,13 @@ def _document_ids(examples: Iterable[Example]) -> tuple[str, ...]:
 def _write_report(gated: GatedExamples, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     listed = [(example.example_id, rule, reason) for example, rule, reason in gated.quarantined]
-    _write_text(folder / "gate.html", to_html(gated.report, listed, EXAMPLES))
-    _write_text(folder / "gate.md", to_markdown(gated.report, EXAMPLES))
+    write_text(folder / "gate.html", to_html(gated.report, listed, EXAMPLES))
+    write_text(folder / "gate.md", to_markdown(gated.report, EXAMPLES))
     lines = [
         json.dumps(asdict(example) | {"rule": rule, "reason": reason}, ensure_ascii=False, sort_keys=True)
         for example, rule, reason in gated.quarantined
     ]
-    _write_text(folder / "quarantine.jsonl", "".join(f"{line}\n" for line in lines))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    write_text(folder / "quarantine.jsonl", "".join(f"{line}\n" for line in lines))
 
 
 def _write(
@@ -302,7 +297,7 @@ def _write(
         origins=dict(sorted(Counter(example.origin for example in examples).items())),
         quarantined=gated.report.num_quarantined,
         corpus=material.corpus,
-        sha256=sha256_of(output / FILE),
+        sha256=sha256_of_file(output / FILE),
         document_ids=_document_ids(examples),
         left_out=dict(sorted((reason, count) for reason, count in left_out.items() if count)),
         params_digest=digest(params.examples),
@@ -328,7 +323,7 @@ def read_training_set(folder: Path) -> TrainingSet:
         raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         raw.pop("gate")
         built = TrainingSet(path=folder / FILE, **raw | {"document_ids": tuple(raw["document_ids"])})
-        found = sha256_of(folder / FILE)
+        found = sha256_of_file(folder / FILE)
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorruptionError(
             f"{folder} must hold a training set with its {MANIFEST}, found: {' '.join(str(error).split())}; "

@@ -17,7 +17,7 @@ from tasks.answer.answerer import Manifest, weights_identity
 from tasks.answer.generate import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, CorruptionError
-from tasks.files import write_json
+from tasks.files import sha256_of_file, whole_folder, write_json
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.training.calibrate import Calibration, calibrate
 from tasks.model.training.loop import Listener, Loop, Objective, Outcome
@@ -265,7 +265,7 @@ def training_key(base: TransformersGenerator, params: Params, inputs: Iterable[P
         "prompt": load_prompt(TRAINED_PROMPT).digest,
         "fine_tuning": params.fine_tuning.model_dump(mode="json", exclude={"save_steps"}),
         "audience": params.examples.audience,
-        "inputs": [hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs],
+        "inputs": [sha256_of_file(path) for path in inputs],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -378,11 +378,6 @@ def _finish(
 
 
 def _write(output: Path, network: Any, base: TransformersGenerator, training: Mapping[str, Any]) -> None:
-    """The folder appears whole: written beside, then renamed; an older one gives way."""
-    beside = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    write_weights(network, base, beside)
-    write_json(beside / TRAINING, training)
-    shutil.rmtree(output, ignore_errors=True)
-    beside.rename(output)
+    with whole_folder(output) as beside:
+        write_weights(network, base, beside)
+        write_json(beside / TRAINING, training)
