@@ -41,9 +41,10 @@ test: $(READY) chromium  ## Run all tests, as many files at a time as there are 
 test-fast: $(READY)  ## Run the tests that need no model and no server
 	$(BIN)/python -m pytest -m "not slow"
 
-check: $(READY)  ## Lint, format check, types
+check: $(READY)  ## Lint, format check, import contracts, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 bench: $(READY)  ## Run the benchmarks that the data at hand allows
