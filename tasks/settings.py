@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     prefect_port: int = Field(default=4200, ge=1, le=65535)
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     allowed_hosts: str = "localhost,127.0.0.1,[::1]"
+    cors_origins: str = ""
     request_timeout_seconds: float = Field(default=120.0, gt=0)
     api_keys_file: Path | None = None
     oidc_issuer: str | None = None

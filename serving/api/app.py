@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from serving.api.errors import install_error_handlers
-from serving.api.limits import Guard
-from serving.api.metrics import Measured
+from serving.api.limits import Guard, TrustedHosts
+from serving.api.metrics import Measured, Metrics
 from serving.api.routes import api, probes
 from serving.api.service import OpenPairs, Pairs, Service
 from serving.promotion.webhook import webhook_router
@@ -55,11 +57,36 @@ def create_app(params: Params, settings: Settings, open_pairs: OpenPairs | None 
     app.include_router(probes(service))
     app.include_router(api(service))
     app.include_router(webhook_router(settings, service.pairs.poll_now))
-    if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    app.add_middleware(Measured, metrics=service.metrics)
-    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
+    _add_page(app)
+    _add_middleware(app, service.metrics, settings)
     return app
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page below a name of its own: a mount at `/` would answer for every unknown path of the API."""
+
+    async def page(_: Request) -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.add_route("/", page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+
+
+def _add_middleware(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
+    """From the inside to the outside: figures, size and headers, other origins, host names."""
+    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Guard)
+    origins = [origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        # No cookie says who asks, so that credentials need not be allowed: a page must hold a key of its own.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
+    app.add_middleware(TrustedHosts, allowed_hosts=settings.allowed_hosts)
 
 
 def _loaded(loading: "asyncio.Task[None]") -> None:

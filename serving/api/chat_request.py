@@ -9,6 +9,7 @@ from tasks.answer.history import Turn, last_turn
 
 MODEL = "almanac"
 MAX_SESSION_CHARACTERS = 200
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
 class Part(BaseModel):
@@ -29,16 +30,10 @@ class Message(BaseModel):
     content: str | list[Part] | None = None
 
     def text(self) -> str:
-        """The text of its parts.
-
-        Raises:
-            ApiError: a part is no text.
-        """
+        """Return the text of its parts; images, audio and files are passed over."""
         if not isinstance(self.content, list):
             return self.content or ""
-        if any(part.type != "text" for part in self.content):
-            raise ApiError(400, "a message must be text; images, audio and files are not understood", param="messages")
-        return "\n".join(part.text or "" for part in self.content)
+        return "\n".join(part.text for part in self.content if part.type in _TEXT_PARTS and part.text)
 
 
 class StreamOptions(BaseModel):
@@ -104,7 +99,7 @@ def turn_of(request: ChatRequest, *, max_history_messages: int) -> Turn:
     """
     users = [place for place, message in enumerate(request.messages) if message.role == "user"]
     if not users or not request.messages[users[-1]].text().strip():
-        raise ApiError(400, "`messages` must hold a question in a message of role `user`", param="messages")
+        raise ApiError(400, "the last message of role `user` must hold a question in words", param="messages")
     first = users[-1] - max_history_messages
     asked = [request.messages[place].text() for place in users if place >= first]
     return last_turn([text for text in asked if text.strip()])

@@ -4,7 +4,6 @@ Answers are checked against their passages before they leave, so a stream sends 
 token by token.
 """
 
-import json
 import re
 import time
 import uuid
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from serving.api.text import encoded
 from tasks.answer.answer import Answer
 from tasks.answer.assistant import Reply
 from tasks.index.passage import Passage
@@ -43,12 +43,12 @@ def completion(entry: Completion, reply: Reply) -> dict[str, Any]:
     }
 
 
-def first_chunk(entry: Completion) -> str:
+def first_chunk(entry: Completion) -> bytes:
     """The role, sent before anything is known."""
     return event(_chunk(entry, {"role": "assistant", "content": ""}))
 
 
-def chunks(entry: Completion, reply: Reply, *, include_usage: bool) -> Iterator[str]:
+def chunks(entry: Completion, reply: Reply, *, include_usage: bool) -> Iterator[bytes]:
     """The text in pieces, then annotations and details, then the end."""
     shared = {"system_fingerprint": fingerprint(reply)}
     for piece in _pieces(reply.answer.text):
@@ -57,12 +57,12 @@ def chunks(entry: Completion, reply: Reply, *, include_usage: bool) -> Iterator[
     yield event(last | shared | {"almanac": details(reply)})
     if include_usage:
         yield event(_chunk(entry, {}) | shared | {"choices": [], "usage": usage(reply.answer)})
-    yield "data: [DONE]\n\n"
+    yield b"data: [DONE]\n\n"
 
 
-def event(content: Mapping[str, Any]) -> str:
-    """A server-sent event."""
-    return f"data: {json.dumps(content, ensure_ascii=False, default=str)}\n\n"
+def event(content: Mapping[str, Any]) -> bytes:
+    """Return a server-sent event."""
+    return b"data: " + encoded(content) + b"\n\n"
 
 
 def annotations(reply: Reply) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ _MEANINGS = {
     400: "The request is not what it must be.",
     401: "No valid key or token.",
     404: "No such thing, or not yours.",
+    405: "Another method is needed; see `Allow`.",
     413: "The body is too large.",
     429: "Too much waits already; see `Retry-After`.",
     503: "Nothing serves yet, or a time-out.",
@@ -93,6 +94,31 @@ def too_many(reason: str) -> ApiError:
     return ApiError(429, reason, kind="rate_limit_error", code="queue_full", headers={"Retry-After": "2"})
 
 
+def as_event_error(error: Exception) -> ApiError:
+    """Return what a stream that has begun says of an error: its status went out with the first byte."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, AlmanacError):
+        return as_api_error(error)
+    logger.error("a stream failed for a reason that nobody foresaw", exc_info=error)
+    return unforeseen()
+
+
+def unforeseen() -> ApiError:
+    """Return the refusal behind a fault of ours."""
+    return ApiError(500, "the server failed; its log says why", kind="server_error", code="internal")
+
+
+def _unrouted(request: Request, error: HTTPException) -> str:
+    """Return what is wrong with a path or method, in place of `Not Found`."""
+    if error.status_code == 404:
+        return f"no such path: {request.url.path[:100]}; `GET /openapi.json` lists those that there are"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return f"{request.url.path[:100]} must be called by {allowed}, found {request.method}"
+    return str(error.detail)
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Let every refusal and failure leave in the one form."""
 
@@ -112,14 +138,14 @@ def install_error_handlers(app: FastAPI) -> None:
         known = ApiError(400, f"`{where}`: {problem['msg']}", param=where)
         return JSONResponse(known.body(), known.status)
 
-    async def unrouted(_: Request, error: Exception) -> JSONResponse:
+    async def unrouted(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        known = ApiError(error.status_code, str(error.detail), headers=error.headers)
+        known = ApiError(error.status_code, _unrouted(request, error), headers=error.headers)
         return JSONResponse(known.body(), known.status, known.headers)
 
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         logger.error("a request failed for a reason that nobody foresaw", exc_info=error)
-        known = ApiError(500, "the server failed; its log says why", kind="server_error", code="internal")
+        known = unforeseen()
         return JSONResponse(known.body(), known.status)
 
     app.add_exception_handler(ApiError, refused)

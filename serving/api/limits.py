@@ -1,11 +1,16 @@
-"""What the server takes in: bodies of a bounded size, known host names, a bounded number of requests at a time."""
+"""What the server takes in: requests to host names that it has, bodies of a bounded size, so many at a time.
+
+Host names are checked by starlette; the probes alone are answered under any.
+"""
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse
 
 from serving.api.errors import ApiError, too_many
@@ -73,13 +78,29 @@ class Slots:
             self.give_back()
 
 
-class Guard:
-    """ASGI middleware: host names, the size of bodies, and the headers that protect a browser."""
+class TrustedHosts:
+    """ASGI middleware: only requests to the server's own names pass, so that no other site's name leads a browser here.
+
+    Machines ask the probes under whatever name or address they have.
+    """
 
     def __init__(self, app: Application, *, allowed_hosts: str) -> None:
         """Let `app` see only requests to `allowed_hosts` (names with commas; `*`: all)."""
         self._app = app
-        self._hosts = frozenset(name.strip().lower() for name in allowed_hosts.split(","))
+        names = [name.strip() for name in allowed_hosts.split(",") if name.strip()]
+        self._checked = TrustedHostMiddleware(app, allowed_hosts=names, www_redirect=False)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        await (self._app if scope.get("path") in PROBES else self._checked)(scope, receive, send)
+
+
+class Guard:
+    """ASGI middleware: the size of bodies, and the headers that protect a browser."""
+
+    def __init__(self, app: Application) -> None:
+        """Stand before `app`."""
+        self._app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -92,21 +113,11 @@ class Guard:
                 message["headers"] = _with_security(message.get("headers", []))
             await send(message)
 
-        refusal = self._refusal(scope)
+        refusal = _refusal(scope)
         if refusal is not None:
             await JSONResponse(refusal.body(), refusal.status)(scope, receive, send_safely)
             return
         await _Bounded(self._app)(scope, receive, send_safely)
-
-    def _refusal(self, scope: Message) -> ApiError | None:
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        host = _without_port(headers.get(b"host", "").lower())
-        if scope["path"] not in PROBES and "*" not in self._hosts and host not in self._hosts:
-            return ApiError(400, "`Host` must be one of ALMANAC_ALLOWED_HOSTS; add the name under which you call")
-        length = headers.get(b"content-length", "0")
-        if not length.isdecimal():
-            return ApiError(400, "`Content-Length` must be a number")
-        return ApiError(413, _TOO_LARGE) if int(length) > MAX_BODY_BYTES else None
 
 
 class _Bounded:
@@ -129,8 +140,11 @@ class _Bounded:
         await self._app(scope, receive_bounded, send)
 
 
-def _without_port(host: str) -> str:
-    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+def _refusal(scope: Message) -> ApiError | None:
+    length = Headers(scope=scope).get("content-length", "0")
+    if not length.isdecimal():
+        return ApiError(400, "`Content-Length` must be a number")
+    return ApiError(413, _TOO_LARGE) if int(length) > MAX_BODY_BYTES else None
 
 
 def _with_security(headers: Any) -> list[tuple[bytes, bytes]]:

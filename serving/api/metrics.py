@@ -1,4 +1,8 @@
-"""Figures for Prometheus. Labels are routes, outcomes and versions: never a user, a text or an id of a document."""
+"""Figures for Prometheus. Labels are routes, outcomes and versions: never a user, a text or an id of a document.
+
+Requests are counted by twenty lines of our own: an instrumentator for FastAPI would replace these alone, for one more
+dependency, and the figures of answers would stay.
+"""
 
 import time
 from collections.abc import Callable

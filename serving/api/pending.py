@@ -10,10 +10,9 @@ from fastapi import Request
 
 from serving.api.batching import Ticket
 from serving.api.chat_response import Completion, chunks, event, first_chunk
-from serving.api.errors import ApiError, as_api_error
+from serving.api.errors import ApiError, as_event_error
 from serving.api.service import ChatQuestion, Service
 from tasks.answer.assistant import Reply
-from tasks.errors import AlmanacError
 
 KEEP_ALIVE_SECONDS = 5.0
 DISCONNECT_POLL_SECONDS = 0.2
@@ -89,15 +88,15 @@ async def answered(pending: Pending, request: Request) -> Reply:
     return pending.reply()
 
 
-async def events(entry: Completion, pending: Pending, *, include_usage: bool) -> AsyncIterator[str]:
+async def events(entry: Completion, pending: Pending, *, include_usage: bool) -> AsyncIterator[bytes]:
     """The stream: the role at once, comments while the answer is made and checked, then its text."""
     try:
         yield first_chunk(entry)
         while not await pending.wait(KEEP_ALIVE_SECONDS):
-            yield ": the answer is being written and checked\n\n"
+            yield b": the answer is being written and checked\n\n"
         for chunk in chunks(entry, pending.reply(), include_usage=include_usage):
             yield chunk
-    except (ApiError, AlmanacError) as error:
-        yield event((error if isinstance(error, ApiError) else as_api_error(error)).body())
+    except Exception as error:  # noqa: BLE001 - the status is sent: whatever happens now must end the stream in words
+        yield event(as_event_error(error).body())
     finally:
         pending.ticket.cancel()

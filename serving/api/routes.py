@@ -22,6 +22,7 @@ from serving.api.feedback import FeedbackRequest
 from serving.api.pending import answered, begin, events
 from serving.api.service import ChatQuestion, Service
 from serving.api.status import public_status
+from serving.api.text import CleanRoute, encoded
 from tasks.index.search import Request as SearchRequest
 from tasks.index.search import checked_mode
 
@@ -59,7 +60,7 @@ def probes(service: Service) -> APIRouter:
 
 def api(service: Service) -> APIRouter:
     """Return the routes below `/v1`."""
-    router = APIRouter(prefix="/v1", responses=RESPONSES)
+    router = APIRouter(prefix="/v1", responses=RESPONSES, route_class=CleanRoute)
 
     def asker_of(request: Request) -> Asker:
         return service.identity.asker(request.headers.get("authorization"))
@@ -84,7 +85,7 @@ def api(service: Service) -> APIRouter:
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return StreamingResponse(events(entry, pending, include_usage=usage), media_type="text/event-stream")
-        return JSONResponse(completion(entry, await answered(pending, request)))
+        return Response(encoded(completion(entry, await answered(pending, request))), media_type="application/json")
 
     @router.get("/search", summary="Passages that the asker may read, best first")
     async def search_get(
