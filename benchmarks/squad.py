@@ -34,7 +34,8 @@ from benchmarks.squad_examples import (
 from tasks.answer.answer import GenerationRequest, declines, finish
 from tasks.answer.answerer import Answerer, base_answerer, load_answerer, write_manifest
 from tasks.answer.cite import markers
-from tasks.answer.generate import Generation, TransformersGenerator, load_base
+from tasks.answer.generators.base import Generation
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.bootstrap import paired_difference
 from tasks.errors import ConfigurationError
 from tasks.files import whole_file

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.squad_examples import golden_questions, load_material, write_params
-from tasks.answer.generate import load_base
+from tasks.answer.generators.transformers import load_base
 from tasks.index.golden import GoldenQuestion
 from tasks.params import load_params
 from tasks.settings import Settings, quiet_environment

@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.data import bench_file
 from tasks.answer.cite import sentences
-from tasks.answer.generate import TransformersGenerator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
 from tasks.errors import ConfigurationError
 from tasks.index.embedding.embedder import Vectors, load_embedder

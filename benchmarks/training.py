@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tasks.answer.generate import TransformersGenerator, load_base
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.training.loop import Loop
 from tasks.model.training.schedule import TrainingSchedule

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.answer.answerer import Manifest, weights_identity, write_manifest
-from tasks.answer.generate import load_base
+from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import load_prompt
 from tasks.answer.registry import MODEL
 from tasks.model.answerer.register import register

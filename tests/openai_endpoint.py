@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 
-from tasks.answer.generate import Generator
+from tasks.answer.generators.base import Generator
 
 
 def endpoint(generator: Generator, *, name: str, failures: int = 0, key: str | None = None) -> FastAPI:

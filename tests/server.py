@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from serving.promotion.pair import Pair
 from tasks.answer.answerer import Answerer, base_answerer
-from tasks.answer.generate import Generator
+from tasks.answer.generators.base import Generator
 from tasks.index.live import open_index, serving
 from tasks.index.table import connect
 from tasks.params import Params

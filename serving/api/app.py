@@ -20,7 +20,7 @@ from serving.api.metrics import Measured, Metrics
 from serving.api.routes import api, probes
 from serving.api.service import OpenPairs, Pairs, Service
 from serving.promotion.webhook import webhook_router
-from tasks.answer.generate import Generator
+from tasks.answer.generators.base import Generator
 from tasks.params import Params
 from tasks.settings import Settings
 

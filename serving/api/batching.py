@@ -12,8 +12,8 @@ from concurrent.futures import CancelledError, Future, wait
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from tasks.answer.endpoint import EndpointGenerator
-from tasks.answer.generate import Generation, Generator
+from tasks.answer.generators.base import Generation, Generator
+from tasks.answer.generators.endpoint import EndpointGenerator
 
 WINDOW_SECONDS = 0.005
 """How long the first of a batch waits for others; little beside the seconds of a generation."""

@@ -11,7 +11,7 @@ from serving.promotion.pair import Pair
 from serving.promotion.state import ServingState
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex, Wrap
 from tasks.answer.answerer import BASE
-from tasks.answer.generate import Generator
+from tasks.answer.generators.base import Generator
 from tasks.errors import DependencyError
 from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access

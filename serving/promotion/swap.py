@@ -9,7 +9,7 @@ from serving.promotion.aliases import Target, has_files, moment
 from serving.promotion.last_known_good import LastKnownGood, digest_of, folder_of
 from serving.promotion.smoke import check_logits
 from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer
-from tasks.answer.generate import Generator
+from tasks.answer.generators.base import Generator
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.answer.registry import AnswererVersion, answerer_files
 from tasks.errors import ConfigurationError

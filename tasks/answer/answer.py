@@ -23,7 +23,7 @@ from tasks.answer.cite import (
     with_markers,
     without_markers,
 )
-from tasks.answer.generate import Generation, Generator
+from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.plain import plain_text
 from tasks.answer.prompt import Messages, Prompt, fit_passage, load_prompt, render
 from tasks.errors import ConfigurationError

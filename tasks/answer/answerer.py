@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.generate import Generator, TransformersGenerator, load_base, load_generator
+from tasks.answer.generators import load_generator
+from tasks.answer.generators.base import Generator
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import sha256_of_file, write_json
@@ -102,7 +104,7 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
         | dict(manifest.generation)
     )
     if own.endpoint is not None:
-        from tasks.answer.endpoint import EndpointGenerator, adapter_name
+        from tasks.answer.generators.endpoint import EndpointGenerator, adapter_name
 
         return Answerer(version, EndpointGenerator(own.endpoint, adapter_name(version), settings), own)
     base = load_base(own, settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.answer.answer import Answer, answer_question
-from tasks.answer.generate import Generation
+from tasks.answer.generators.base import Generation
 from tasks.answer.trace import TraceContext, flush_traces, traced
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tasks.answer.answer import answer_question
-from tasks.answer.generate import Generator, load_generator
+from tasks.answer.generators import load_generator
+from tasks.answer.generators.base import Generator
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.answer.answerer import Manifest, weights_identity, write_manifest
-from tasks.answer.generate import load_base
+from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import load_prompt
 from tasks.bootstrap import Interval
 from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality

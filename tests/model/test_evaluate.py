@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.answer.answerer import Answerer
-from tasks.answer.generate import Generation
+from tasks.answer.generators.base import Generation
 from tasks.errors import CorruptionError
 from tasks.index.golden import GoldenQuestion
 from tasks.index.passage import Passage

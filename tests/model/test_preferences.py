@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.answer.answerer import load_answerer, write_manifest
-from tasks.answer.generate import TransformersGenerator, load_base
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example, write_examples
 from tasks.model.training.loop import Share, TrainingProgress

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.answer.answerer import load_answerer, write_manifest
-from tasks.answer.generate import TransformersGenerator, load_base
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND
 from tasks.errors import ConfigurationError
 from tasks.model.examples.example import Example, ExamplePassage, example_id, write_examples

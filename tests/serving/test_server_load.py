@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from serving.api.app import create_app
 from serving.api.auth import KeyFile
 from serving.api.batching import Batcher
-from tasks.answer.endpoint import EndpointGenerator
-from tasks.answer.generate import Generation, load_base
+from tasks.answer.generators.base import Generation
+from tasks.answer.generators.endpoint import EndpointGenerator
+from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import Messages
 from tasks.errors import ConfigurationError, DependencyError
 from tests.conftest import wait_until

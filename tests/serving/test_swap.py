@@ -19,7 +19,7 @@ from serving.promotion.live import LivePair
 from serving.promotion.pair import Pair
 from serving.promotion.state import place
 from tasks.answer.answerer import MANIFEST, read_manifest, write_manifest
-from tasks.answer.generate import Generation, Generator
+from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
 from tasks.index.history import roll_back_index

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, weights_identity, write_manifest
-from tasks.answer.generate import load_base
+from tasks.answer.generators.transformers import load_base
 from tasks.answer.registry import AnswererVersion, answerer_files
 from tasks.corpus.document import DOCUMENT_SCHEMA, sha256
 from tasks.corpus.snapshot import read_documents

@@ -18,7 +18,8 @@ from typing import Any
 from tasks.answer.answer import Answer, GenerationRequest, declines, finish, prepare, supporting_passages
 from tasks.answer.answerer import Answerer
 from tasks.answer.cite import sentences, without_markers
-from tasks.answer.generate import Generation, Generator, TransformersGenerator
+from tasks.answer.generators.base import Generation, Generator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.plain import plain_text
 from tasks.answer.prompt import load_prompt
 from tasks.corpus.document import sha256

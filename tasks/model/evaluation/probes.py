@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from tasks.answer.answer import Answer, GenerationRequest, finish, prepare
 from tasks.answer.answerer import Answerer
-from tasks.answer.generate import Generator, TransformersGenerator
+from tasks.answer.generators.base import Generator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.corpus.document import sha256
 from tasks.index.passage import Passage
 from tasks.model.evaluation.metrics import contains, normalized

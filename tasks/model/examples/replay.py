@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.answer.cite import sentences
-from tasks.answer.generate import Generation, Generator
+from tasks.answer.generators.base import Generation, Generator
 from tasks.corpus.document import sha256
 from tasks.files import write_json
 from tasks.model.examples.example import Example, example_id

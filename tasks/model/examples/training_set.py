@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.generate import load_base
+from tasks.answer.generators.transformers import load_base
 from tasks.corpus.gate.document_gate import GateReport
 from tasks.corpus.gate.report import EXAMPLES, to_html, to_markdown
 from tasks.errors import CorruptionError, GateError

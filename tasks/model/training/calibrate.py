@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.answer.generate import TransformersGenerator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
 from tasks.model.examples.example import Example
 from tasks.model.training.sequences import messages_of

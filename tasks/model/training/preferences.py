@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.generate import TransformersGenerator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.training.loop import Listener, Loss, Share

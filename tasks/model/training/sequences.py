@@ -7,7 +7,7 @@ tokens are exactly those that `TransformersGenerator` reads when it serves. Know
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.answer.generate import TransformersGenerator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import Messages, load_prompt, render
 from tasks.errors import ConfigurationError
 from tasks.model.examples.example import Example

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.answerer import Manifest, weights_identity
-from tasks.answer.generate import TransformersGenerator, load_base
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import sha256_of_file, whole_folder, write_json

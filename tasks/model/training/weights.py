@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.generate import TransformersGenerator
+from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError
 from tasks.model.training.checkpoint import save_tensors
 from tasks.params import FineTuningParams

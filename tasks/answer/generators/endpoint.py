@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from tasks.answer.generate import Generation
+from tasks.answer.generators.base import Generation
 from tasks.errors import ConfigurationError, DependencyError
 from tasks.settings import Settings
 

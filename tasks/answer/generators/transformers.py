@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from tasks.answer.generators.base import Generation
 from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
@@ -15,48 +16,6 @@ from tasks.params import GenerationParams
 from tasks.settings import Settings
 
 PACKAGE_PREFIX = "package:"
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """What the model wrote, and the tokens that it read and wrote."""
-
-    text: str
-    num_prompt_tokens: int
-    num_completion_tokens: int
-
-
-class Generator(Protocol):
-    """Anything that continues a chat.
-
-    Attributes:
-        identity: names model, weights and precision; equal identity, equal answers on one kind of device.
-        context_length: tokens of prompt and completion together.
-    """
-
-    @property
-    def identity(self) -> str: ...  # noqa: D102
-
-    @property
-    def context_length(self) -> int: ...  # noqa: D102
-
-    def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
-        """Continue the chat with the likeliest tokens, up to the end of the sequence or of the paragraph."""
-        ...
-
-    def generate_many(
-        self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
-    ) -> list[Generation]:
-        """Continue several chats in one batch; each as `generate` would."""
-        ...
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a plain text, without special tokens."""
-        ...
-
-    def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
-        """Tokens of the messages in the model's chat template."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +127,6 @@ class TransformersGenerator:
         for token in self._special_tokens:
             text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
-
-
-def load_generator(params: GenerationParams, settings: Settings) -> Generator:
-    """The answerer at `generation.endpoint`; without one, in this process, loaded once.
-
-    Raises:
-        ConfigurationError: the model cannot be found or is no chat model that transformers can load.
-        DependencyError: the endpoint does not answer.
-    """
-    if params.endpoint is not None:
-        from tasks.answer.endpoint import EndpointGenerator
-
-        return EndpointGenerator(params.endpoint, params.model, settings)
-    return load_base(params, settings)
 
 
 def load_base(params: GenerationParams, settings: Settings) -> TransformersGenerator:
