@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.errors import ApiError
-from tasks.answer.history import Turn, last_turn
+from tasks.answer.conversation import Turn, last_turn
 
 MODEL = "almanac"
 MAX_SESSION_CHARACTERS = 200

@@ -16,8 +16,8 @@ from serving.api.limits import Slots
 from serving.api.metrics import Metrics
 from serving.promotion.pair import Pair
 from tasks.answer.assistant import Reply, ask
+from tasks.answer.conversation import Turn
 from tasks.answer.generators.base import Generator
-from tasks.answer.history import Turn
 from tasks.index.access_tables import load_access
 from tasks.index.passage import Passage
 from tasks.index.search import Request as SearchRequest

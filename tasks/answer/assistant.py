@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.answer.answer import Answer, answer_question
 from tasks.answer.answerer import Answerer
-from tasks.answer.history import Turn
+from tasks.answer.conversation import Turn
 from tasks.answer.registry import load_champion
 from tasks.answer.trace import TraceContext, traced
 from tasks.index.live import LiveIndex
