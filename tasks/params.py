@@ -326,6 +326,8 @@ class ServingParams(Block):
     smoke_questions: tuple[str, ...]
     challenger_share: Share
     max_history_messages: Annotated[int, Field(ge=0)]
+    cache_entries: Annotated[int, Field(ge=0)]
+    cache_mb: Annotated[int, Field(ge=1)]
 
 
 class ScheduleParams(Block):

@@ -127,6 +127,8 @@ BASE_PARAMS: dict[str, Any] = {
         "smoke_questions": [],
         "challenger_share": 0,
         "max_history_messages": 6,
+        "cache_entries": 0,
+        "cache_mb": 4,
     },
     "schedule": {"refresh_cron": "0 3 * * 1", "retrain_cron": "0 2 1 1,4,7,10 *", "timezone": "UTC"},
 }

@@ -86,6 +86,7 @@ def details(reply: Reply) -> dict[str, Any]:
         "index_version": reply.index_version,
         "answerer_version": reply.answerer_version,
         "trace_id": reply.trace_id,
+        "cached": reply.cached,
         "abstained": answer.abstained,
         "reason": answer.reason,
         "citations": [

@@ -35,6 +35,7 @@ class Metrics:
             "almanac_answer_seconds", "Seconds of an answer.", versions, buckets=SECONDS, registry=self.registry
         )
         self._tokens = Counter("almanac_tokens", "Tokens of models.", ("kind", *versions), registry=self.registry)
+        self._cache = Counter("almanac_cache", "Answers by where they came from.", ("event",), registry=self.registry)
         self._batch = Histogram("almanac_batch_size", "Drafts a batch.", buckets=BATCH_SIZES, registry=self.registry)
         self._feedback = Counter(
             "almanac_feedback", "Ratings by what became of them.", ("event",), registry=self.registry
@@ -53,6 +54,7 @@ class Metrics:
         """Count an answer by the versions that gave it."""
         versions = (reply.index_version, reply.answerer_version)
         self._answers.labels("abstained" if reply.answer.abstained else "answered", *versions).inc()
+        self._cache.labels("hit" if reply.cached else "miss").inc()
         self._answer_seconds.labels(*versions).observe(reply.seconds)
         self._tokens.labels("prompt", *versions).inc(reply.answer.num_prompt_tokens)
         self._tokens.labels("completion", *versions).inc(reply.answer.num_completion_tokens)

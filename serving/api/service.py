@@ -3,10 +3,10 @@
 What answers is one `Pair`, taken at the start of a request and kept to its end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from serving.api.auth import Asker, Identity
@@ -16,10 +16,10 @@ from serving.api.limits import Slots
 from serving.api.metrics import Metrics
 from serving.promotion.pair import Pair
 from tasks.answer.assistant import Reply, ask
+from tasks.answer.cache import AnswerCache, cache_key
 from tasks.answer.conversation import Turn
 from tasks.answer.generators.base import Generator
 from tasks.index.access_tables import load_access
-from tasks.index.passage import Passage
 from tasks.index.search import Request as SearchRequest
 from tasks.index.table import connect
 from tasks.params import Params
@@ -71,7 +71,9 @@ class Service:
         self.batcher = Batcher(max_batch=params.serving.max_batch, observe=self.metrics.batch)
         self.pairs = open_pairs(params, settings, self.batcher.wrap)
         self.feedback = FeedbackSpool(settings, self.metrics.feedback)
-        size = params.serving.max_queue + params.serving.max_batch
+        serving = params.serving
+        self.cache = AnswerCache(max_entries=serving.cache_entries, max_bytes=serving.cache_mb * 1_000_000)
+        size = serving.max_queue + serving.max_batch
         self.answers = Slots(size, what="questions")
         self.searches = Slots(size, what="searches")
         self.answer_threads = ThreadPoolExecutor(size, thread_name_prefix="almanac-answer")
@@ -79,6 +81,8 @@ class Service:
         self._db = connect(settings)
         self.metrics.gauge("queue_depth", "Questions that run or wait.", lambda: self.answers.taken)
         self.metrics.gauge("queue_size", "Questions that may run or wait.", lambda: self.answers.size)
+        self.metrics.gauge("cache_entries", "Answers that are kept.", lambda: self.cache.num_entries)
+        self.metrics.gauge("cache_bytes", "Bytes of the answers that are kept.", lambda: self.cache.size_bytes)
         self.metrics.gauge("feedback_spool", "Ratings that wait for MLflow.", lambda: self.feedback.num_waiting)
 
     def start(self) -> None:
@@ -95,37 +99,47 @@ class Service:
         self.answer_threads.shutdown(cancel_futures=True)
         self.search_threads.shutdown(cancel_futures=True)
 
-    def find(self, pair: Pair, request: SearchRequest) -> Sequence[Passage]:
-        """What the asker may read, by the access of now."""
-        return pair.index.search(request, load_access(self._db))
-
     def answer(self, asked: ChatQuestion, ticket: Ticket) -> Reply:
         """Answer in this thread, with one pair from beginning to end; gives the slot back."""
-        user, session = asked.asker.user, asked.session
-        request = SearchRequest(asked.turn.searched(), asked.asker.groups, asked.knowledge_bases)
         token = TICKET.set(ticket)
         try:
-            with self.pairs.acquire(user) as pair:
-                reply = ask(
-                    request,
-                    lambda wanted: self.find(pair, wanted),
-                    pair.answerer,
-                    index_version=pair.index_version,
-                    settings=self.settings,
-                    turn=asked.turn,
-                    user=user,
-                    session=None if session is None else self.identity.pseudonym("session", user, session),
-                )
+            with self.pairs.acquire(asked.asker.user) as pair:
+                reply = self._reply(asked, pair)
         finally:
             TICKET.reset(token)
             self.answers.give_back()
         self.metrics.answer(reply)
         if reply.trace_id is not None:
-            self.feedback.remember(reply.trace_id, user)
+            self.feedback.remember(reply.trace_id, asked.asker.user)
+        return reply
+
+    def _reply(self, asked: ChatQuestion, pair: Pair) -> Reply:
+        """Answer from the cache, or anew by the access of now."""
+        access = load_access(self._db)
+        turn, user, session = asked.turn, asked.asker.user, asked.session
+        request = SearchRequest(turn.question, asked.asker.groups, asked.knowledge_bases)
+        context = (*turn.subject, *turn.earlier)
+        key = cache_key(request, context, pair.answerer, access, index_version=pair.index_version)
+        cached = self.cache.get(key)
+        reply = ask(
+            replace(request, question=turn.searched()),
+            lambda wanted: pair.index.search(wanted, access),
+            pair.answerer,
+            index_version=pair.index_version,
+            settings=self.settings,
+            turn=turn,
+            user=user,
+            session=None if session is None else self.identity.pseudonym("session", user, session),
+            cached=cached,
+        )
+        if cached is None:
+            # What a repeated answer costs is nothing: its prompt was read before.
+            kept = replace(reply.answer, prompt="", num_prompt_tokens=0, num_completion_tokens=0)
+            self.cache.put(key, kept, valid_until=pair.index.next_expiry())
         return reply
 
     def search(self, request: SearchRequest) -> dict[str, Any]:
         """Search in this thread: the fields of `almanac search --json`."""
         with self.pairs.acquire() as pair:
-            found = self.find(pair, request)
+            found = pair.index.search(request, load_access(self._db))
             return {"results": [asdict(passage) for passage in found], "release": pair.release.number}

@@ -21,13 +21,18 @@ Search = Callable[[Request], Sequence[Passage]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with what gave it."""
+    """An answer with what gave it.
+
+    Attributes:
+        cached: whether it was there already.
+    """
 
     answer: Answer
     index_version: str
     answerer_version: str
     trace_id: str | None
     seconds: float
+    cached: bool = False
 
 
 def ask(
@@ -40,6 +45,7 @@ def ask(
     turn: Turn | None = None,
     user: str | None = None,
     session: str | None = None,
+    cached: Answer | None = None,
 ) -> Reply:
     """Answer one question from what its asker may read, within a trace.
 
@@ -52,6 +58,7 @@ def ask(
         turn: what the question of the request was made of, where it leans on earlier ones.
         user: a pseudonym of the asker; it stands in the trace.
         session: a pseudonym of the conversation.
+        cached: the answer, where it is there already: it gets a trace of its own, by which it can be rated.
     """
     started = time.monotonic()
     context = TraceContext(
@@ -63,18 +70,24 @@ def ask(
         session=session,
     )
 
+    def retrieved() -> Sequence[Passage]:
+        return search(request) if cached is None else cached.passages
+
     def from_passages(passages: Sequence[Passage]) -> Answer:
+        if cached is not None:
+            return cached
         question = turn.about(passage.title for passage in passages) if turn else request.question
         return answer_question(question, passages, answerer.generator, answerer.params)
 
     answer, trace_id = traced(
         request.question,
-        lambda: search(request),
+        retrieved,
         from_passages,
         context=context,
         settings=settings,
     )
-    return Reply(answer, index_version, answerer.version, trace_id, round(time.monotonic() - started, 3))
+    seconds = round(time.monotonic() - started, 3)
+    return Reply(answer, index_version, answerer.version, trace_id, seconds, cached is not None)
 
 
 class Assistant:

@@ -76,6 +76,7 @@ class Index:
         with lance_errors(f"the release {release}"):
             self._has_vector_index = any("vector" in entry.columns for entry in table.list_indices())
         self._count = lru_cache(maxsize=1024)(self.table.count_rows)
+        self._expiries = lru_cache(maxsize=1)(self._read_expiries)
 
     def search(self, request: Request, access: AccessMap) -> list[Passage]:
         """The passages that the asker may read, best first.
@@ -102,6 +103,11 @@ class Index:
                 f"found {len(stripped)}; shorten it, or raise search.max_question_characters"
             )
         return stripped
+
+    def next_expiry(self) -> dt.datetime | None:
+        """Return when the next document of the release expires; None where none will."""
+        now = dt.datetime.now(dt.UTC)
+        return min((moment for moment in self._expiries() if moment > now), default=None)
 
     @lance_errors("the release that serves")
     def _fused(
@@ -167,6 +173,11 @@ class Index:
             part = fused[begin : begin + num_rows]
             rows = self._fetch([row_id for row_id, _ in part])
             yield from ((rows[row_id], score) for row_id, score in part)
+
+    @lance_errors("the release that serves")
+    def _read_expiries(self) -> frozenset[dt.datetime]:
+        rows = self.table.search().where("expires_at IS NOT NULL").select(["expires_at"]).to_arrow()
+        return frozenset(rows["expires_at"].to_pylist())
 
     @lance_errors("the release that serves")
     def _fetch(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:

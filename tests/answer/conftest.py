@@ -1,0 +1,11 @@
+"""What tests of answers share."""
+
+import pytest
+
+from tasks.answer.answer import Answer
+
+
+@pytest.fixture
+def answer() -> Answer:
+    """An answer without passages."""
+    return Answer("Zephyr is a task queue.", False, None, (), (), "", 0, 0)
