@@ -7,13 +7,13 @@ come in (`serving.api.limits.Slots`), since a request also searches before it is
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from tasks.answer.generators.base import Generation, Generator
-from tasks.answer.generators.endpoint import EndpointGenerator
+from tasks.answer.generators.base import BatchesItself, Generation, Generator, TextStream
 
 WINDOW_SECONDS = 0.005
 """How long the first of a batch waits for others; little beside the seconds of a generation."""
@@ -63,6 +63,7 @@ class Batcher:
         self._waiting: deque[_Draft] = deque()
         self._changed = threading.Condition()
         self._stopped = False
+        self._models = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="almanac-generation", daemon=True)
 
     @property
@@ -85,8 +86,24 @@ class Batcher:
             draft.future.cancel()
 
     def wrap(self, generator: Generator) -> Generator:
-        """The generator with its drafts batched; an endpoint makes batches by itself."""
-        return generator if isinstance(generator, EndpointGenerator) else BatchingGenerator(generator, self)
+        """Return the generator with its drafts batched; one that makes batches by itself as it is."""
+        return generator if isinstance(generator, BatchesItself) else BatchingGenerator(generator, self)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the models to oneself, between two batches.
+
+        Raises:
+            CancelledError: the request's ticket was cancelled before its turn came, or the server stops.
+        """
+        ticket = TICKET.get()
+        while not self._models.acquire(timeout=POLL_SECONDS):
+            if self._stopped or (ticket is not None and ticket.cancelled):
+                raise CancelledError
+        try:
+            yield
+        finally:
+            self._models.release()
 
     def submit(
         self, generator: Generator, messages: Sequence[Mapping[str, str]], max_new_tokens: int
@@ -107,7 +124,8 @@ class Batcher:
             if not batch:
                 return
             self._observe(len(batch))
-            _generate(batch)
+            with self._models:
+                _generate(batch)
 
     def _next_batch(self) -> list[_Draft]:
         """Wait for drafts; an empty batch says that it is over."""
@@ -163,6 +181,24 @@ class BatchingGenerator:
         """Continue several chats; each as `generate` would."""
         drafts = [self._batcher.submit(self._generator, messages, max_new_tokens) for messages in conversations]
         return [_result(draft) for draft in drafts]
+
+    def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
+        """Continue the chat by itself, not in a batch, yielding the text as it is written; return the whole.
+
+        Raises:
+            CancelledError: the request's ticket was cancelled, or the server stops.
+        """
+        ticket = TICKET.get()
+        with self._batcher.alone(), closing(self._generator.stream(messages, max_new_tokens=max_new_tokens)) as stream:
+            while True:
+                try:
+                    piece = next(stream)
+                except StopIteration as end:
+                    generation: Generation = end.value
+                    return generation
+                if ticket is not None and ticket.cancelled:
+                    raise CancelledError
+                yield piece
 
     def count_tokens(self, text: str) -> int:
         """As the generator's."""

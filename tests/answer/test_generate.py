@@ -4,7 +4,7 @@ import pytest
 
 from tasks.answer.answer import answer_question
 from tasks.answer.generators import load_generator
-from tasks.answer.generators.base import Generator
+from tasks.answer.generators.base import Generator, collect
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
@@ -53,6 +53,23 @@ def test_generation_is_greedy_and_counts_its_tokens(generator: Generator):
     assert "Paris" in first.text
     assert first.num_prompt_tokens == generator.count_prompt_tokens(messages)
     assert first.num_completion_tokens <= 20
+
+
+@pytest.mark.slow
+def test_stream_gives_token_by_token_what_comes_whole(generator: Generator):
+    messages = user("Say good morning in French, with its accents: à, é, ç.")
+    whole = generator.generate(messages, max_new_tokens=24)
+    pieces = list(generator.stream(messages, max_new_tokens=24))
+    assert "".join(pieces).strip() == whole.text
+    assert len(pieces) > 3
+    assert collect(generator.stream(messages, max_new_tokens=24)) == whole
+
+
+@pytest.mark.slow
+def test_generation_says_what_ended_it(generator: Generator):
+    messages = user("What is the capital of France?")
+    assert generator.generate(messages, max_new_tokens=2).finish_reason == "length"
+    assert generator.generate(messages, max_new_tokens=40).finish_reason == "stop"
 
 
 @pytest.mark.slow

