@@ -1,5 +1,6 @@
 """What was released, and the way back: `releases` and `rollback`."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -14,15 +15,20 @@ app.add_typer(rollback_app, name="rollback")
 
 @app.command()
 def releases(json_: Json = False) -> None:
-    """List the releases, of the index and of the answerer, that can be rolled back to.
+    """List the releases, of the index, the answerer and the embedder, that can be rolled back to.
 
     Example: `almanac releases`
     """
     from tasks.index.history import list_releases
-    from tasks.model.answerer.register import answerer_releases
+    from tasks.releases.kind import ANSWERER, EMBEDDER
+    from tasks.releases.lifecycle import versions
+    from tasks.releases.version import entry_of
 
     settings = Settings()
-    print_result({"releases": list_releases(settings) + answerer_releases(settings)}, json_, _print_releases)
+    entries = list_releases(settings)
+    for kind in (ANSWERER, EMBEDDER):
+        entries += [entry_of(version) for version in reversed(versions(settings, kind))]
+    print_result({"releases": [asdict(entry) for entry in entries]}, json_, _print_releases)
 
 
 def _print_releases(result: dict[str, Any]) -> None:
@@ -33,6 +39,7 @@ def _print_releases(result: dict[str, Any]) -> None:
     columns = {
         "index": ("version", "aliases", "created_at", "documents", "chunks", "recall_at_k"),
         "answerer": ("version", "aliases", "created_at", "method", "answer_f1", "training_set"),
+        "embedder": ("version", "aliases", "created_at", "base", "training_set"),
     }
     for kind, names in columns.items():
         rows = [entry | entry["lineage"] | entry["metrics"] for entry in found if entry["kind"] == kind]
@@ -42,7 +49,13 @@ def _print_releases(result: dict[str, Any]) -> None:
 
 def _cell(entry: dict[str, Any], name: str) -> str:
     value = entry.get(name, "")
-    return ", ".join(value) if isinstance(value, list) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        ", ".join(value)
+        if isinstance(value, list | tuple)
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 @rollback_app.command("index")
@@ -56,9 +69,9 @@ def rollback_index(
     """
     from tasks.index.history import roll_back_index
 
-    result = roll_back_index(Settings(), version)
+    rollback = roll_back_index(Settings(), version)
     print_result(
-        result,
+        asdict(rollback) | {"release": rollback.version},
         json_,
         lambda r: typer.echo(f"index release {r['release']} serves again; {r['abandoned']} was taken back"),
     )
@@ -75,11 +88,14 @@ def rollback_answerer(
 
     Example: `almanac rollback answerer`, or `almanac rollback answerer base`
     """
-    from tasks.model.answerer.register import roll_back_answerer
+    from tasks.releases.kind import ANSWERER
+    from tasks.releases.lifecycle import roll_back
+    from tasks.releases.version import Rollback
 
-    result = roll_back_answerer(Settings(), version)
+    abandoned, target = roll_back(Settings(), ANSWERER, to=version)
+    serves = target.version if target else str(ANSWERER.default)
     print_result(
-        result,
+        asdict(Rollback(ANSWERER.name, serves, abandoned.version)),
         json_,
         lambda r: typer.echo(f"answerer {r['version']} serves again; version {r['abandoned']} was taken back"),
     )

@@ -1,5 +1,6 @@
 """How things stand: `status` and `doctor`."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -17,12 +18,16 @@ def status(json_: Json = False) -> None:
     Example: `almanac status`
     """
     from flows.schedules import upcoming
-    from tasks.index.history import status as current
-    from tasks.model.answerer.register import serving_answerer
+    from tasks.index.history import index_status
+    from tasks.releases.kind import ANSWERER
+    from tasks.releases.lifecycle import champion
+    from tasks.releases.version import ReleaseEntry, entry_of
 
     settings = Settings()
-    found = current(settings) | {"answerer": serving_answerer(settings), "schedules": upcoming()}
-    print_result(found, json_, print_fields)
+    version = champion(settings, ANSWERER)
+    answerer = entry_of(version) if version else ReleaseEntry(ANSWERER.name, str(ANSWERER.default))
+    result = asdict(index_status(settings)) | {"answerer": asdict(answerer), "schedules": upcoming()}
+    print_result(result, json_, print_fields)
 
 
 @app.command()

@@ -21,16 +21,17 @@ from tasks.corpus.plan import RefreshPlan, guard_removals, save_rates
 from tasks.corpus.selection import Selection, select_changed
 from tasks.errors import GateError
 from tasks.index import candidate as candidates
-from tasks.index import registration
 from tasks.index.access_tables import ensure_tables, load_access, record_changes
 from tasks.index.base import Base, find_base, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.embedding.embedder import embed_shard, embedder_identity, load_embedder
 from tasks.index.embedding.registered import pinned
-from tasks.index.release import Fingerprint, fingerprint, load_release, remember_served
+from tasks.index.release import Fingerprint, fingerprint, load_release
 from tasks.index.table import connect, other_access
 from tasks.lease import Lease, hold
 from tasks.params import Params, load_params
+from tasks.releases.kind import INDEX
+from tasks.releases.lifecycle import champion
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,8 @@ def release(candidate: candidates.Candidate, metrics: dict[str, float], run: _Ru
 @step(retries=2)
 def register_release(number: int, run: _Run, lease: Lease) -> str:
     """MLflow's version and its alias."""
-    return candidates.register_release(run.settings, run.params, load_release(run.settings, number), lease=lease)
+    registered = load_release(run.settings, number)
+    return candidates.register_release(run.settings, run.params, registered, lease=lease).version
 
 
 @flow(name="refresh")
@@ -167,8 +169,7 @@ def begin(params: Params, settings: Settings, lease: Lease) -> _Run:
         logger.info("release %d was not announced: announcing it now", number)
         register_release(number, run, lease)
     if waiting is not None and not left:
-        registration.promote(settings, waiting.version)
-        remember_served(settings, waiting.release)
+        candidates.promote_release(settings, waiting)
     if left or waiting is not None:
         run.base = find_base(settings)
     return run
@@ -259,7 +260,7 @@ def _build(
         sizes = sum(item.size_bytes for part in plan.sources for item in part.to_read)
         save_rates(settings, bytes_per_chunk=max(sizes, 1) / num_chunks, chunks_per_second=embedded / embed_seconds)
     commit_scan(settings, plan, selection, run.signatures_against(run.now), intake.accepted)
-    serving = registration.champion(settings)
+    serving = champion(settings, INDEX)
     candidates.prune(settings, run.params, serving.release if serving else number)
     return _result(run, plan, selection, intake, embedded=embedded, number=number, metrics=metrics)
 

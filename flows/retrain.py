@@ -14,14 +14,13 @@ from flows.progress import LISTENER, report_to, show_report, tell
 from flows.steps import step
 from tasks.answer.answerer import BASE
 from tasks.answer.prompt import load_prompt
-from tasks.answer.registry import MODEL, AnswererVersion, champion_answerer
 from tasks.files import write_json
 from tasks.index.live import serving
 from tasks.lease import hold
 from tasks.model.answerer import candidate as candidates
 from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
 from tasks.model.answerer.card import Facts, card_metrics, description, metrics_table, verdict
-from tasks.model.answerer.register import ARTIFACTS, METRIC, register, write_signature
+from tasks.model.answerer.register import register_answerer, write_signature
 from tasks.model.embedder.pairs import write_example_pairs
 from tasks.model.embedder.registry import judge_embedder, register_embedder
 from tasks.model.embedder.result import EmbedderResult
@@ -35,6 +34,10 @@ from tasks.model.training.sequences import TRAINED_PROMPT
 from tasks.model.training.train import TrainingResult, estimate
 from tasks.params import Method, Params, load_params
 from tasks.registry.data_registry import Revision
+from tasks.releases.kind import ANSWERER
+from tasks.releases.lifecycle import champion
+from tasks.releases.tags import GATE_PASSED, METRIC, Tag
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 OUTCOME = "outcome.json"
@@ -48,7 +51,7 @@ class _Run:
     settings: Settings
     profile: str | None
     release: str
-    champion: AnswererVersion | None
+    champion: ReleaseVersion | None
     folder: Path
     started: float = field(default_factory=time.monotonic)
 
@@ -86,9 +89,9 @@ def version(training_set: TrainingSet, run: _Run) -> Revision:
 def begin_log(training_set: TrainingSet, revision: Revision, key: str, run: _Run) -> _Logged:
     """Open the runs in MLflow and say there what goes in."""
     params, settings = run.params, run.settings
-    run_id = run_log.open_run(settings, MODEL, key, name=f"retrain {revision.tag}")
+    run_id = run_log.open_run(settings, ANSWERER.model, key, name=f"retrain {revision.tag}")
     method = params.fine_tuning.method
-    nested = run_log.open_run(settings, MODEL, f"{key}-{method}", name=method, parent=run_id)
+    nested = run_log.open_run(settings, ANSWERER.model, f"{key}-{method}", name=method, parent=run_id)
     lineage = candidates.lineage_of(training_set, revision, params, settings, release=run.release, run_id=run_id)
     prompt = run_log.log_prompt(settings, run_id, load_prompt(TRAINED_PROMPT))
     blocks = params.model_dump(mode="json", include={"examples", "fine_tuning", "evaluation", "model_gate"})
@@ -152,10 +155,10 @@ def publish(answerer: Path, facts: Facts, logged: _Logged, run: _Run) -> str | N
     settings, evaluations = run.settings, facts.evaluations
     for name, found in evaluations.items():
         run_log.log_metrics(settings, logged.run_id, {f"{name}.{key}": value for key, value in found.metrics().items()})
-    run_log.log_files(settings, logged.run_id, answerer, ARTIFACTS)
+    run_log.log_files(settings, logged.run_id, answerer, ANSWERER.artifacts)
     number = None
     if not facts.reasons:
-        number = register(
+        number = register_answerer(
             settings,
             key=logged.key,
             run_id=logged.run_id,
@@ -163,7 +166,11 @@ def publish(answerer: Path, facts: Facts, logged: _Logged, run: _Run) -> str | N
             tags=dict(facts.lineage) | {"method": facts.method} | _headline(facts, run.params),
             description=description(facts, run.params, {"run and files": f"#/runs/{logged.run_id}/artifacts"}),
         )
-    gate = {"gate": "refused", "reasons": "; ".join(facts.reasons)} if facts.reasons else {"gate": "passed"}
+    gate = (
+        {str(Tag.GATE): "refused", "reasons": "; ".join(facts.reasons)}
+        if facts.reasons
+        else {str(Tag.GATE): GATE_PASSED}
+    )
     run_log.end_run(settings, logged.run_id, tags=gate | {"mlflow.note.content": verdict(facts.reasons)})
     return number
 
@@ -202,7 +209,7 @@ def begin(params: Params, settings: Settings, profile: str | None) -> _Run:
     """Find what serves, and the folder in which an equal retrain that was killed left its work."""
     release = str(serving(settings).release.number)
     folder = settings.home.resolve() / "retrain" / f"work-{candidates.inputs_digest(params, release)}"
-    return _Run(params, settings, profile, release, champion_answerer(settings), folder)
+    return _Run(params, settings, profile, release, champion(settings, ANSWERER), folder)
 
 
 def _retrain(run: _Run, training_set: TrainingSet, key: str) -> dict[str, Any]:

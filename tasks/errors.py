@@ -35,6 +35,10 @@ class DependencyError(AlmanacError):
     exit_code = 5
 
 
+class UnavailableError(DependencyError):
+    """What is asked for cannot be had on this machine: a file, a model, a newer format. Another machine may have it."""
+
+
 class CorruptionError(AlmanacError):
     """Stored data is not what was written; the message names the remedy."""
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from tasks.answer.answerer import Manifest, weights_identity, write_manifest
 from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import load_prompt
-from tasks.answer.registry import MODEL
-from tasks.model.answerer.register import register
+from tasks.model.answerer import register
 from tasks.model.training.run_log import end_run, open_run
 from tasks.params import GenerationParams
+from tasks.releases.kind import ANSWERER
 from tasks.settings import Settings
 
 
@@ -46,7 +46,7 @@ def save_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
 
 def register_answerer(settings: Settings, folder: Path, *, key: str) -> str:
     """Log and register a folder; it is the challenger then. Return MLflow's version."""
-    run_id = open_run(settings, MODEL, key, name=key)
-    version = register(settings, key=key, run_id=run_id, folder=folder, tags={}, description=key)
+    run_id = open_run(settings, ANSWERER.model, key, name=key)
+    version = register.register_answerer(settings, key=key, run_id=run_id, folder=folder, tags={}, description=key)
     end_run(settings, run_id)
     return version

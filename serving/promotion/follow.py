@@ -7,59 +7,40 @@ version's tags say why. A dependency that does not answer refuses nothing: it is
 gone changes nothing, unless the version that serves says that it was rolled back.
 """
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from safetensors import SafetensorError
-
-from serving.promotion import aliases as mlflow
-from serving.promotion.aliases import Aliases, Target
-from serving.promotion.last_known_good import LastKnownGood, recall, remember
+from serving.promotion.aliases import Aliases, read_aliases
 from serving.promotion.smoke import smoke_answerer, smoke_index
 from serving.promotion.state import Serving, ServingState
 from serving.promotion.swap import (
     LoadedAnswerer,
     LoadedIndex,
     Wrap,
-    as_last_known_good,
     load_base,
     load_index,
     load_registered,
-    recalled_answerer,
-    recalled_index,
+    recall_answerer,
+    recall_index,
 )
 from serving.promotion.verdicts import Verdicts
-from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import AlmanacError, DependencyError
 from tasks.index.access_tables import load_access
-from tasks.index.registration import MODEL as INDEX
-from tasks.index.release import remember_served
 from tasks.index.table import connect
 from tasks.params import Params
+from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
+from tasks.releases.last_served import LastServed, last_served, remember_served
+from tasks.releases.lifecycle import is_rolled_back
+from tasks.releases.model_registry import now as moment
+from tasks.releases.model_registry import probe
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 RETRY_SECONDS = 10.0
 """How long what could not be tried, for a dependency that did not answer, is left alone."""
-UNFIT = (
-    AlmanacError,
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    SafetensorError,
-)
-"""What the libraries make of files that are not what they should be."""
-OF_THIS_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
-"""Errors of the disk and of open files: no version is to blame."""
 
 T = TypeVar("T")
 
@@ -68,22 +49,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Attempt(Generic[T]):
-    """A way to a part of the pair; `blamed` is the version that is refused where it leads nowhere."""
+    """An attempt to load an index or an answerer; where it fails, `unfit` is the version that is refused."""
 
     name: str
     load: Callable[[], T]
-    blamed: Target | None = None
+    unfit: ReleaseVersion | None = None
 
 
 class Follower:
-    """Brings the stage to what the aliases name; used by one thread at a time."""
+    """Lets what the aliases name serve; used by one thread at a time."""
 
-    def __init__(self, params: Params, settings: Settings, wrap: Wrap, stage: ServingState) -> None:
+    def __init__(self, params: Params, settings: Settings, wrap: Wrap, state: ServingState) -> None:
         """Nothing is read or loaded yet."""
-        self._params, self._settings, self._wrap, self._stage = params, settings, wrap, stage
+        self._params, self._settings, self._wrap, self._state = params, settings, wrap, state
         self._db = connect(settings)
         self._later: dict[str, tuple[float, str]] = {}
-        self._found: list[str] = []
+        self._problems: list[str] = []
         self._notices: tuple[str, ...] = ()
         self._checks: list[str] = []
         self._asked_at: str | None = None
@@ -93,129 +74,134 @@ class Follower:
 
     def poll(self) -> None:
         """Ask MLflow and follow."""
-        self._started, self._found = time.monotonic(), []
+        self._started, self._problems = time.monotonic(), []
         aliases = self._read()
         try:
             self._follow(aliases)
         except DependencyError as error:
-            self._found.append(str(error))
-        self._notices = tuple(self._found)
+            self._problems.append(str(error))
+        self._notices = tuple(self._problems)
 
     def reasons(self) -> list[str]:
-        """What is not as it should be, in words for those who run the server."""
+        """Return what is not as it should be, in words for those who run the server."""
         down = [self._unreachable] if self._unreachable else []
         return [*down, *dict.fromkeys(self._notices), *self.verdicts.reasons]
 
     def mlflow_status(self) -> dict[str, Any]:
-        """Whether MLflow answered when it was asked last."""
+        """Return whether MLflow answered when it was asked last."""
         reachable = None if self._asked_at is None else self._unreachable is None
         return {"reachable": reachable, "asked_at": self._asked_at}
 
     def _read(self) -> Aliases | None:
-        unreachable, found = None, None
+        unreachable, aliases = None, None
         try:
             if self._unreachable:
-                mlflow.probe(self._settings)
-            found = mlflow.read_aliases(self._settings)
+                probe(self._settings)
+            aliases = read_aliases(self._settings)
         except DependencyError as error:
             unreachable = str(error)
         if unreachable and not self._unreachable:
             logger.warning("what serves serves on, but its aliases cannot be read: %s", unreachable)
-        self._unreachable, self._asked_at = unreachable, mlflow.moment()
-        return found
+        self._unreachable, self._asked_at = unreachable, moment()
+        return aliases
 
     def _follow(self, aliases: Aliases | None) -> None:
         if aliases is not None:
-            self.verdicts.forget({target.slot: target for target in aliases.named()})
-        if self._stage.now is None:
+            self.verdicts.forget(aliases.named())
+        if self._state.now is None:
             self._begin(aliases)
         elif aliases is not None:
-            self._move(aliases, self._stage.now)
+            self._move(aliases, self._state.now)
         if aliases is None:
             return
-        if self._stage.now is not None:
-            self._challenge(aliases.challenger, self._stage.now)
-        self.verdicts.tell_refusals(self._stage.now)
+        if self._state.now is not None:
+            self._challenge(aliases.challenger, self._state.now)
+        if self.verdicts.report_refusals(self._state.now) and self._state.now is not None:
+            # Whoever promoted what was refused may have kept it as what served last.
+            self._record(self._state.now.index, self._state.now.answerer)
 
-    def _attempt(self, way: _Attempt[T]) -> T | None:
-        """Try a way; what it raises refuses the version that is to blame, else it is left alone for a while."""
-        if way.blamed is not None and self.verdicts.is_refused(way.blamed):
+    def _attempt(self, attempt: _Attempt[T]) -> T | None:
+        """Load; what goes wrong refuses the version that is unfit, else it is left alone for a while."""
+        if attempt.unfit is not None and self.verdicts.is_refused(attempt.unfit):
             return None
-        until, why = self._later.get(way.name, (0.0, ""))
+        until, why = self._later.get(attempt.name, (0.0, ""))
         if time.monotonic() < until:
-            self._found.append(why)
+            self._problems.append(why)
             return None
         try:
-            return way.load()
-        except DependencyError as error:
+            return attempt.load()
+        # The one boundary of all that is loaded: a damaged file makes a library raise anything; the old pair serves on.
+        except Exception as error:  # noqa: BLE001
             why = one_line(error)
-        except UNFIT as error:
-            why = one_line(error)
-            if way.blamed is not None and getattr(error, "errno", None) not in OF_THIS_MACHINE:
+            if attempt.unfit is not None and not is_of_this_machine(error):
                 # The reason becomes a tag that everybody may read: where the home lies is nobody's business.
                 public = why.replace(f"{self._settings.home.resolve()}/", "")
-                self.verdicts.refuse(way.blamed, public, time.monotonic() - self._started)
+                self.verdicts.refuse(attempt.unfit, public, time.monotonic() - self._started)
                 return None
-        logger.warning("%s is tried again later: %s", way.name, why)
-        self._later[way.name] = (time.monotonic() + RETRY_SECONDS, why)
-        self._found.append(why)
+        logger.warning("%s is tried again later: %s", attempt.name, why)
+        self._later[attempt.name] = (time.monotonic() + RETRY_SECONDS, why)
+        self._problems.append(why)
         return None
 
     # The first pair of this process.
 
     def _begin(self, aliases: Aliases | None) -> None:
-        """The champions; where they cannot be had, the pair that served last."""
-        kept = self._attempt(_Attempt("the pair that served last", lambda: recall(self._settings)))
-        index = self._first(self._ways_to_index(aliases, kept))
+        """Let the champions serve; where they cannot be had, what served last."""
+        last_index = self._attempt(_Attempt("the record of the index", lambda: self._last(INDEX)))
+        last_answerer = self._attempt(_Attempt("the record of the answerer", lambda: self._last(ANSWERER)))
+        index = self._first(self._index_attempts(aliases, last_index))
         if index is None:
-            if not (self._found or self._unreachable or self.verdicts.reasons):
-                self._found.append(
+            if not (self._problems or self._unreachable or self.verdicts.reasons):
+                self._problems.append(
                     "an index must be released before it can be asked, found none; run `almanac refresh`"
                 )
             return
-        answerer = self._first(self._ways_to_answerer(aliases, kept, index))
+        answerer = self._first(self._answerer_attempts(aliases, last_answerer, index))
         if answerer is None:
             return
-        self._stage.exchange(Serving(index, answerer))
+        self._state.exchange(Serving(index, answerer))
         self._record(index, answerer)
         if aliases is not None:
-            if index.key != (kept.index_key if kept else None):
-                self._say(index, None)
-            if answerer.target is not None and answerer.key != (kept.answerer_key if kept else None):
-                self._say(answerer, None)
+            if index.version.id != _id(last_index, INDEX):
+                self._announce(index, None)
+            if answerer.version is not None and answerer.id != _id(last_answerer, ANSWERER):
+                self._announce(answerer, None)
 
-    def _first(self, ways: Iterable[_Attempt[T]]) -> T | None:
-        return next((half for half in map(self._attempt, ways) if half is not None), None)
+    def _last(self, kind: ReleaseKind) -> LastServed | None:
+        return last_served(self._settings, kind)
 
-    def _ways_to_index(self, aliases: Aliases | None, kept: LastKnownGood | None) -> Iterator[_Attempt[LoadedIndex]]:
-        """A version that served last on this home is not to blame where it cannot be loaded now."""
-        wanted = aliases.index if aliases else None
-        served_last = kept is not None and wanted is not None and wanted.key == kept.index_key
+    def _first(self, attempts: Iterable[_Attempt[T]]) -> T | None:
+        return next((loaded for loaded in map(self._attempt, attempts) if loaded is not None), None)
+
+    def _index_attempts(self, aliases: Aliases | None, last: LastServed | None) -> Iterator[_Attempt[LoadedIndex]]:
+        """A version that served last on this home is not unfit where it cannot be loaded now."""
+        wanted, before = aliases.index if aliases else None, last.as_version(INDEX) if last else None
+        served_last = wanted is not None and before is not None and wanted.id == before.id
         if wanted is not None:
-            yield _Attempt(str(wanted), lambda: self._opened(wanted), None if served_last else wanted)
-        if kept is not None and not served_last:
-            yield _Attempt("the index that served last", lambda: self._recalled_index(kept))
+            yield _Attempt(str(wanted), lambda: self._open(wanted), None if served_last else wanted)
+        if before is not None and not served_last:
+            yield _Attempt("the index that served last", lambda: self._recall_index(before))
 
-    def _ways_to_answerer(
-        self, aliases: Aliases | None, kept: LastKnownGood | None, index: LoadedIndex
+    def _answerer_attempts(
+        self, aliases: Aliases | None, last: LastServed | None, index: LoadedIndex
     ) -> Iterator[_Attempt[LoadedAnswerer]]:
-        wanted = aliases.answerer if aliases else None
-        served_last = kept is not None and wanted is not None and wanted.key == kept.answerer_key
+        wanted, before = aliases.answerer if aliases else None, last.as_version(ANSWERER) if last else None
+        served_last = wanted is not None and before is not None and wanted.id == before.id
         if wanted is not None:
-            blamed = None if served_last else wanted
-            yield _Attempt(str(wanted), lambda: self._smoked(index, self._loaded(wanted)), blamed)
+            unfit = None if served_last else wanted
+            yield _Attempt(str(wanted), lambda: self._smoked(index, self._load(wanted)), unfit)
         if served_last:
             return
-        taken_back = kept is not None and aliases is not None and wanted is None and self._is_taken_back(kept)
-        if kept is None or kept.is_base or taken_back:
+        asked = aliases is not None and wanted is None
+        if before is None or (asked and is_rolled_back(self._settings, ANSWERER, before.version)):
             yield _Attempt("the base model", lambda: self._smoked(index, self._base()))
         else:
-            yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recalled_answerer(kept)))
+            yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(before)))
 
     # A pair behind another.
 
     def _move(self, aliases: Aliases, now: Serving) -> None:
-        """Both at once where both aliases moved and the new pair passes; else each alone."""
+        """Swap both at once where both aliases moved and the new pair passes; else each alone."""
         index = self._next_index(aliases.index, now)
         answerer = self._next_answerer(aliases.answerer, now)
         if index and answerer and self._attempt(_Attempt("the new pair", lambda: self._smoked(index, answerer))):
@@ -223,85 +209,87 @@ class Follower:
             return
         beside = now.index
         if index and self._attempt(
-            _Attempt(str(index.target), lambda: self._smoked(index, now.answerer), index.target)
+            _Attempt(str(index.version), lambda: self._smoked(index, now.answerer), index.version)
         ):
             now = self._swap(index, now.answerer, now)
             beside = index
         if answerer is None:
             return
-        name = str(answerer.target or "the base model")
-        if self._attempt(_Attempt(name, lambda: self._smoked(beside, answerer), answerer.target)):
+        name = str(answerer.version or "the base model")
+        if self._attempt(_Attempt(name, lambda: self._smoked(beside, answerer), answerer.version)):
             self._swap(beside, answerer, now)
         elif answerer is not now.challenger:
             answerer.close()
 
-    def _next_index(self, wanted: Target | None, now: Serving) -> LoadedIndex | None:
+    def _next_index(self, wanted: ReleaseVersion | None, now: Serving) -> LoadedIndex | None:
         if wanted is None:
-            self._found.append(f"{INDEX} has no champion in MLflow; release {now.index.release.number} serves on")
+            self._problems.append(
+                f"{INDEX.model} has no champion in MLflow; release {now.index.release.number} serves on"
+            )
             return None
-        if wanted.key == now.index.key:
+        if wanted.id == now.index.version.id:
             return None
-        return self._attempt(_Attempt(str(wanted), lambda: self._opened(wanted), wanted))
+        return self._attempt(_Attempt(str(wanted), lambda: self._open(wanted), wanted))
 
-    def _next_answerer(self, wanted: Target | None, now: Serving) -> LoadedAnswerer | None:
-        serving, challenger = now.answerer.target, now.challenger
+    def _next_answerer(self, wanted: ReleaseVersion | None, now: Serving) -> LoadedAnswerer | None:
+        serving, challenger = now.answerer.version, now.challenger
         if wanted is None:
             return None if serving is None else self._without_champion(serving)
-        if wanted.key == now.answerer.key:
+        if wanted.id == now.answerer.id:
             return None
-        if challenger is not None and challenger.key == wanted.key and not self.verdicts.is_refused(wanted):
-            challenger.target = wanted
+        if challenger is not None and challenger.id == wanted.id and not self.verdicts.is_refused(wanted):
+            challenger.version = wanted
             return challenger
-        return self._attempt(_Attempt(str(wanted), lambda: self._loaded(wanted), wanted))
+        return self._attempt(_Attempt(str(wanted), lambda: self._load(wanted), wanted))
 
-    def _without_champion(self, serving: Target) -> LoadedAnswerer | None:
-        """Rolled back to the base model; or the alias was lost."""
-        if mlflow.was_taken_back(self._settings, ANSWERER, serving.version):
+    def _without_champion(self, serving: ReleaseVersion) -> LoadedAnswerer | None:
+        """Load the base model where a person rolled back to it; the alias may just be lost."""
+        if is_rolled_back(self._settings, ANSWERER, serving.version):
             return self._attempt(_Attempt("the base model", self._base))
-        self._found.append(f"{ANSWERER} has no champion in MLflow; version {serving.version} serves on")
+        self._problems.append(f"{ANSWERER.model} has no champion in MLflow; version {serving.version} serves on")
         return None
 
     def _swap(self, index: LoadedIndex, answerer: LoadedAnswerer, before: Serving) -> Serving:
         challenger = None if before.challenger is answerer else before.challenger
         serving = Serving(index, answerer, challenger)
-        self._stage.exchange(serving)
+        self._state.exchange(serving)
         self._record(index, answerer)
         if index is not before.index:
-            self._say(index, before.index.target)
+            self._announce(index, before.index.version)
         if answerer is not before.answerer:
-            self._say(answerer, before.answerer.target)
+            self._announce(answerer, before.answerer.version)
         return serving
 
-    def _challenge(self, wanted: Target | None, now: Serving) -> None:
+    def _challenge(self, wanted: ReleaseVersion | None, now: Serving) -> None:
         """Load what a share of the users is answered by."""
-        if self._params.serving.challenger_share <= 0 or wanted is None or wanted.key == now.answerer.key:
-            self._stage.set_challenger(None)
+        if self._params.serving.challenger_share <= 0 or wanted is None or wanted.id == now.answerer.id:
+            self._state.set_challenger(None)
             return
-        if now.challenger is not None and now.challenger.key == wanted.key:
+        if now.challenger is not None and now.challenger.id == wanted.id:
             return
-        self._stage.set_challenger(None)
-        half = self._attempt(_Attempt(str(wanted), lambda: self._smoked(now.index, self._loaded(wanted)), wanted))
-        if half is not None:
-            self._stage.set_challenger(half)
-            self._say(half, now.answerer.target)
+        self._state.set_challenger(None)
+        challenger = self._attempt(_Attempt(str(wanted), lambda: self._smoked(now.index, self._load(wanted)), wanted))
+        if challenger is not None:
+            self._state.set_challenger(challenger)
+            self._announce(challenger, now.answerer.version)
 
     # The parts.
 
-    def _opened(self, target: Target) -> LoadedIndex:
-        return self._checked(load_index(self._db, target, self._params, self._settings))
+    def _open(self, version: ReleaseVersion) -> LoadedIndex:
+        return self._checked(load_index(self._db, version, self._params, self._settings))
 
-    def _recalled_index(self, kept: LastKnownGood) -> LoadedIndex:
-        return self._checked(recalled_index(self._db, kept, self._params, self._settings))
+    def _recall_index(self, version: ReleaseVersion) -> LoadedIndex:
+        return self._checked(recall_index(self._db, version, self._params, self._settings))
 
-    def _checked(self, half: LoadedIndex) -> LoadedIndex:
-        self._checks = smoke_index(half.release, half.index, load_access(self._db))
-        return half
+    def _checked(self, loaded: LoadedIndex) -> LoadedIndex:
+        self._checks = smoke_index(loaded.release, loaded.index, load_access(self._db))
+        return loaded
 
-    def _loaded(self, target: Target) -> LoadedAnswerer:
-        return load_registered(target, self._params, self._settings, self._wrap)
+    def _load(self, version: ReleaseVersion) -> LoadedAnswerer:
+        return load_registered(version, self._params, self._settings, self._wrap)
 
-    def _recalled_answerer(self, kept: LastKnownGood) -> LoadedAnswerer:
-        return recalled_answerer(kept, self._params, self._settings, self._wrap)
+    def _recall_answerer(self, version: ReleaseVersion) -> LoadedAnswerer:
+        return recall_answerer(version, self._params, self._settings, self._wrap)
 
     def _base(self) -> LoadedAnswerer:
         return load_base(self._params, self._settings, self._wrap)
@@ -312,23 +300,32 @@ class Follower:
         self._checks = smoke_answerer(answerer.answerer, index.index, access, questions)
         return answerer
 
-    def _is_taken_back(self, kept: LastKnownGood) -> bool:
-        return mlflow.was_taken_back(self._settings, ANSWERER, kept.answerer_version)
-
     def _record(self, index: LoadedIndex, answerer: LoadedAnswerer) -> None:
-        """For a restart without MLflow; a full disk stops no swap."""
+        """Keep what serves for a restart without MLflow; a full disk stops no swap."""
         try:
-            remember(self._settings, as_last_known_good(self._settings, index, answerer))
-            remember_served(self._settings, index.release.number)
+            remember_served(self._settings, INDEX, index.version)
+            remember_served(self._settings, ANSWERER, answerer.version)
         except DependencyError as error:
-            self._found.append(f"a restart without MLflow would serve what served before: {error}")
+            self._problems.append(f"a restart without MLflow would serve what served before: {error}")
 
-    def _say(self, half: LoadedIndex | LoadedAnswerer, before: Target | None) -> None:
+    def _announce(self, loaded: LoadedIndex | LoadedAnswerer, before: ReleaseVersion | None) -> None:
         seconds = round(time.monotonic() - self._started, 2)
-        self.verdicts.passed(half, before, seconds=seconds, checks=tuple(self._checks))
+        self.verdicts.passed(loaded, before, seconds=seconds, checks=tuple(self._checks))
+
+
+def is_of_this_machine(error: Exception) -> bool:
+    """Say whether this machine is to blame, not the version: it lacks a service, a file, a library, memory or room."""
+    if isinstance(error, DependencyError | ImportError | MemoryError):
+        return True
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """Return what went wrong, in one line."""
     text = " ".join(str(error).split())[:400] or type(error).__name__
     return text if isinstance(error, AlmanacError) else f"{type(error).__name__}: {text}"
+
+
+def _id(last: LastServed | None, kind: ReleaseKind) -> tuple[str, str, str] | None:
+    version = last.as_version(kind) if last else None
+    return version.id if version else None

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def as_it_is(generator: Generator) -> Generator:
-    """No wrapping."""
+    """Return the generator without wrapping."""
     return generator
 
 
@@ -41,8 +41,8 @@ class LivePair:
         """
         self._params = params
         self._db = connect(settings)
-        self._stage = ServingState(challenger_share=params.serving.challenger_share)
-        self._follower = Follower(params, settings, wrap, self._stage)
+        self._state = ServingState(challenger_share=params.serving.challenger_share)
+        self._follower = Follower(params, settings, wrap, self._state)
         self._following = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -50,7 +50,7 @@ class LivePair:
 
     @contextmanager
     def acquire(self, user_key: str | None = None) -> Iterator[Pair]:
-        """The pair of one request: whole, and the same to its end.
+        """Yield the pair of one request: whole, and the same to its end.
 
         Args:
             user_key: who asks; `serving.challenger_share` of all keys get the challenger, always the same ones.
@@ -58,14 +58,14 @@ class LivePair:
         Raises:
             DependencyError: nothing serves yet.
         """
-        with self._stage.acquire(user_key) as pair:
+        with self._state.acquire(user_key) as pair:
             if pair is None:
                 reasons = "; ".join(self._follower.reasons()) or "it is being loaded"
                 raise DependencyError(f"an index and an answerer must serve, found none yet: {reasons}")
             yield pair
 
     def access(self) -> AccessMap:
-        """Who may read what, as of now: for every search anew."""
+        """Return who may read what, as of now: for every search anew."""
         return load_access(self._db)
 
     def start(self) -> None:
@@ -91,11 +91,11 @@ class LivePair:
             self._follower.poll()
 
     def status(self) -> dict[str, Any]:
-        """What serves since when, and what is not as it should be.
+        """Return what serves since when, and what is not as it should be.
 
         `reasons` name paths and addresses: they are for those who run the server.
         """
-        now, reasons = self._stage.now, self._follower.reasons()
+        now, reasons = self._state.now, self._follower.reasons()
         if self._watcher is not None and not self._watcher.is_alive() and not self._stopped.is_set():
             reasons.append("the thread that follows MLflow has ended; restart the server")
         return {
@@ -110,8 +110,8 @@ class LivePair:
             "last_refusal": self._follower.verdicts.last_refusal,
         }
 
-    def _challenger_status(self, half: LoadedAnswerer | None) -> dict[str, Any] | None:
-        return None if half is None else _answerer_status(half) | {"share": self._params.serving.challenger_share}
+    def _challenger_status(self, loaded: LoadedAnswerer | None) -> dict[str, Any] | None:
+        return None if loaded is None else _answerer_status(loaded) | {"share": self._params.serving.challenger_share}
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
@@ -121,18 +121,18 @@ class LivePair:
                 self.follow()
 
 
-def _index_status(half: LoadedIndex) -> dict[str, Any]:
+def _index_status(index: LoadedIndex) -> dict[str, Any]:
     return {
-        "version": half.target.version,
-        "release": half.release.number,
-        "created_at": half.release.created_at,
-        "since": half.since,
+        "version": index.version.version,
+        "release": index.release.number,
+        "created_at": index.release.created_at,
+        "since": index.since,
     }
 
 
-def _answerer_status(half: LoadedAnswerer) -> dict[str, Any]:
+def _answerer_status(loaded: LoadedAnswerer) -> dict[str, Any]:
     return {
-        "version": half.target.version if half.target else BASE,
-        "identity": half.answerer.identity,
-        "since": half.since,
+        "version": loaded.version.version if loaded.version else BASE,
+        "identity": loaded.answerer.identity,
+        "since": loaded.since,
     }

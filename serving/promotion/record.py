@@ -1,4 +1,4 @@
-"""What happened to a version, told beside the server: to the log, and to Prefect where there is one."""
+"""What happened to a version: written to the log, and reported to Prefect where there is one."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from serving.promotion.aliases import moment
+from tasks.releases.model_registry import now
 
 REPORT_SECONDS = 120.0
 
@@ -38,9 +38,9 @@ class Promotion:
     alias: str = ""
 
     def note(self) -> str:
-        """One line for the tag `promotion`."""
+        """Return one line for the tag `promotion`."""
         verb = {"rolled_back": "serves again", "challenger": "answers a share of the users"}.get(self.kind, "serves")
-        return f"{moment()}: {verb}; before: {self.before}; {self.seconds:.1f} s; {', '.join(self.checks)}"
+        return f"{now()}: {verb}; before: {self.before}; {self.seconds:.1f} s; {', '.join(self.checks)}"
 
 
 def record_promotion(promotion: Promotion) -> None:
@@ -56,8 +56,10 @@ def record_promotion(promotion: Promotion) -> None:
 def _report(promotion: Promotion) -> None:
     command = [sys.executable, "-m", "flows.promote"]
     try:
-        told = json.dumps(asdict(promotion))
-        done = subprocess.run(command, input=told, text=True, capture_output=True, timeout=REPORT_SECONDS, check=False)
+        report = json.dumps(asdict(promotion))
+        done = subprocess.run(
+            command, input=report, text=True, capture_output=True, timeout=REPORT_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         logger.warning("Prefect was not told of a promotion: %s", error)
         return

@@ -18,9 +18,9 @@ class Serving:
     answerer: LoadedAnswerer
     challenger: LoadedAnswerer | None = None
 
-    def halves(self) -> list[LoadedAnswerer]:
-        """All loaded answerers."""
-        return [half for half in (self.answerer, self.challenger) if half is not None]
+    def answerers(self) -> list[LoadedAnswerer]:
+        """Return all loaded answerers."""
+        return [answerer for answerer in (self.answerer, self.challenger) if answerer is not None]
 
 
 class ServingState:
@@ -34,49 +34,51 @@ class ServingState:
 
     @contextmanager
     def acquire(self, user_key: str | None) -> Iterator[Pair | None]:
-        """The pair of one request; None while nothing serves."""
+        """Yield the pair of one request; None while nothing serves."""
         with self._lock:
             now = self.now
-            half = self._answerer_of(now, user_key) if now else None
-            if half is not None:
-                half.num_users += 1
-        if now is None or half is None:
+            answerer = self._answerer_of(now, user_key) if now else None
+            if answerer is not None:
+                answerer.num_users += 1
+        if now is None or answerer is None:
             yield None
             return
         try:
-            yield Pair(now.index.release, now.index.index, half.answerer)
+            yield Pair(now.index.release, now.index.index, answerer.answerer)
         finally:
-            self._give_back(half)
+            self._give_back(answerer)
 
     def exchange(self, serving: Serving) -> None:
         """Let `serving` answer from the next request on; what it no longer holds is closed behind its last request."""
         with self._lock:
             before, self.now = self.now, serving
-            gone = [half for half in before.halves() if half not in serving.halves()] if before else []
-            for half in gone:
-                half.retired = True
-            idle = [half for half in gone if half.num_users == 0]
-        for half in idle:
-            half.close()
+            gone = (
+                [answerer for answerer in before.answerers() if answerer not in serving.answerers()] if before else []
+            )
+            for answerer in gone:
+                answerer.retired = True
+            idle = [answerer for answerer in gone if answerer.num_users == 0]
+        for answerer in idle:
+            answerer.close()
 
-    def set_challenger(self, half: LoadedAnswerer | None) -> None:
+    def set_challenger(self, answerer: LoadedAnswerer | None) -> None:
         """Give the share of users this answerer; None: the champion's."""
-        if self.now is not None and self.now.challenger is not half:
-            self.exchange(replace(self.now, challenger=half))
+        if self.now is not None and self.now.challenger is not answerer:
+            self.exchange(replace(self.now, challenger=answerer))
 
     def _answerer_of(self, now: Serving, user_key: str | None) -> LoadedAnswerer:
         if now.challenger is None or user_key is None or place(user_key) >= self._challenger_share:
             return now.answerer
         return now.challenger
 
-    def _give_back(self, half: LoadedAnswerer) -> None:
+    def _give_back(self, answerer: LoadedAnswerer) -> None:
         with self._lock:
-            half.num_users -= 1
-            over = half.retired and half.num_users == 0
+            answerer.num_users -= 1
+            over = answerer.retired and answerer.num_users == 0
         if over:
-            half.close()
+            answerer.close()
 
 
 def place(user_key: str) -> float:
-    """Where a user stands in [0, 1): always at the same place, and all places equally likely."""
+    """Return where a user stands in [0, 1): always at the same place, and all places equally likely."""
     return int(hashlib.sha256(user_key.encode()).hexdigest()[:8], 16) / 2**32

@@ -2,19 +2,18 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.promotion import aliases as mlflow
-from serving.promotion.aliases import Target
 from serving.promotion.record import Promotion, record_promotion
 from serving.promotion.state import Serving
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex
-from tasks.answer.answerer import BASE
-from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
-from tasks.releases.model_registry import CHALLENGER
+from tasks.releases.kind import ANSWERER, ReleaseKind
+from tasks.releases.lifecycle import note_champion, note_rolled_back, reject
+from tasks.releases.model_registry import CHALLENGER, now
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 RETRY_REFUSED_SECONDS = 60.0
@@ -22,126 +21,135 @@ RETRY_REFUSED_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
+Slot = tuple[str, str]
+"""A registered model and an alias of it."""
+
 
 @dataclass(slots=True)
 class Refusal:
     """A version that does not serve though an alias names it.
 
     Attributes:
-        told: MLflow knows.
+        reported: MLflow knows.
     """
 
-    target: Target
+    version: ReleaseVersion
     why: str
     seconds: float
     since: float
-    told: bool = False
+    reported: bool = False
 
-    def is_over(self, named: Target | None) -> bool:
-        """Whether its alias names another version, or it is to be tried again."""
-        if named is None or named.key != self.target.key:
+    def is_over(self, named: ReleaseVersion | None) -> bool:
+        """Say whether its alias names another version, or it is to be tried again."""
+        if named is None or named.id != self.version.id:
             return True
-        return self.told and time.monotonic() - self.since > RETRY_REFUSED_SECONDS
+        return self.reported and time.monotonic() - self.since > RETRY_REFUSED_SECONDS
 
 
 class Verdicts:
-    """Remembers refusals until MLflow was told and the alias moved; used by one thread at a time."""
+    """Remembers refusals until MLflow knows and the alias moved; used by one thread at a time."""
 
     def __init__(self, settings: Settings) -> None:
         """Nothing was said yet."""
         self._settings = settings
-        self._refused: dict[tuple[str, str], Refusal] = {}
+        self._refused: dict[Slot, Refusal] = {}
         self.last_swap: dict[str, Any] | None = None
         self.last_refusal: dict[str, Any] | None = None
 
     @property
     def reasons(self) -> list[str]:
         """Refused versions that an alias still names."""
-        return [f"{entry.target} was refused: {entry.why}" for entry in list(self._refused.values())]
+        return [f"{refusal.version} was refused: {refusal.why}" for refusal in list(self._refused.values())]
 
-    def forget(self, named: Mapping[tuple[str, str], Target]) -> None:
+    def forget(self, named: Sequence[ReleaseVersion]) -> None:
         """Drop what is over, by what the aliases name now."""
-        self._refused = {slot: entry for slot, entry in self._refused.items() if not entry.is_over(named.get(slot))}
+        by_slot = {_slot(version): version for version in named}
+        self._refused = {
+            slot: refusal for slot, refusal in self._refused.items() if not refusal.is_over(by_slot.get(slot))
+        }
 
-    def is_refused(self, target: Target) -> bool:
-        """Whether this version need not be tried."""
-        known = self._refused.get(target.slot)
-        return known is not None and known.target.key == target.key
+    def is_refused(self, version: ReleaseVersion) -> bool:
+        """Say whether this version need not be tried."""
+        refusal = self._refused.get(_slot(version))
+        return refusal is not None and refusal.version.id == version.id
 
-    def refuse(self, target: Target, why: str, seconds: float) -> None:
+    def refuse(self, version: ReleaseVersion, why: str, seconds: float) -> None:
         """Keep why a version does not serve."""
-        self._refused = {**self._refused, target.slot: Refusal(target, why, seconds, time.monotonic())}
+        self._refused = {**self._refused, _slot(version): Refusal(version, why, seconds, time.monotonic())}
 
-    def tell_refusals(self, serving: Serving | None) -> None:
-        """Tag what was refused and put its alias back.
+    def report_refusals(self, serving: Serving | None) -> bool:
+        """Tag what was refused and put its alias back; return whether there was anything to report.
 
         Raises:
-            DependencyError: MLflow does not answer; it is told at the next poll.
+            DependencyError: MLflow does not answer; it is asked again at the next poll.
         """
-        for slot, refusal in list(self._refused.items()):
-            if refusal.told:
-                continue
-            target, current = refusal.target, _target_of(serving, refusal.target.model)
-            alias = mlflow.note_refused(
+        waiting = [(slot, refusal) for slot, refusal in self._refused.items() if not refusal.reported]
+        for slot, refusal in waiting:
+            kind, current = refusal.version.kind, _serving_version(serving, refusal.version.kind)
+            outcome = reject(
                 self._settings,
-                target,
+                refusal.version,
                 refusal.why,
                 serves=current.version if current else None,
-                base_serves=serving is not None and target.model == ANSWERER and current is None,
+                default_serves=serving is not None and kind.default is not None and current is None,
             )
-            refusal.told = True
-            if not alias.stays:
+            refusal.reported = True
+            if not outcome.stays:
                 self._refused = {name: entry for name, entry in self._refused.items() if name != slot}
-            self._announce_refusal(refusal, alias.text, current.version if current else BASE if serving else "none")
+            before = current.version if current else str(kind.default) if serving else "none"
+            self._record_refusal(refusal, outcome.text, before)
+        return bool(waiting)
 
-    def _announce_refusal(self, refusal: Refusal, alias: str, before: str) -> None:
-        """What is refused again and again for the same reason is told once."""
-        told = {"model": refusal.target.model, "version": refusal.target.version, "why": refusal.why}
-        known = self.last_refusal or {}
-        repeated = told.items() <= known.items() and known["alias"] == alias
-        self.last_refusal = told | {"alias": alias, "at": mlflow.moment()}
+    def _record_refusal(self, refusal: Refusal, alias: str, before: str) -> None:
+        """Record a refusal; what is refused again and again for the same reason is recorded once."""
+        model, version = refusal.version.kind.model, refusal.version.version
+        facts = {"model": model, "version": version, "why": refusal.why, "alias": alias}
+        repeated = facts.items() <= (self.last_refusal or {}).items()
+        self.last_refusal = facts | {"at": now()}
         if not repeated:
+            seconds = round(refusal.seconds, 2)
             record_promotion(
-                Promotion(
-                    "refused",
-                    refusal.target.model,
-                    refusal.target.version,
-                    before=before,
-                    seconds=round(refusal.seconds, 2),
-                    why=refusal.why,
-                    alias=alias,
-                )
+                Promotion("refused", model, version, before=before, seconds=seconds, why=refusal.why, alias=alias)
             )
 
     def passed(
-        self, half: LoadedIndex | LoadedAnswerer, before: Target | None, *, seconds: float, checks: tuple[str, ...]
+        self,
+        loaded: LoadedIndex | LoadedAnswerer,
+        before: ReleaseVersion | None,
+        *,
+        seconds: float,
+        checks: tuple[str, ...],
     ) -> None:
         """Tag a version that answers from now on, and the one that was taken back for it."""
-        target = half.target
-        back = before is not None and (target is None or int(target.version) < int(before.version))
-        challenger = target is not None and target.alias == CHALLENGER
-        model = target.model if target else ANSWERER
+        version = loaded.version
+        kind = version.kind if version else ANSWERER
+        back = before is not None and (version is None or int(version.version) < int(before.version))
+        challenger = version is not None and version.alias == CHALLENGER
         promotion = Promotion(
             "challenger" if challenger else "rolled_back" if back else "promoted",
-            model,
-            target.version if target else BASE,
-            before=before.version if before else BASE if model == ANSWERER else "none",
+            kind.model,
+            version.version if version else str(kind.default),
+            before=before.version if before else kind.default or "none",
             seconds=seconds,
             checks=checks,
         )
-        self.last_swap = {"kind": promotion.kind, "model": model, "version": promotion.version, "seconds": seconds}
-        self.last_swap |= {"before": promotion.before, "at": mlflow.moment()}
+        self.last_swap = {"kind": promotion.kind, "model": kind.model, "version": promotion.version, "seconds": seconds}
+        self.last_swap |= {"before": promotion.before, "at": now()}
         record_promotion(promotion)
         try:
-            if target is not None:
-                mlflow.note_passed(self._settings, target, promotion.note())
+            if version is not None:
+                note_champion(self._settings, version, promotion.note())
             if back and before is not None and not challenger:
-                mlflow.note_taken_back(self._settings, model, before.version)
+                note_rolled_back(self._settings, kind, before.version)
         except DependencyError as error:
-            logger.warning("version %s of %s serves, but could not be tagged: %s", promotion.version, model, error)
+            logger.warning("%s %s serves, but could not be tagged: %s", kind.model, promotion.version, error)
 
 
-def _target_of(serving: Serving | None, model: str) -> Target | None:
+def _slot(version: ReleaseVersion) -> Slot:
+    return (version.kind.model, version.alias)
+
+
+def _serving_version(serving: Serving | None, kind: ReleaseKind) -> ReleaseVersion | None:
     if serving is None:
         return None
-    return serving.answerer.target if model == ANSWERER else serving.index.target
+    return serving.answerer.version if kind == ANSWERER else serving.index.version

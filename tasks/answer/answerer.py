@@ -20,14 +20,13 @@ from tasks.answer.generators import load_generator
 from tasks.answer.generators.base import Generator
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND, load_prompt
-from tasks.errors import ConfigurationError, CorruptionError
-from tasks.files import sha256_of_file, write_json
+from tasks.errors import ConfigurationError, UnavailableError
 from tasks.params import GenerationParams
+from tasks.releases import folder as folders
+from tasks.releases.kind import ANSWERER
 from tasks.settings import Settings
 
-MANIFEST = "answerer.json"
-FORMAT = 1
-BASE = "base"
+BASE = str(ANSWERER.default)
 """The version of an answerer that nobody trained: `generation.model` as it comes."""
 
 
@@ -56,7 +55,7 @@ class Manifest:
     generation: Mapping[str, int]
     lineage: Mapping[str, Any]
     files: Mapping[str, str]
-    format: int = FORMAT
+    format: int = folders.FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,7 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
     Raises:
         ConfigurationError: it was trained for another base model or prompt than this project has.
         CorruptionError: a file is not what the manifest says.
+        UnavailableError: its base model is not on this machine, or its manifest has a newer format.
         DependencyError: the endpoint does not answer.
     """
     manifest = read_manifest(folder)
@@ -107,7 +107,7 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
         from tasks.answer.generators.endpoint import EndpointGenerator, adapter_name
 
         return Answerer(version, EndpointGenerator(own.endpoint, adapter_name(version), settings), own)
-    base = load_base(own, settings)
+    base = _base_of(version, own, settings)
     if weights_identity(base) != manifest.base:
         raise ConfigurationError(
             f"answerer {version} must run on base {manifest.base}, found {weights_identity(base)}; "
@@ -122,16 +122,16 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
     return Answerer(version, generator, own)
 
 
+def _base_of(version: str, own: GenerationParams, settings: Settings) -> TransformersGenerator:
+    try:
+        return load_base(own, settings)
+    except ConfigurationError as error:
+        raise UnavailableError(f"answerer {version} needs its base model, which cannot be had here: {error}") from error
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write the manifest with the sha256 of every file that is in the folder."""
-    files = {
-        str(path.relative_to(folder)): sha256_of_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
-    whole = replace(manifest, files=files)
-    write_json(folder / MANIFEST, asdict(whole))
-    return whole
+    return folders.write_manifest(folder, ANSWERER, manifest)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -139,26 +139,9 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         CorruptionError: no manifest, a file missing, changed or added.
+        UnavailableError: the manifest has a newer format than this software reads.
     """
-    try:
-        manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError) as error:
-        raise CorruptionError(
-            f"an answerer must hold a readable {MANIFEST}, found: {' '.join(str(error).split())}; register it again"
-        ) from error
-    if manifest.format != FORMAT:
-        raise CorruptionError(f"{MANIFEST} must have format {FORMAT}, found {manifest.format}; upgrade Almanac")
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
-    wrong = sorted(present ^ set(manifest.files))
-    wrong += [
-        name for name in sorted(present & set(manifest.files)) if sha256_of_file(folder / name) != manifest.files[name]
-    ]
-    if wrong:
-        raise CorruptionError(
-            f"the answerer's files must be those of its manifest, {wrong[0]!r} is not ({len(wrong)} in all); "
-            "register it again"
-        )
-    return manifest
+    return folders.read_manifest(folder, ANSWERER, Manifest)
 
 
 def weights_identity(generator: Generator) -> str:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from tasks.corpus.plan import KnownDocument, known_documents
 from tasks.corpus.snapshot import fold_state
-from tasks.index import registration
-from tasks.index.registration import Version
+from tasks.index.registration import index_versions
 from tasks.index.release import Release, load_release, release_numbers
 from tasks.index.snapshots import snapshot_files
-from tasks.releases.model_registry import CHAMPION, mark_rolled_back, mark_served
+from tasks.releases.kind import INDEX
+from tasks.releases.lifecycle import note_champion, note_rolled_back
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 
@@ -24,12 +25,12 @@ class Base:
 
     release: Release | None = None
     champion: Release | None = None
-    versions: tuple[Version, ...] = ()
+    versions: tuple[ReleaseVersion, ...] = ()
     known: Mapping[str, Mapping[str, KnownDocument]] = field(default_factory=dict)
 
 
 def find_base(settings: Settings) -> Base:
-    """The champion; but the newest release while it has never served, since it waits for a person.
+    """Return the champion; but the newest release while it has never served, since it waits for a person.
 
     What a person did in the UI is noted as if by command: a champion set there has served, and a newer release that
     served before it was taken back.
@@ -38,7 +39,7 @@ def find_base(settings: Settings) -> Base:
         DependencyError: MLflow does not answer.
         CorruptionError: a manifest or a snapshot is damaged.
     """
-    versions = _versions(settings)
+    versions = _corrected_versions(settings)
     serving = _serving(versions)
     number = _base_number(versions, serving, release_numbers(settings))
     if number is None:
@@ -49,8 +50,9 @@ def find_base(settings: Settings) -> Base:
     return Base(release, champion, tuple(versions), known_documents(state))
 
 
-def _versions(settings: Settings) -> list[Version]:
-    versions = registration.versions(settings)
+def _corrected_versions(settings: Settings) -> list[ReleaseVersion]:
+    """Return the versions, once their tags say what a person did in the UI."""
+    versions = index_versions(settings)
     serving = _serving(versions)
     if serving is None:
         return versions
@@ -58,32 +60,34 @@ def _versions(settings: Settings) -> list[Version]:
     moved_back = newest is not serving and not newest.rolled_back
     if serving.served and not serving.rolled_back and not moved_back:
         return versions
-    mark_served(settings, registration.MODEL, serving.version)
+    note_champion(settings, serving)
     if moved_back:
-        mark_rolled_back(settings, registration.MODEL, newest.version)
-    return registration.versions(settings)
+        note_rolled_back(settings, INDEX, newest.version)
+    return index_versions(settings)
 
 
-def _serving(versions: Sequence[Version]) -> Version | None:
-    return next((entry for entry in versions if CHAMPION in entry.aliases), None)
+def _serving(versions: Sequence[ReleaseVersion]) -> ReleaseVersion | None:
+    return next((entry for entry in versions if entry.is_champion), None)
 
 
-def _base_number(versions: Sequence[Version], serving: Version | None, on_disk: Sequence[int]) -> int | None:
+def _base_number(
+    versions: Sequence[ReleaseVersion], serving: ReleaseVersion | None, on_disk: Sequence[int]
+) -> int | None:
     waiting = [v.release for v in versions if not v.served and not v.rolled_back and v.release in on_disk]
     if waiting and (serving is None or waiting[-1] > serving.release):
         return waiting[-1]
     return serving.release if serving else None
 
 
-def unregistered(settings: Settings, versions: Sequence[Version]) -> list[int]:
-    """Releases whose manifest stands but that a killed refresh, or one without MLflow, did not register."""
-    known = {entry.release for entry in versions}
-    newest = max(known, default=0)
-    return [number for number in release_numbers(settings) if number not in known and number > newest]
+def unregistered(settings: Settings, versions: Sequence[ReleaseVersion]) -> list[int]:
+    """Return the releases whose manifest stands but that a killed refresh, or one without MLflow, did not register."""
+    registered = {entry.release for entry in versions}
+    newest = max(registered, default=0)
+    return [number for number in release_numbers(settings) if number not in registered and number > newest]
 
 
-def unpromoted(versions: Sequence[Version]) -> Version | None:
-    """The newest version, if policy `auto` was to promote it and was killed before."""
+def unpromoted(versions: Sequence[ReleaseVersion]) -> ReleaseVersion | None:
+    """Return the newest version, if policy `auto` was to promote it and was killed before."""
     newest = versions[-1] if versions else None
     if newest is None or newest.served or newest.rolled_back or not newest.automatic:
         return None

@@ -18,24 +18,25 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import DOCUMENT_SCHEMA
 from tasks.corpus.snapshot import compact, corpus_digest, fold_state, read_documents, write_delta
-from tasks.errors import CorruptionError, GateError
+from tasks.errors import CorruptionError, GateError, UnavailableError
 from tasks.files import write_json
-from tasks.index import registration
 from tasks.index.access_tables import intern, load_access
 from tasks.index.build import access_sets, document_ids, open_cache, write_documents
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
 from tasks.index.golden import load_golden, locate
 from tasks.index.live import open_index
+from tasks.index.registration import register_index
 from tasks.index.release import (
+    MANIFEST,
     Corpus,
     Fingerprint,
     Release,
     corpus_tag,
     lance_tag,
     load_release,
+    manifest_path,
     release_numbers,
-    remember_served,
     retire,
     save_release,
     tag_version,
@@ -46,6 +47,10 @@ from tasks.index.table import build_indexes, clean_up, connect, open_latest, rew
 from tasks.lease import Lease
 from tasks.params import Params, digest
 from tasks.registry.data_registry import Registry
+from tasks.releases.kind import INDEX
+from tasks.releases.last_served import remember_served
+from tasks.releases.lifecycle import challenge, promote
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -159,7 +164,7 @@ def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", 
         return None
     try:
         return open_index(db, base.champion, params, settings)
-    except CorruptionError as error:
+    except (CorruptionError, UnavailableError) as error:
         if not rebuilt:
             raise
         logger.warning("the rebuilt index is judged alone: %s", error)
@@ -265,33 +270,41 @@ def publish(
 def git_commit() -> str | None:
     """The commit of the code in the working folder; None where it is no git checkout."""
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def register_release(settings: Settings, params: Params, release: Release, *, lease: Lease) -> str:
-    """Register a release in MLflow and, by policy `auto`, let it serve; return MLflow's version.
+def register_release(settings: Settings, params: Params, release: Release, *, lease: Lease) -> ReleaseVersion:
+    """Register a release in MLflow and, by policy `auto`, let it serve.
 
     Raises:
-        DependencyError: MLflow does not answer; the next refresh announces the release.
+        DependencyError: MLflow does not answer; the next refresh registers the release.
     """
     folder = settings.work / "announce"
     shutil.rmtree(folder, ignore_errors=True)
     (settings.work / "report").mkdir(parents=True, exist_ok=True)
     shutil.copytree(settings.work / "report", folder)
-    manifest = settings.home.resolve() / "releases" / f"{release.number:04d}.json"
-    shutil.copy(manifest, folder / "manifest.json")
+    shutil.copy(manifest_path(settings, release.number), folder / MANIFEST)
     lease.check()
     automatic = params.release.policy == "auto"
-    version = registration.register(settings, release, artifacts=folder, automatic=automatic)
+    version = register_index(settings, release, artifacts=folder, automatic=automatic)
     if automatic:
-        registration.promote(settings, version)
-        remember_served(settings, release.number)
+        promote_release(settings, version)
     else:
-        registration.challenge(settings, version)
+        challenge(settings, version)
     return version
+
+
+def promote_release(settings: Settings, version: ReleaseVersion) -> None:
+    """Let a release serve, and keep on this home that it does.
+
+    Raises:
+        DependencyError: MLflow does not answer.
+    """
+    promote(settings, INDEX, version.version)
+    remember_served(settings, INDEX, version)
 
 
 def prune(settings: Settings, params: Params, serving: int) -> None:

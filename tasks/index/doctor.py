@@ -11,18 +11,18 @@ import pyarrow.parquet as pq
 from tasks.corpus.plan import load_scan
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import AlmanacError, ConfigurationError
-from tasks.index import registration
 from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import embedder_identity
 from tasks.index.gate import check_integrity
 from tasks.index.live import open_index, serving
-from tasks.index.registration import Version
-from tasks.index.release import Release, lance_tag, load_release, release_numbers
+from tasks.index.registration import index_versions
+from tasks.index.release import Release, embedding_params, lance_tag, load_release, release_numbers
 from tasks.index.search import Request
 from tasks.index.snapshots import snapshot_files
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
-from tasks.params import EmbeddingParams, Params
-from tasks.releases.model_registry import CHAMPION
+from tasks.params import Params
+from tasks.releases.kind import INDEX
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 Problem = dict[str, str]
@@ -64,29 +64,24 @@ def _problem(what: str, where: Any, remedy: str) -> Problem:
 
 
 def _mlflow(_: Params, settings: Settings) -> Iterator[Problem]:
-    versions = registration.versions(settings)
+    versions = index_versions(settings)
     numbers = set(release_numbers(settings))
-    champion = next((entry for entry in versions if CHAMPION in entry.aliases), None)
+    champion = next((entry for entry in versions if entry.is_champion), None)
     if not versions and not numbers:
         yield _problem("nothing was released yet", settings.home.resolve(), "almanac refresh")
     elif champion is None:
         yield _problem(
-            f"no version of {registration.MODEL} has the alias `champion`",
+            f"no version of {INDEX.model} has the alias `champion`",
             settings.tracking_uri,
             "set the alias in the MLflow UI, or almanac refresh",
         )
-    elif champion.release not in numbers:
-        yield _problem(
-            f"the champion, release {champion.release}, has no manifest here",
-            settings.home.resolve() / "releases",
-            "almanac rollback index",
-        )
+    else:
+        load_release(settings, champion.release)
     yield from _unannounced(versions, numbers, settings)
 
 
-def _unannounced(versions: list[Version], numbers: set[int], settings: Settings) -> Iterator[Problem]:
-    known = {entry.release for entry in versions}
-    for number in sorted(numbers - known):
+def _unannounced(versions: list[ReleaseVersion], numbers: set[int], settings: Settings) -> Iterator[Problem]:
+    for number in sorted(numbers - {entry.release for entry in versions}):
         yield _problem(f"release {number} is not registered in MLflow", settings.tracking_uri, "almanac refresh")
 
 
@@ -136,10 +131,10 @@ def _embedder(params: Params, settings: Settings) -> Iterator[Problem]:
         release = serving(settings).release
     except ConfigurationError:
         return
-    found = embedder_identity(EmbeddingParams(**release.embedding), settings)
-    if found != release.fingerprint.embedder:
+    embedder = embedder_identity(embedding_params(release), settings)
+    if embedder != release.fingerprint.embedder:
         yield _problem(
-            f"release {release.number} was embedded with {release.fingerprint.embedder}, found {found}",
+            f"release {release.number} was embedded with {release.fingerprint.embedder}, found {embedder}",
             params.embedding.model,
             "restore the model's files, or almanac refresh --rebuild",
         )

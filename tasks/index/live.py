@@ -4,16 +4,19 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.errors import ConfigurationError, CorruptionError, DependencyError
-from tasks.index import registration
+from tasks.errors import ConfigurationError, DependencyError, UnavailableError
 from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access
-from tasks.index.embedding.embedder import load_embedder
+from tasks.index.embedding.embedder import Embedder, load_embedder
 from tasks.index.passage import Passage
-from tasks.index.release import Release, last_served, load_release, remember_served
+from tasks.index.release import Release, embedding_params, load_release
 from tasks.index.search import Index, Request
 from tasks.index.table import connect, open_at
-from tasks.params import EmbeddingParams, Params
+from tasks.params import Params
+from tasks.releases.kind import INDEX
+from tasks.releases.last_served import last_served, remember_served
+from tasks.releases.lifecycle import champion
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,21 +27,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A release that serves; `version` is MLflow's, None where MLflow could not be asked."""
+    """A release that serves; `version` is what MLflow's alias names, or what served last where MLflow is down."""
 
     release: Release
-    version: str | None
+    version: ReleaseVersion
 
 
 def open_index(db: "DBConnection", release: Release, params: Params, settings: Settings) -> Index:
     """Open a release for search, with the embedder that made its vectors.
 
     Raises:
-        CorruptionError: its tag is unreadable, or its embedder's weights are no longer what they were.
+        CorruptionError: its tag is unreadable.
+        UnavailableError: its embedder is not on this machine, or has other weights here.
     """
-    embedder = load_embedder(EmbeddingParams(**release.embedding), settings)
+    embedder = _embedder_of(release, settings)
     if embedder.identity != release.fingerprint.embedder:
-        raise CorruptionError(
+        raise UnavailableError(
             f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, found "
             f"{embedder.identity}; restore the model, or run `almanac refresh --rebuild`"
         )
@@ -46,23 +50,34 @@ def open_index(db: "DBConnection", release: Release, params: Params, settings: S
     return Index(table, embedder, params.search, params.index, release=str(release.number))
 
 
+def _embedder_of(release: Release, settings: Settings) -> Embedder:
+    try:
+        return load_embedder(embedding_params(release), settings)
+    except ConfigurationError as error:
+        raise UnavailableError(
+            f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, which cannot be had "
+            f"here: {error}"
+        ) from error
+
+
 def serving(settings: Settings) -> Serving:
-    """The release that the alias `champion` names; where MLflow does not answer, the one that served last.
+    """Return the release that the alias `champion` names; where MLflow does not answer, the one that served last.
 
     Raises:
         ConfigurationError: nothing was released yet.
+        DependencyError: MLflow does not answer, and nothing served here before.
     """
     try:
-        champion = registration.champion(settings)
+        version = champion(settings, INDEX)
     except DependencyError as error:
-        number = last_served(settings)
-        if number is None:
+        record = last_served(settings, INDEX)
+        version = record.as_version(INDEX) if record else None
+        if version is None:
             raise
-        logger.warning("%s; answering from release %d, which served last", error, number)
-        return Serving(load_release(settings, number), None)
-    if champion is None:
+        logger.warning("%s; answering from release %d, which served last", error, version.release)
+    if version is None:
         raise ConfigurationError("an index must be released before it can be asked, found none; run `almanac refresh`")
-    return Serving(load_release(settings, champion.release), champion.version)
+    return Serving(load_release(settings, version.release), version)
 
 
 class LiveIndex:
@@ -73,10 +88,10 @@ class LiveIndex:
         self._db = connect(settings)
         self.serving = serving(settings)
         self._index = open_index(self._db, self.serving.release, params, settings)
-        remember_served(settings, self.serving.release.number)
+        remember_served(settings, INDEX, self.serving.version)
 
     def access(self) -> AccessMap:
-        """Who may read what, as of now."""
+        """Return who may read what, as of now."""
         return load_access(self._db)
 
     def search(self, request: Request) -> list[Passage]:

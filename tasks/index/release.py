@@ -1,7 +1,7 @@
-"""Releases: one manifest each, the Lance tag that keeps its rows, and the pointer to what served last.
+"""Index releases: one manifest each, and the Lance tag that keeps its rows.
 
 A manifest is written once, behind the tag that it names. Which release serves is MLflow's alias `champion`
-(`tasks.index.registration`); the pointer on disk is what a reader falls back to when MLflow cannot be asked.
+(`tasks.releases.lifecycle`).
 """
 
 import json
@@ -10,15 +10,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import CorruptionError
-from tasks.files import write_json
+from tasks.errors import CorruptionError, UnavailableError
+from tasks.files import whole_folder, write_json
 from tasks.index.lance_errors import lance_errors
 from tasks.index.table import open_latest
-from tasks.params import Params, digest
+from tasks.params import EmbeddingParams, Params, digest
+from tasks.releases.folder import FORMAT, check_format, fetch_file, known_fields
+from tasks.releases.kind import INDEX
+from tasks.releases.lifecycle import version_with_key
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
+
+MANIFEST = "manifest.json"
+"""Its name in the MLflow run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class Release:
     num_documents: int
     num_chunks: int
     metrics: Mapping[str, float]
+    format: int = FORMAT
 
 
 def fingerprint(params: Params, *, parser: str, embedder: str) -> Fingerprint:
@@ -97,30 +104,66 @@ def corpus_tag(number: int) -> str:
 
 def save_release(settings: Settings, release: Release) -> Path:
     """Write the manifest whole or not at all; from then on the release exists."""
-    path = _folder(settings) / f"{release.number:04d}.json"
+    path = manifest_path(settings, release.number)
     write_json(path, asdict(release))
     return path
 
 
+def manifest_path(settings: Settings, number: int) -> Path:
+    """Return where this home keeps the manifest of a release."""
+    return _folder(settings) / f"{number:04d}.json"
+
+
 def load_release(settings: Settings, number: int) -> Release:
-    """Read a manifest.
+    """Read a manifest; one that another home wrote is fetched from MLflow.
 
     Raises:
-        CorruptionError: it is absent or is not what was written.
+        CorruptionError: it is not what was written.
+        UnavailableError: it is neither here nor in MLflow, or it has a newer format than this software reads.
+        DependencyError: it is not here, and MLflow does not answer.
     """
-    path = _folder(settings) / f"{number:04d}.json"
+    path = manifest_path(settings, number)
+    if not path.exists():
+        path = _fetched_manifest(settings, number)
     try:
-        return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        check_format(raw, f"the manifest of release {number}")
+        return _from_json(raw, f"the manifest of release {number}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptionError(
             f"release {number} must have its manifest at {path}, found: {error!r}; "
             "`almanac rollback index` to another release"
         ) from error
 
 
-def _from_json(raw: dict[str, Any]) -> Release:
+def _fetched_manifest(settings: Settings, number: int) -> Path:
+    """Fetch it beside the releases that this home keeps: it may be retired here some day, or be retired already."""
+    folder = settings.home.resolve() / "cache" / "releases" / f"{number:04d}"
+    if not folder.exists():
+        version = version_with_key(settings, INDEX, str(number))
+        if version is None:
+            raise UnavailableError(
+                f"release {number} must have its manifest at {manifest_path(settings, number)}, found none, and MLflow "
+                "knows no such release; copy it from the home that made it"
+            )
+        with whole_folder(folder) as beside:
+            fetch_file(settings, version, MANIFEST, beside)
+    return folder / INDEX.artifacts / MANIFEST
+
+
+def _from_json(raw: dict[str, Any], what: str) -> Release:
     corpus = raw["corpus"] | {"files": tuple(raw["corpus"]["files"])}
-    return Release(**raw | {"fingerprint": Fingerprint(**raw["fingerprint"]), "corpus": Corpus(**corpus)})
+    nested = {
+        "fingerprint": known_fields(Fingerprint, raw["fingerprint"], what),
+        "corpus": known_fields(Corpus, corpus, what),
+    }
+    return known_fields(Release, raw | nested, what)
+
+
+def embedding_params(release: Release) -> EmbeddingParams:
+    """Return the parameters of the release's embedder; those of newer software are ignored."""
+    names = EmbeddingParams.model_fields
+    return EmbeddingParams(**{name: value for name, value in release.embedding.items() if name in names})
 
 
 def release_numbers(settings: Settings) -> list[int]:
@@ -138,33 +181,15 @@ def tag_version(db: "DBConnection", tag: str, version: int) -> None:
         tags.create(tag, version)
 
 
-def remember_served(settings: Settings, number: int) -> None:
-    """Keep on disk which release served last, for when MLflow cannot be asked."""
-    write_json(settings.home.resolve() / "served.json", {"release": number})
-
-
-def last_served(settings: Settings) -> int | None:
-    """The release that served last, None before the first."""
-    path = settings.home.resolve() / "served.json"
-    if not path.exists():
-        return None
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["release"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptionError(
-            f"{path} must name the release that served last, found: {error!r}; start MLflow, or delete the file"
-        ) from error
-
-
 def retire(settings: Settings, db: "DBConnection", *, keep: int, serving: int) -> list[int]:
     """Drop the tags and manifests of the oldest releases beyond `keep`; the one that serves stays."""
     numbers = release_numbers(settings)
     old = [number for number in numbers[:-keep] if number != serving]
     tags = open_latest(db).tags
-    known = tags.list()
+    tagged = tags.list()
     for number in old:
-        (_folder(settings) / f"{number:04d}.json").unlink(missing_ok=True)
-        if lance_tag(number) in known:
+        manifest_path(settings, number).unlink(missing_ok=True)
+        if lance_tag(number) in tagged:
             tags.delete(lance_tag(number))
     return old
 

@@ -1,7 +1,4 @@
-"""MLflow's model registry, as index, answerer and embedder releases use it: versions, aliases, tags of what happened.
-
-The alias `champion` is the only truth of what serves: a person moves it in the MLflow UI. Knows MLflow only.
-"""
+"""How MLflow is reached: its client, experiments and registered models. Knows MLflow only."""
 
 import datetime as dt
 import re
@@ -15,15 +12,17 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+PROBE_SECONDS = 2.0
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""What MLflow answers for a version, an alias or an artifact that is not there."""
 
 
 @contextmanager
 def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
-    """A client of the tracking server or database.
+    """Yield a client of the tracking server or database.
 
     Raises:
         DependencyError: MLflow does not answer; time-outs are short (`tasks.settings.QUIET_ENVIRONMENT`).
@@ -44,11 +43,11 @@ def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
 
 
 def _reason(error: Exception) -> str:
-    """In one line; what urllib3 tells of its tries is cut to how they ended."""
+    """Say why in one line; what urllib3 says of its tries is cut to how they ended."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if "Max retries exceeded" in text:
-        found = re.search(r"refused|timed out|resolve|unreachable|reset", text)
-        return f"no connection ({found[0]})" if found else "no connection"
+        cause = re.search(r"refused|timed out|resolve|unreachable|reset", text)
+        return f"no connection ({cause[0]})" if cause else "no connection"
     return text[:300]
 
 
@@ -63,37 +62,35 @@ def ensure_model(client: "MlflowClient", model: str, description: str) -> None:
             raise
 
 
-def model_versions(client: "MlflowClient", model: str) -> list[tuple["ModelVersion", tuple[str, ...]]]:
-    """All versions of a registered model with their aliases, oldest first; none where there is no such model."""
-    from mlflow.exceptions import MlflowException
+def experiment_id(client: "MlflowClient", settings: Settings, name: str) -> str:
+    """Return the experiment of that name, its artifacts in the home where MLflow is a file in the home."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    location = None
+    if settings.tracking_uri.startswith("sqlite:///"):
+        location = (settings.home.resolve() / "mlartifacts" / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
+
+def probe(settings: Settings) -> None:
+    """Ask a server that did not answer whether it does now: MLflow's client would wait, and warn, at every poll.
+
+    Raises:
+        DependencyError: it still does not.
+    """
+    import httpx
+
+    if not settings.tracking_uri.startswith("http"):
+        return
     try:
-        registered = client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return []
-        raise
-    aliases: dict[str, list[str]] = {}
-    for alias, version in registered.aliases.items():
-        aliases.setdefault(str(version), []).append(alias)
-    found = client.search_model_versions(f"name='{model}'", max_results=10000)
-    ordered = sorted(found, key=lambda entry: int(entry.version))
-    return [(entry, tuple(sorted(aliases.get(str(entry.version), [])))) for entry in ordered]
-
-
-def mark_served(settings: Settings, model: str, version: str) -> None:
-    """Note that a version was seen as champion: a person may have set the alias in the UI."""
-    with mlflow_client(settings) as client:
-        client.set_model_version_tag(model, version, "served", now())
-        client.delete_model_version_tag(model, version, "rolled_back")
-
-
-def mark_rolled_back(settings: Settings, model: str, version: str) -> None:
-    """Note that a version was taken back: a person may have moved the alias away in the UI."""
-    with mlflow_client(settings) as client:
-        client.set_model_version_tag(model, version, "rolled_back", now())
+        httpx.head(settings.tracking_uri, timeout=PROBE_SECONDS)
+    except httpx.TransportError as error:
+        raise DependencyError(
+            f"MLflow at {settings.tracking_uri} must answer, found: {error}; start it or set MLFLOW_TRACKING_URI"
+        ) from error
 
 
 def now() -> str:
-    """The value of the tags that say when something happened."""
+    """Return the moment, to the second, in UTC: the value of tags that say when something happened."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.index import registration
 from tasks.index.table import connect, open_latest
 from tasks.params import Params
+from tasks.releases.kind import INDEX
+from tasks.releases.lifecycle import champion
 from tasks.settings import Settings
 from tests.conftest import BASE_PARAMS, files_source, merged
 
@@ -88,7 +89,7 @@ def served(settings: Settings) -> tuple[object, ...]:
     """All that an answer depends on: manifests, the alias, the versions of the table."""
     manifests = sorted((path.name, path.read_text()) for path in (settings.home / "releases").iterdir())
     table = open_latest(connect(settings))
-    return manifests, registration.champion(settings), table.version, table.count_rows()
+    return manifests, champion(settings, INDEX), table.version, table.count_rows()
 
 
 def metrics(folder: Path) -> dict[str, float]:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 FLOW = "flows.refresh"
 CANDIDATE = "tasks.index.candidate"
-STEPS = ("list_sources", "parse", "gate", "snapshot", "chunk", "embed", "write", "judge", "release", "announce")
+STEPS = ("list_sources", "parse", "gate", "snapshot", "chunk", "embed", "write", "judge", "release", "register_release")
 AROUND_STEPS = tuple(f"{when} {FLOW}:{name}" for name in STEPS for when in ("before", "after"))
 WITHIN_STEPS = (
     f"after {FLOW}:record_changes",
@@ -43,10 +43,11 @@ WITHIN_STEPS = (
     "before tasks.registry.data_registry:Registry._tag",
     f"after {CANDIDATE}:tag_version",
     f"after {CANDIDATE}:save_release",
-    "before tasks.index.registration:ensure_model",
-    "after tasks.index.registration:register",
-    "after tasks.index.registration:promote",
-    f"before {FLOW}:settle",
+    "before tasks.releases.lifecycle:ensure_model",
+    f"after {CANDIDATE}:register_index",
+    "before tasks.releases.lifecycle:_arrive",
+    f"after {CANDIDATE}:promote",
+    f"before {CANDIDATE}:prune",
     f"after {CANDIDATE}:retire",
     f"after {CANDIDATE}:clean_up",
 )

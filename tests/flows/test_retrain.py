@@ -12,14 +12,16 @@ import pytest
 import yaml
 
 from tasks.answer.answerer import load_answerer
-from tasks.answer.registry import MODEL, answerer_files, answerer_versions
 from tasks.errors import BusyError, ConfigurationError
 from tasks.lease import hold
-from tasks.model.answerer.register import promote
 from tasks.model.examples.example import read_examples, write_examples
 from tasks.model.examples.training_set import TrainingSet, build_training_set
 from tasks.model.training.run_log import KEY
 from tasks.params import load_params
+from tasks.releases.folder import release_folder
+from tasks.releases.kind import ANSWERER
+from tasks.releases.lifecycle import promote
+from tasks.releases.lifecycle import versions as all_versions
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.settings import Settings
 from tests.conftest import merged
@@ -70,7 +72,7 @@ def change_params(world: Path, **changes: Any) -> None:
 
 def runs(settings: Settings, key: str) -> list[Any]:
     with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(MODEL)
+        experiment = client.get_experiment_by_name(ANSWERER.model)
         assert experiment is not None
         return list(client.search_runs([experiment.experiment_id], f"tags.`{KEY}` LIKE '{key}%'"))
 
@@ -80,14 +82,14 @@ def test_candidate_that_learnt_is_the_challenger_with_all_that_a_person_needs(re
 
     assert (result["gate"], result["reasons"]) == ("passed", [])
     assert result["metrics"]["answer_f1"] > result["baseline"]["answer_f1"]
-    (version,) = answerer_versions(here)
+    (version,) = all_versions(here, ANSWERER)
     assert (version.version, version.aliases) == (result["version"], (CHALLENGER,))
-    folder = answerer_files(here, version)
+    folder = release_folder(here, version)
     assert {"README.md", "MLmodel", "model", "plots", "training.json"} <= {path.name for path in folder.iterdir()}
     loaded = load_answerer(folder, load_params(here.params).generation, here, version=version.version)
     assert loaded.params.num_passages == 1
     with mlflow_client(here) as client:
-        page = client.get_model_version(MODEL, version.version)
+        page = client.get_model_version(ANSWERER.model, version.version)
         run = client.get_run(version.run_id)
         (nested,) = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{version.run_id}'")
         curve = client.get_metric_history(nested.info.run_id, "train_loss")
@@ -110,7 +112,7 @@ def test_retrain_with_nothing_new_registers_nothing(retrain: Retrain, here: Sett
     assert {name: again[name] for name in again if name != "seconds"} == {
         name: first[name] for name in first if name != "seconds"
     }
-    assert len(answerer_versions(here)) == 1
+    assert len(all_versions(here, ANSWERER)) == 1
     assert len(runs(here, "")) == 2
 
 
@@ -129,7 +131,7 @@ def with_wrong_answers(params: Any, settings: Settings, output: Path) -> Trainin
 def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
     retrain: Retrain, here: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    promote(here, retrain()["version"])
+    promote(here, ANSWERER, retrain()["version"])
     monkeypatch.setattr("flows.retrain.build_training_set", with_wrong_answers)
 
     result = retrain()
@@ -139,7 +141,7 @@ def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
     assert "not better with confidence: answer_f1" in reasons
     assert "worse by more than 0.05: answered_share" in reasons
     assert "of answerer 1" in reasons
-    assert {entry.version: entry.aliases for entry in answerer_versions(here)} == {"1": (CHAMPION,)}
+    assert {entry.version: entry.aliases for entry in all_versions(here, ANSWERER)} == {"1": (CHAMPION,)}
     with mlflow_client(here) as client:
         tags = client.get_run(result["run_id"]).data.tags
         files = {entry.path for entry in client.list_artifacts(result["run_id"], "answerer")}
@@ -149,7 +151,7 @@ def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
 
 
 def test_champion_is_compared_with_the_next_candidate(retrain: Retrain, world: Path, here: Settings) -> None:
-    promote(here, retrain()["version"])
+    promote(here, ANSWERER, retrain()["version"])
     change_params(world, fine_tuning={"seed": 8})
 
     result = retrain()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.answer.registry import answerer_versions
+from tasks.releases.kind import ANSWERER
+from tasks.releases.lifecycle import versions as all_versions
 from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
 from tests.flows.test_experiments import PROJECT, commit, run
@@ -54,4 +55,4 @@ def test_training_experiment_shows_in_dvc_and_mlflow_and_registers_nothing(clone
         (logged,) = client.search_runs([experiment.experiment_id])
     assert logged.data.params["fine_tuning.learning_rate"] == "0.01"
     assert logged.data.metrics["answer_f1"] == pytest.approx(measured["answer_f1"])
-    assert answerer_versions(settings) == []
+    assert all_versions(settings, ANSWERER) == []

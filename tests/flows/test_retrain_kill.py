@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.answer.registry import answerer_versions
+from tasks.releases.kind import ANSWERER
+from tasks.releases.lifecycle import versions as all_versions
 from tasks.releases.model_registry import CHALLENGER
 from tasks.settings import Settings
 from tests.conftest import merged, wait_until
@@ -73,13 +74,13 @@ def test_retrain_killed_in_training_goes_on_to_the_same_loss(copied: Callable[[s
     expected = json.loads(almanac(world_environment(whole), "retrain", "--json").stdout)
 
     kill_in_training(killed)
-    assert answerer_versions(Settings(home=killed / "home")) == []
+    assert all_versions(Settings(home=killed / "home"), ANSWERER) == []
     result = json.loads(almanac(world_environment(killed), "retrain", "--json").stdout)
 
     assert training(killed)["resumed_from"] > 0
     assert training(killed)["train_loss"][-1] == pytest.approx(training(whole)["train_loss"][-1], rel=1e-3)
     assert training(killed)["best_step"] == training(whole)["best_step"]
     assert result["metrics"]["answer_f1"] == pytest.approx(expected["metrics"]["answer_f1"], abs=1e-6)
-    versions = answerer_versions(Settings(home=killed / "home"))
+    versions = all_versions(Settings(home=killed / "home"), ANSWERER)
     assert [(entry.version, entry.aliases) for entry in versions] == [("1", (CHALLENGER,))]
     assert list((killed / "home" / "retrain").glob("work-*/.training.training")) == []

@@ -33,7 +33,6 @@ from tasks.corpus.parsing.shards import ParseShard
 from tasks.corpus.plan import KnownDocument
 from tasks.corpus.selection import select_changed
 from tasks.errors import ConfigurationError, GateError
-from tasks.index import registration
 from tasks.index.access_tables import intern, load_access, record_changes
 from tasks.index.chunk import CHUNK_SCHEMA
 from tasks.index.embedding.cache import EmbeddingCache, text_key
@@ -53,6 +52,8 @@ from tasks.index.table import (
     update,
 )
 from tasks.params import IndexParams, Params, SearchParams, load_params
+from tasks.releases.kind import INDEX
+from tasks.releases.lifecycle import promote
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
 from tests.conftest import BASE_PARAMS, files_source
@@ -543,7 +544,7 @@ def test_restricted_text_is_in_no_output_for_others(
     feed.put("broken", LEDGER, ["no such/group"])
     feed.refresh()
     write_params([feed.source()], generation={"model": str(model), "gguf_file": None}, document_gate={"rules": rules})
-    registration.promote(Settings(), "1")
+    promote(Settings(), INDEX, "1")
     assert finds("finance")
     feed.put("extra", f"{LEDGER} Again.", ["finance"])
     gates: list[str] = []

@@ -1,6 +1,5 @@
 """The way back: by command, by hand in MLflow, seen by processes that already run; and what the next refresh does."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +11,13 @@ import pytest
 
 from serving.promotion.live import LivePair
 from tasks.errors import ConfigurationError, DependencyError, GateError
-from tasks.index import candidate, registration
+from tasks.index import candidate
 from tasks.index.history import list_releases, roll_back_index
 from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.params import Params
+from tasks.releases.kind import INDEX
+from tasks.releases.last_served import LastServed, last_served
 from tasks.releases.model_registry import CHAMPION, mlflow_client
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
@@ -90,7 +91,7 @@ def serve(params: Params, settings: Settings) -> Iterator[Callable[[], LivePair]
 
 
 def releases(settings: Settings) -> dict[int, list[str]]:
-    return {entry["version"]: entry["aliases"] for entry in list_releases(settings)}
+    return {int(entry.version): list(entry.aliases) for entry in list_releases(settings)}
 
 
 def two_releases(notes: Path, refresh: Refresh) -> None:
@@ -108,7 +109,7 @@ def test_running_server_follows_a_rollback(
 
     back = roll_back_index(settings, None)
 
-    assert (back["release"], back["abandoned"]) == (1, 2)
+    assert (back.version, back.abandoned) == (1, 2)
     wait_until(lambda: "ninety days" in shown(running), seconds=120)
 
 
@@ -182,7 +183,7 @@ def test_corrected_content_is_released_from_the_release_that_serves(
     result = refresh()
 
     assert (result["release"], result["embedded"], result["chunks"]) == (3, 1, 2)
-    assert list_releases(settings)[0]["lineage"]["base"] == 1
+    assert list_releases(settings)[0].lineage["base"] == 1
     assert "five weeks" in answer(params, settings)
     assert refresh()["release"] is None
 
@@ -194,7 +195,7 @@ def test_alias_moved_by_hand_is_followed(
     running = serve()
 
     with mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, CHAMPION, "1")
+        client.set_registered_model_alias(INDEX.model, CHAMPION, "1")
 
     wait_until(lambda: "ninety days" in shown(running), seconds=120)
     assert releases(settings)[1] == ["champion"]
@@ -205,13 +206,13 @@ def test_refresh_after_an_alias_moved_back_by_hand_does_not_bring_the_content_ba
 ) -> None:
     two_releases(notes, refresh)
     with mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, CHAMPION, "1")
+        client.set_registered_model_alias(INDEX.model, CHAMPION, "1")
 
     with pytest.raises(GateError, match="release 2"):
         refresh()
 
     assert "ninety days" in answer(params, settings)
-    assert [entry["rolled_back"] for entry in list_releases(settings)] == [True, False]
+    assert [entry.rolled_back for entry in list_releases(settings)] == [True, False]
 
 
 def test_release_that_was_taken_back_and_serves_again_is_no_longer_marked(
@@ -222,7 +223,7 @@ def test_release_that_was_taken_back_and_serves_again_is_no_longer_marked(
 
     roll_back_index(settings, 2)
 
-    assert [entry["rolled_back"] for entry in list_releases(settings)] == [False, True]
+    assert [entry.rolled_back for entry in list_releases(settings)] == [False, True]
     assert refresh()["release"] is None
 
 
@@ -249,7 +250,7 @@ def test_manual_policy_waits_for_a_person(
     assert "ninety days" in answer(params, settings)
     assert refresh()["release"] is None
     with mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, CHAMPION, "2")
+        client.set_registered_model_alias(INDEX.model, CHAMPION, "2")
     assert "seven years" in answer(params, settings)
 
 
@@ -286,5 +287,4 @@ def test_search_answers_from_the_last_release_while_mlflow_is_down(
     index = LiveIndex(params, down)
 
     assert index.serving.release.number == 2
-    assert index.serving.version is None
-    assert json.loads((settings.home / "served.json").read_text()) == {"release": 2}
+    assert last_served(down, INDEX) == LastServed("2", index.serving.version.run_id, release=2)

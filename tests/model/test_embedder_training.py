@@ -15,7 +15,7 @@ import pytest
 from tasks.errors import ConfigurationError, CorruptionError, GateError
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.embedding.files import find_model
-from tasks.index.embedding.registered import MANIFEST, pinned
+from tasks.index.embedding.registered import pinned
 from tasks.index.live import LiveIndex, open_index, serving
 from tasks.index.release import load_release
 from tasks.index.search import Request
@@ -24,11 +24,13 @@ from tasks.model.embedder.batches import epoch_batches
 from tasks.model.embedder.pairs import ChunkText, Pair, read_pairs, write_example_pairs, write_pairs
 from tasks.model.embedder.questions import held_out, questions_of
 from tasks.model.embedder.ranking import ranking_values
-from tasks.model.embedder.registry import judge_embedder, promote_embedder, register_embedder
+from tasks.model.embedder.registry import judge_embedder, register_embedder
 from tasks.model.embedder.result import EmbedderResult
 from tasks.model.embedder.training import train_embedder
 from tasks.model.examples.example import Example, ExamplePassage, write_examples
 from tasks.params import EmbeddingParams, Params
+from tasks.releases.kind import EMBEDDER
+from tasks.releases.lifecycle import promote
 from tasks.settings import Settings
 from tests.conftest import files_source
 
@@ -300,7 +302,7 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     champion = {"embedding": {"model": "mlflow:almanac-embedder@champion"}}
     with pytest.raises(ConfigurationError, match="set the alias"):
         pinned(write_params(sources, **tuning, **champion).embedding, settings)
-    promote_embedder(settings, version)
+    promote(settings, EMBEDDER, version)
 
     made = refresh()
 
@@ -320,7 +322,7 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
         find_model(after.embedding["model"], settings)
     shutil.rmtree(folder)
     assert find_model(after.embedding["model"], settings).folder == folder
-    assert (folder / MANIFEST).is_file()
+    assert (folder / "embedder.json").is_file()
 
 
 def test_embedder_without_a_gain_that_stands_out_is_no_challenger() -> None:

@@ -21,9 +21,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
 
 from tasks.answer.answerer import read_manifest, write_manifest
-from tasks.answer.registry import MODEL as ANSWERER
 from tasks.model.examples.example import read_examples
 from tasks.model.examples.training_set import build_training_set
+from tasks.releases.kind import ANSWERER
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
 from tests.answerers import register_answerer, save_answerer
 from tests.conftest import answers, free_ports, wait_until
@@ -93,7 +93,7 @@ class World:
 
     def version(self, number: str) -> Any:
         with mlflow_client(self.home.settings) as client:
-            return client.get_model_version(ANSWERER, number)
+            return client.get_model_version(ANSWERER.model, number)
 
     def traces(self) -> list[Any]:
         from mlflow import MlflowClient
@@ -127,7 +127,7 @@ def make_world_home(folder: Path, migrated_mlflow: Path) -> Home:
         files = broken(saved) if name == "broken" else saved
         assert register_answerer(home.settings, files, key=name) == str(seed)
     with mlflow_client(home.settings) as client:
-        client.set_registered_model_alias(ANSWERER, CHALLENGER, "1")
+        client.set_registered_model_alias(ANSWERER.model, CHALLENGER, "1")
     return home
 
 
@@ -210,7 +210,7 @@ def ask(chat: Page, question: str = QUESTION) -> Locator:
 def set_champion(registry: Page, world: World, version: str, *, picture: str | None = None) -> float:
     """Put the alias on a version as a person does: open its page, edit its aliases, save; the moment of the click."""
     registry.bring_to_front()
-    registry.goto(f"{world.mlflow}#/models/{ANSWERER}/versions/{version}")
+    registry.goto(f"{world.mlflow}#/models/{ANSWERER.model}/versions/{version}")
     registry.reload()
     registry.get_by_role("heading", name=f"Version {version}").wait_for()
     registry.locator('button[title="Add aliases"], button[title="Edit aliases"]').click()
@@ -379,7 +379,7 @@ def test_broken_version_is_refused_and_its_page_says_why(chat: Page, registry: P
     expect(registry.get_by_text(re.compile("was trained for prompt"))).to_be_visible()
     expect(registry.get_by_text(NAMED)).to_have_count(0)
     shoot(registry, "mlflow-2-refused")
-    registry.goto(f"{world.mlflow}#/models/{ANSWERER}/versions/1")
+    registry.goto(f"{world.mlflow}#/models/{ANSWERER.model}/versions/1")
     expect(registry.get_by_text(NAMED).first).to_be_visible()
 
 

@@ -18,16 +18,16 @@ import yaml
 from serving.promotion.live import LivePair
 from serving.promotion.pair import Pair
 from serving.promotion.state import place
-from tasks.answer.answerer import MANIFEST, read_manifest, write_manifest
+from tasks.answer.answerer import read_manifest, write_manifest
 from tasks.answer.generators.base import Generation, Generator
-from tasks.answer.registry import MODEL as ANSWERER
 from tasks.errors import DependencyError
 from tasks.index.history import roll_back_index
-from tasks.index.registration import MODEL as INDEX
 from tasks.index.search import Request
 from tasks.index.table import connect, open_latest
-from tasks.model.answerer.register import roll_back_answerer
 from tasks.params import Params
+from tasks.releases import kind
+from tasks.releases.lifecycle import required, roll_back
+from tasks.releases.lifecycle import versions as all_versions
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.settings import Settings
 from tests.answerers import register_answerer, save_answerer
@@ -38,6 +38,8 @@ pytestmark = pytest.mark.slow
 
 QUESTION = "how long are snapshots of the ledger kept?"
 KEPT = {1: "ninety days", 2: "seven years"}
+ANSWERER, INDEX = kind.ANSWERER.model, kind.INDEX.model
+MANIFEST = str(kind.ANSWERER.manifest)
 PROMPT = [{"role": "user", "content": "say"}]
 
 
@@ -307,14 +309,11 @@ def test_eight_clients_lose_no_request_and_get_no_mixed_answer_in_ten_swaps(
 
 def answer_of(world: World, open_live: Callable[..., LivePair], version: str) -> str:
     """What an answerer writes when nothing is swapped."""
-    from serving.promotion.aliases import Target
     from serving.promotion.swap import load_registered
 
-    with mlflow_client(world.settings) as client:
-        entry = client.get_model_version(ANSWERER, version)
-    target = Target(ANSWERER, version, str(entry.run_id), dict(entry.tags))
-    half = load_registered(target, world.params, world.settings, lambda generator: generator)
-    return half.answerer.generator.generate(PROMPT, max_new_tokens=6).text
+    entry = required(all_versions(world.settings, kind.ANSWERER), kind.ANSWERER, version)
+    loaded = load_registered(entry, world.params, world.settings, lambda generator: generator)
+    return loaded.answerer.generator.generate(PROMPT, max_new_tokens=6).text
 
 
 def break_manifest(folder: Path) -> None:
@@ -569,7 +568,7 @@ def test_rollback_to_the_base_model_is_followed(world: World, open_live: Callabl
     world.point(ANSWERER, "1")
     live.follow()
 
-    roll_back_answerer(world.settings)
+    roll_back(world.settings, kind.ANSWERER)
     live.follow()
 
     assert versions(live) == ("1", "base")
@@ -720,30 +719,84 @@ def test_broken_challenger_answers_nobody(world: World, open_live: Callable[...,
     assert world.named(ANSWERER, CHALLENGER) == version
 
 
-def test_servers_of_which_one_cannot_load_a_version_come_to_rest(
+def test_server_that_lacks_a_manifest_takes_it_from_mlflow(
     world: World, open_live: Callable[..., LivePair], tmp_path: Path
 ) -> None:
-    """The second server lacks what answerer 2 needs; both must end at what both can load."""
-    other_home = Path(shutil.copytree(world.settings.home, tmp_path / "other"))
-    (other_home / "cache").mkdir(exist_ok=True)
-    tracking = world.settings.tracking_uri
-    one = open_live(world.settings.model_copy(update={"mlflow_tracking_uri": tracking}))
-    two = open_live(world.settings.model_copy(update={"mlflow_tracking_uri": tracking, "home": other_home}))
-    world.point(ANSWERER, "1")
-    one.follow()
-    two.follow()
-    shutil.rmtree(other_home / "releases")
+    one, two = two_servers(world, open_live, tmp_path / "other")
+    shutil.rmtree(tmp_path / "other" / "releases")
     world.point(INDEX, "2")
 
+    assert at_rest(world, one, two) == ("2", "2", "2")
+    assert "refused" not in world.tags(INDEX, "2")
+    assert two.status()["degraded"] is False
+
+
+def test_version_is_not_refused_for_a_file_that_one_machine_cannot_have(
+    world: World, open_live: Callable[..., LivePair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two homes of one MLflow: what one cannot open, the other serves on, and the alias stays."""
+    monkeypatch.setattr("serving.promotion.follow.RETRY_SECONDS", 0.0)
+    one, two = two_servers(world, open_live, tmp_path / "other")
+    shutil.rmtree(tmp_path / "other" / "releases")
+    monkeypatch.setattr("tasks.releases.folder._has_artifact", lambda *_: False)
+    world.point(INDEX, "2")
+
+    assert at_rest(world, one, two) == ("2", "2", "1")
+    assert not {"refused", "rolled_back"} & world.tags(INDEX, "2").keys()
+    assert any("release/manifest.json" in reason for reason in two.status()["reasons"])
+
+
+@pytest.mark.parametrize("newer", ["field", "format"])
+def test_manifest_of_newer_software_refuses_no_version(
+    newer: str, world: World, open_live: Callable[..., LivePair]
+) -> None:
+    live = open_live()
+    live.follow()
+    manifest = world.settings.home / "releases" / "0002.json"
+    raw = json.loads(manifest.read_text())
+    changes = {"format": 99} if newer == "format" else {"colour": "blue", "corpus": raw["corpus"] | {"size": 7}}
+    manifest.write_text(json.dumps(raw | changes))
+    world.point(INDEX, "2")
+
+    live.follow()
+
+    assert versions(live)[0] == ("1" if newer == "format" else "2")
+    assert world.named(INDEX) == "2"
+    assert "refused" not in world.tags(INDEX, "2")
+
+
+def two_servers(world: World, open_live: Callable[..., LivePair], other_home: Path) -> tuple[LivePair, LivePair]:
+    """Start two servers that share MLflow and the index, each with a home of its own, as two machines."""
+    shutil.copytree(world.settings.home, other_home)
+    shared = {"mlflow_tracking_uri": world.settings.tracking_uri, "lancedb_uri": world.settings.index_uri}
+    one = open_live(world.settings.model_copy(update=shared))
+    two = open_live(world.settings.model_copy(update=shared | {"home": other_home}))
     one.follow()
     two.follow()
-    settled = []
-    for _ in range(4):
-        one.follow()
-        two.follow()
-        settled.append((world.named(INDEX), versions(one)[0], versions(two)[0]))
+    return one, two
 
-    assert settled == [("1", "1", "1")] * 4
+
+def at_rest(world: World, *servers: LivePair) -> tuple[str | None, ...]:
+    """Let the servers poll until nothing moves any more; return what the alias names and what each serves."""
+    settled = []
+    for _ in range(5):
+        for server in servers:
+            server.follow()
+        settled.append((world.named(INDEX), *(versions(server)[0] for server in servers)))
+    assert settled[1:] == [settled[1]] * 4
+    return settled[1]
+
+
+def test_servers_of_which_one_finds_a_version_unfit_come_to_rest(
+    world: World, open_live: Callable[..., LivePair], tmp_path: Path
+) -> None:
+    """The second server finds other chunks than its manifest says; both must end at what both can load."""
+    one, two = two_servers(world, open_live, tmp_path / "other")
+    manifest = tmp_path / "other" / "releases" / "0002.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"num_chunks": 77}))
+    world.point(INDEX, "2")
+
+    assert at_rest(world, one, two) == ("1", "1", "1")
 
 
 def test_smoke_question_that_does_not_fit_refuses_the_version(world: World, open_live: Callable[..., LivePair]) -> None:

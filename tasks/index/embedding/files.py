@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.errors import ConfigurationError
-from tasks.index.embedding.registered import MODEL as REGISTERED
-from tasks.index.embedding.registered import is_registered, known_sha256, registered_folder
+from tasks.index.embedding.registered import is_registered, registered_folder
 from tasks.packages import PREFIX, is_packaged, package_folder
 from tasks.params import EmbeddingParams
+from tasks.releases.folder import cached_sha256
+from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
 def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) -> str:
     """The identity of a model that was found."""
     inputs = [*files.weights, files.folder / "config.json", files.folder / "tokenizer.json"]
-    digests = [known_sha256(path, settings) for path in inputs]
+    digests = [cached_sha256(path, settings) for path in inputs]
     digest = hashlib.sha256("".join([*digests, str(files.max_tokens)]).encode()).hexdigest()
     return f"{_name(params.model)}:{digest[:16]}:{files.pooling}:{params.precision}"
 
@@ -75,7 +76,7 @@ def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) 
 def _name(model: str) -> str:
     """Without what may differ between equal models: a folder's place, the version that an alias names."""
     if is_registered(model):
-        return REGISTERED
+        return EMBEDDER.model
     return Path(model).name if Path(model).is_dir() else model.removeprefix(PREFIX)
 
 

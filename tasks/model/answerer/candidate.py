@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, weights_identity, write_manifest
 from tasks.answer.generators.transformers import load_base
-from tasks.answer.registry import AnswererVersion, answerer_files
 from tasks.corpus.document import DOCUMENT_SCHEMA, sha256
 from tasks.corpus.snapshot import read_documents
 from tasks.errors import ConfigurationError
@@ -33,6 +32,8 @@ from tasks.model.training.run_log import TrainingData
 from tasks.model.training.train import TrainingResult, answerer_manifest, train
 from tasks.params import Method, Params, digest
 from tasks.registry.data_registry import Revision
+from tasks.releases.folder import release_folder
+from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 CANDIDATE = "candidate"
@@ -67,7 +68,7 @@ def inputs_digest(params: Params, release: str) -> str:
 
 
 def retrain_key(
-    training_set: TrainingSet, params: Params, settings: Settings, *, release: str, champion: AnswererVersion | None
+    training_set: TrainingSet, params: Params, settings: Settings, *, release: str, champion: ReleaseVersion | None
 ) -> str:
     """Names a retrain by everything that its outcome depends on: the same key has the same outcome."""
     base = load_base(params.generation, settings)
@@ -140,7 +141,7 @@ def documents_of(folder: Path, params: Params, settings: Settings) -> Path | Non
 
 def evaluate_answerers(
     candidate: Path,
-    champion: AnswererVersion | None,
+    champion: ReleaseVersion | None,
     params: Params,
     settings: Settings,
     progress: Progress | None = None,
@@ -154,7 +155,7 @@ def evaluate_answerers(
 
     found = {BASE: judged(base_answerer(params.generation, settings))}
     if champion is not None:
-        folder = answerer_files(settings, champion)
+        folder = release_folder(settings, champion)
         found[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))
     found[CANDIDATE] = judged(load_answerer(candidate, params.generation, settings, version=CANDIDATE))
     return found

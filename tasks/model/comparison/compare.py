@@ -13,7 +13,6 @@ import numpy as np
 
 from tasks.answer.answer import answer_question
 from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, read_manifest
-from tasks.answer.registry import answerer_files, answerer_versions
 from tasks.bootstrap import Interval
 from tasks.corpus.document import sha256
 from tasks.corpus.plan import load_rates
@@ -34,6 +33,9 @@ from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
 from tasks.params import Params
 from tasks.registry.data_registry import Registry
+from tasks.releases.folder import release_folder
+from tasks.releases.kind import ANSWERER
+from tasks.releases.lifecycle import versions
 from tasks.releases.model_registry import CHALLENGER, CHAMPION
 from tasks.settings import Settings
 
@@ -58,9 +60,9 @@ def chosen_answerer(
     if folder is not None:
         return load_answerer(folder, params.generation, settings, version=folder.name), folder
     wanted = CHALLENGER if challenger else CHAMPION
-    for entry in answerer_versions(settings):
+    for entry in versions(settings, ANSWERER):
         if version == entry.version or (version is None and wanted in entry.aliases):
-            files = answerer_files(settings, entry)
+            files = release_folder(settings, entry)
             return load_answerer(files, params.generation, settings, version=entry.version), files
     if challenger or version is not None:
         raise ConfigurationError(

@@ -11,7 +11,7 @@ from tasks.model.comparison.report import Report, as_json
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import METRICS, EvaluationRow, Mode
 from tasks.model.training import run_log
-from tasks.releases.model_registry import mlflow_client
+from tasks.releases.model_registry import experiment_id, mlflow_client
 from tasks.settings import Settings
 
 EXPERIMENT = "almanac-compare"
@@ -81,7 +81,7 @@ def log_comparison(
     import mlflow
 
     with mlflow_client(settings) as client:
-        place = run_log.experiment_id(client, settings, experiment)
+        place = experiment_id(client, settings, experiment)
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_experiment(experiment_id=place)
         return {

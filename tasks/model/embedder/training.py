@@ -30,7 +30,7 @@ from tasks.index.embedding.embedder import (
     load_network,
 )
 from tasks.index.embedding.files import ModelFiles, find_model
-from tasks.index.embedding.registered import MANIFEST, EmbedderManifest, read_manifest, write_manifest
+from tasks.index.embedding.registered import EmbedderManifest, read_embedder
 from tasks.model.embedder.batches import Batch, epoch_batches, num_batches
 from tasks.model.embedder.card import CARD, card
 from tasks.model.embedder.pairs import Pair, read_pairs
@@ -39,6 +39,8 @@ from tasks.model.embedder.result import HEADLINE, EmbedderResult
 from tasks.model.training.checkpoint import State, load, load_tensors, save, save_best
 from tasks.model.training.schedule import learning_rate
 from tasks.params import FineTuningParams, Params, digest
+from tasks.releases.folder import write_manifest
+from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -286,7 +288,7 @@ def _save(tuning: _Tuning, params: Params) -> Path:
             target = made / path.relative_to(tuning.files.root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-    (made / MANIFEST).unlink(missing_ok=True)
+    (made / str(EMBEDDER.manifest)).unlink(missing_ok=True)
     weights = load_tensors(tuning.folder / tuning.state.files["best"])
     place = made / tuning.files.folder.relative_to(tuning.files.root) / "model.safetensors"
     save_file(weights, place, metadata={"format": "pt"})
@@ -349,13 +351,13 @@ def _finish(
     (made / CARD).write_text(card(result, base, lineage), encoding="utf-8")
     numbers = {name: value for name, value in asdict(result).items() if name != "folder"}
     training = params.fine_tuning.model_dump(mode="json") | {"key": key}
-    write_manifest(made, EmbedderManifest(base, training, numbers, dict(lineage), {}))
+    write_manifest(made, EMBEDDER, EmbedderManifest(base, training, numbers, dict(lineage), {}))
     output.parent.mkdir(parents=True, exist_ok=True)
     made.rename(output)
 
 
 def _made_before(output: Path, key: str, settings: Settings) -> EmbedderResult:
-    manifest = read_manifest(output, settings)
+    manifest = read_embedder(output, settings)
     if manifest.training.get("key") != key:
         raise ConfigurationError(
             f"{output} must be free or made from the same pairs and parameters, found another embedder; "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.prompt import Prompt
 from tasks.errors import DependencyError
-from tasks.releases.model_registry import mlflow_client
+from tasks.releases.model_registry import experiment_id, mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -197,17 +197,6 @@ def system_metrics(settings: Settings, run_id: str) -> Iterator[None]:
         yield
     finally:
         monitor.finish()
-
-
-def experiment_id(client: "MlflowClient", settings: Settings, name: str) -> str:
-    """The experiment of that name, its artifacts in the home where MLflow is a file in the home."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    location = None
-    if settings.tracking_uri.startswith("sqlite:///"):
-        location = (settings.home.resolve() / "mlartifacts" / name).as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _run_with_key(client: "MlflowClient", experiment: str, key: str) -> str | None:

@@ -1,0 +1,56 @@
+"""The kinds of releases. A new kind is one more `ReleaseKind`: its lifecycle, files and record are those of all."""
+
+from dataclasses import dataclass
+
+from tasks.releases.tags import Tag
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseKind:
+    """What tells one kind of release from another.
+
+    Attributes:
+        name: as `almanac releases` shows it.
+        model: the registered model in MLflow.
+        description: of the registered model.
+        artifacts: folder of its files in the MLflow run.
+        key_tag: the tag that names what made a version; one version has one key, also after a kill.
+        manifest: file in the folder that holds the sha256 of all others; None: the files are no folder to load.
+        default: what serves without a champion; None: nothing.
+    """
+
+    name: str
+    model: str
+    description: str
+    artifacts: str
+    key_tag: Tag
+    manifest: str | None = None
+    default: str | None = None
+
+
+INDEX = ReleaseKind(
+    name="index",
+    model="almanac-index",
+    description="Index releases. The alias `champion` serves.",
+    artifacts="release",
+    key_tag=Tag.RELEASE,
+)
+ANSWERER = ReleaseKind(
+    name="answerer",
+    model="almanac-answerer",
+    description="Answerers. The alias `champion` serves; `challenger` passed its gate and waits for a person. "
+    "Without a champion the base model serves.",
+    artifacts="answerer",
+    key_tag=Tag.RETRAIN,
+    manifest="answerer.json",
+    default="base",
+)
+EMBEDDER = ReleaseKind(
+    name="embedder",
+    model="almanac-embedder",
+    description="Embedding models tuned on the documents' questions. A refresh with `embedding.model: "
+    "mlflow:almanac-embedder@champion` makes an index with the champion and judges it before it serves.",
+    artifacts="embedder",
+    key_tag=Tag.RETRAIN,
+    manifest="embedder.json",
+)

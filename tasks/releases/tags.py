@@ -1,0 +1,39 @@
+"""The tags that say in MLflow what a version is and what happened to it."""
+
+from enum import StrEnum
+
+
+class Tag(StrEnum):
+    """A tag of a version; its value is its name in MLflow."""
+
+    # What it is.
+    RELEASE = "release"
+    RETRAIN = "retrain"
+    GATE = "gate"
+    CREATED_AT = "created_at"
+    AUTOMATIC = "automatic"
+    """Policy `auto` promotes it: kept, so that a killed refresh can be finished."""
+    # What happened to it: the moment, or the reason.
+    CHALLENGED = "challenged"
+    SERVED = "served"
+    ROLLED_BACK = "rolled_back"
+    REFUSED = "refused"
+    REFUSED_AT = "refused_at"
+    PROMOTION = "promotion"
+    # What it was made from.
+    LANCE_TAG = "lance_tag"
+    LANCE_VERSION = "lance_version"
+    EMBEDDER = "embedder"
+    CORPUS = "corpus"
+    TRAINING_SET = "training_set"
+    BASE = "base"
+    METHOD = "method"
+    PROMPT = "prompt"
+    INDEX_RELEASE = "index_release"
+    GIT_COMMIT = "git_commit"
+
+
+GATE_PASSED = "passed"
+METRIC = "metric."
+"""Headline metrics are tags of a version, so that MLflow's list of versions shows them: `metric.answer_f1`."""
+LINEAGE = (Tag.CORPUS, Tag.TRAINING_SET, Tag.BASE, Tag.METHOD, Tag.PROMPT, Tag.INDEX_RELEASE, Tag.GIT_COMMIT)
