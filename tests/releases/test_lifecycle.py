@@ -1,0 +1,187 @@
+"""One lifecycle for every kind of release: shown with a kind that Almanac does not have."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import ConfigurationError, CorruptionError, UnavailableError
+from tasks.model.training.run_log import log_files, open_run
+from tasks.releases.folder import FORMAT, read_manifest, release_folder, write_manifest
+from tasks.releases.kind import ReleaseKind
+from tasks.releases.last_served import LastServed, last_served, remember_served
+from tasks.releases.lifecycle import (
+    challenge,
+    champion,
+    note_champion,
+    note_rolled_back,
+    promote,
+    register,
+    reject,
+    roll_back,
+    versions,
+)
+from tasks.releases.model_registry import CHALLENGER, CHAMPION
+from tasks.releases.tags import Tag
+from tasks.releases.version import ReleaseVersion
+from tasks.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+RERANKER = ReleaseKind(
+    name="reranker",
+    model="almanac-reranker",
+    description="Rerankers.",
+    artifacts="reranker",
+    key_tag=Tag.RETRAIN,
+    manifest="reranker.json",
+    default="none",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RerankerManifest:
+    base: str
+    files: Mapping[str, str]
+    format: int = FORMAT
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    files = tmp_path / "reranker"
+    files.mkdir()
+    (files / "weights.safetensors").write_bytes(b"weights")
+    write_manifest(files, RERANKER, RerankerManifest("base@1", {}))
+    return files
+
+
+@pytest.fixture
+def three(settings: Settings, folder: Path) -> list[ReleaseVersion]:
+    return [register_one(settings, folder, key) for key in ("k1", "k2", "k3")]
+
+
+def register_one(settings: Settings, folder: Path, key: str) -> ReleaseVersion:
+    run_id = open_run(settings, RERANKER.model, key, name=key)
+    log_files(settings, run_id, folder, RERANKER.artifacts)
+    version = register(settings, RERANKER, key=key, run_id=run_id, tags={}, description=key)
+    challenge(settings, version)
+    return version
+
+
+def states(settings: Settings) -> dict[str, tuple[tuple[str, ...], bool, bool]]:
+    return {entry.version: (entry.aliases, entry.served, entry.rolled_back) for entry in versions(settings, RERANKER)}
+
+
+def test_new_kind_of_release_is_registered_promoted_and_rolled_back(
+    three: list[ReleaseVersion], settings: Settings, folder: Path
+) -> None:
+    assert register_one(settings, folder, "k1").version == "1"
+    assert states(settings)["3"] == ((CHALLENGER,), False, False)
+
+    promote(settings, RERANKER, "1")
+    promote(settings, RERANKER, "3")
+    assert states(settings) == {
+        "1": ((), True, False),
+        "2": ((), False, False),
+        "3": ((CHAMPION,), True, False),
+    }
+
+    abandoned, serving = roll_back(settings, RERANKER)
+    assert (abandoned.version, serving and serving.version) == ("3", "1")
+    assert states(settings)["3"] == ((), True, True)
+
+    abandoned, serving = roll_back(settings, RERANKER)
+    assert (abandoned.version, serving) == ("1", None)
+    with pytest.raises(ConfigurationError, match="the none model serving"):
+        roll_back(settings, RERANKER)
+
+
+def test_rejected_version_gives_its_alias_back_and_says_why(three: list[ReleaseVersion], settings: Settings) -> None:
+    promote(settings, RERANKER, "1")
+    promote(settings, RERANKER, "2")
+    unfit = champion(settings, RERANKER)
+    assert unfit is not None
+
+    outcome = reject(settings, unfit, "it gives no numbers", serves="1", default_serves=False)
+
+    assert outcome.text == "the alias was put back to version 1"
+    tags = {entry.version: entry.tags for entry in versions(settings, RERANKER)}
+    assert (tags["2"][Tag.REFUSED], states(settings)["1"][0]) == ("it gives no numbers", (CHAMPION,))
+
+
+def test_promotion_killed_behind_the_alias_is_corrected_by_who_looks_next(
+    three: list[ReleaseVersion], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("tasks.releases.lifecycle._arrive", killed)
+        promote(settings, RERANKER, "2")
+    assert states(settings)["2"] == ((CHAMPION,), False, False)
+
+    version = champion(settings, RERANKER)
+    assert version is not None
+    note_champion(settings, version)
+
+    assert states(settings)["2"] == ((CHAMPION,), True, False)
+
+
+def test_rollback_killed_before_the_alias_leaves_what_serves(
+    three: list[ReleaseVersion], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(settings, RERANKER, "1")
+    note_rolled_back(settings, RERANKER, "1")
+    version = champion(settings, RERANKER)
+    assert version is not None
+    assert version.rolled_back
+
+    note_champion(settings, version)
+
+    assert states(settings)["1"] == ((CHAMPION,), True, False)
+
+
+def test_files_are_fetched_once_and_again_where_they_are_damaged(
+    three: list[ReleaseVersion], settings: Settings
+) -> None:
+    place = release_folder(settings, three[0])
+    (place / "weights.safetensors").write_bytes(b"")
+
+    assert (release_folder(settings, three[0]) / "weights.safetensors").read_bytes() == b"weights"
+
+
+def test_manifest_of_newer_software_is_read_as_far_as_it_is_known(folder: Path) -> None:
+    path = folder / "reranker.json"
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | {"colour": "blue"}))
+    assert read_manifest(folder, RERANKER, RerankerManifest).base == "base@1"
+
+    path.write_text(json.dumps(raw | {"format": FORMAT + 1}))
+    with pytest.raises(UnavailableError, match="upgrade Almanac"):
+        read_manifest(folder, RERANKER, RerankerManifest)
+
+    path.write_text(json.dumps({"files": raw["files"]}))
+    with pytest.raises(CorruptionError, match="must hold its fields"):
+        read_manifest(folder, RERANKER, RerankerManifest)
+
+
+def test_what_served_last_is_one_record_a_kind(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    version = ReleaseVersion(RERANKER, "4", "r4", {"release": "9"})
+    assert last_served(settings, RERANKER) is None
+
+    remember_served(settings, RERANKER, version)
+    record = last_served(settings, RERANKER)
+    assert record == LastServed("4", "r4", release=9)
+    assert record.as_version(RERANKER) == replace(version, tags={"release": "9"})
+
+    remember_served(settings, RERANKER, None)
+    record = last_served(settings, RERANKER)
+    assert record is not None
+    assert record.as_version(RERANKER) is None
+
+    (tmp_path / "served" / "reranker.json").write_text("{")
+    with pytest.raises(CorruptionError, match="delete it and start MLflow"):
+        last_served(settings, RERANKER)
