@@ -86,7 +86,7 @@ class LivePair:
         self._wake.set()
 
     def follow(self) -> None:
-        """One poll: what the aliases name serves behind it, or was refused."""
+        """Poll once: what the aliases name serves behind it, or was refused."""
         with self._following:
             self._follower.poll()
 

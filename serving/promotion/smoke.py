@@ -57,7 +57,7 @@ def smoke_answerer(answerer: Answerer, index: Index, access: AccessMap, question
 
 
 def _search(index: Index, question: str, access: AccessMap) -> list[Passage]:
-    """As somebody who may read all: a release must answer for every group."""
+    """Search as somebody who may read all: a release must answer for every group."""
     everybody = sorted({group for groups in access.sets.values() for group in groups})
     return index.search(Request(question, groups=everybody), access)
 

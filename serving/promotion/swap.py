@@ -61,7 +61,7 @@ class LoadedAnswerer:
 
     @property
     def id(self) -> tuple[str, str, str] | None:
-        """What tells its version from every other; None for the base model."""
+        """Return what tells its version from every other; None for the base model."""
         return self.version.id if self.version else None
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Deliveries:
         self._lock = threading.Lock()
 
     def take(self, delivery: str) -> bool:
-        """Whether this delivery is new.
+        """Say whether this delivery is new.
 
         Raises:
             OverflowError: more came within the window than are remembered; none is taken, so that none comes twice.
@@ -56,7 +56,7 @@ class Deliveries:
 
 
 def webhook_router(settings: Settings, poll_now: Callable[[], None]) -> APIRouter:
-    """The route; without `ALMANAC_WEBHOOK_SECRET` there is none to see.
+    """Return the route; without `ALMANAC_WEBHOOK_SECRET` there is none to see.
 
     Args:
         settings: `webhook_secret`.
@@ -79,7 +79,7 @@ def webhook_router(settings: Settings, poll_now: Callable[[], None]) -> APIRoute
 
 
 async def _body(request: Request) -> bytes:
-    """The body, read no further than it may be long."""
+    """Read the body, no further than it may be long."""
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -89,7 +89,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _checked(headers: Mapping[str, str], body: bytes, secret: bytes, deliveries: Deliveries) -> str:
-    """The delivery's id; nothing of the body is read before its signature was found good."""
+    """Return the delivery's id; nothing of the body is read before its signature was found good."""
     delivery = headers.get("x-mlflow-delivery-id", "")
     timestamp = headers.get("x-mlflow-timestamp", "")
     if not _DELIVERY.fullmatch(delivery) or not _TIMESTAMP.fullmatch(timestamp):

@@ -14,7 +14,7 @@ MAX_GROUP_CHARACTERS = 200
 
 
 def access_id(groups: Iterable[str]) -> int:
-    """The 62-bit id of a set of groups: the same on every machine and in every rebuild."""
+    """Return the 62-bit id of a set of groups: the same on every machine and in every rebuild."""
     return int(sha256(*sorted(set(groups)))[:16], 16) >> 2
 
 
@@ -31,12 +31,12 @@ class AccessMap:
     changes: Mapping[str, frozenset[str]]
 
     def readable_ids(self, groups: Iterable[str]) -> list[int]:
-        """Ids of the sets that share a group with the asker; nobody's set (no group) is in none."""
+        """Return the ids of the sets that share a group with the asker; nobody's set (no group) is in none."""
         asker = asker_groups(groups)
         return sorted(identifier for identifier, members in self.sets.items() if members & asker)
 
     def may_read(self, document_id: str, identifier: int, groups: Iterable[str]) -> bool:
-        """Whether the asker may read a row, by the row's own set and by what was learned since; fails closed."""
+        """Say whether the asker may read a row, by the row's own set and by what was learned since; fails closed."""
         asker = asker_groups(groups)
         if not self.sets.get(identifier, frozenset()) & asker:
             return False
@@ -44,7 +44,7 @@ class AccessMap:
 
 
 def asker_groups(groups: Iterable[str]) -> frozenset[str]:
-    """The asker's groups with `everyone`.
+    """Return the asker's groups with `everyone`.
 
     Raises:
         ConfigurationError: a group's name is empty or longer than `MAX_GROUP_CHARACTERS`.

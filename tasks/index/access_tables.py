@@ -61,9 +61,9 @@ def _opens(db: "DBConnection", name: str) -> bool:
 
 def intern(db: "DBConnection", sets: Iterable[frozenset[str]]) -> None:
     """Make the ids of these sets known before any row bears them."""
-    known = {row["access_id"] for row in _rows(db, SETS_TABLE)}
+    interned = {row["access_id"] for row in _rows(db, SETS_TABLE)}
     fresh = {access_id(groups): sorted(groups) for groups in sets}
-    rows = [{"access_id": key, "groups": groups} for key, groups in sorted(fresh.items()) if key not in known]
+    rows = [{"access_id": key, "groups": groups} for key, groups in sorted(fresh.items()) if key not in interned]
     _upsert(db, SETS_TABLE, _SETS_SCHEMA, "access_id", rows)
 
 

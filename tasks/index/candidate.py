@@ -80,7 +80,7 @@ class Candidate:
 
 
 def must_rebuild(base: "Base", now: Fingerprint) -> bool:
-    """Whether every row changes: the chunking or the embedder is another, or there is no base."""
+    """Say whether every row changes: the chunking or the embedder is another, or there is no base."""
     if base.release is None:
         return True
     before = base.release.fingerprint
@@ -90,7 +90,7 @@ def must_rebuild(base: "Base", now: Fingerprint) -> bool:
 def write_snapshot(
     settings: Settings, base: "Base", accepted: Path, removed: Sequence[tuple[str, str, str]]
 ) -> list[Path]:
-    """The corpus of the candidate: the base's files and one delta in the work folder."""
+    """Write the corpus of the candidate: the base's files and one delta in the work folder."""
     number = next_number(settings, base)
     delta = settings.work / "snapshot" / f"{number:06d}.parquet"
     write_delta([accepted], removed, delta)
@@ -103,7 +103,7 @@ def write_snapshot(
 
 
 def all_documents(snapshot: Sequence[Path], output: Path) -> Path:
-    """Every live document of a snapshot in one file, for a rebuild that reads no source."""
+    """Write every live document of a snapshot to one file, for a rebuild that reads no source."""
     write_documents(read_documents(snapshot), DOCUMENT_SCHEMA, output)
     return output
 
@@ -159,7 +159,7 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
 
 
 def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", *, rebuilt: bool) -> Index | None:
-    """The live release to compare with; a rebuild is the remedy for one that cannot be read."""
+    """Open the live release to compare with; a rebuild is the remedy for one that cannot be read."""
     if base.champion is None:
         return None
     try:
@@ -195,7 +195,7 @@ def _as_json(report: IndexGateReport) -> dict[str, object]:
 
 
 def next_number(settings: Settings, base: "Base") -> int:
-    """The number of the next release: never one that was used."""
+    """Return the number of the next release: never one that was used."""
     used = [*release_numbers(settings), *(entry.release for entry in base.versions)]
     return max(used, default=0) + 1
 
@@ -268,7 +268,7 @@ def publish(
 
 
 def git_commit() -> str | None:
-    """The commit of the code in the working folder; None where it is no git checkout."""
+    """Return the commit of the code in the working folder; None where it is no git checkout."""
     try:
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
     except FileNotFoundError:
@@ -316,5 +316,5 @@ def prune(settings: Settings, params: Params, serving: int) -> None:
 
 
 def num_rows(path: Path) -> int:
-    """Rows of a Parquet file."""
+    """Return the number of rows of a Parquet file."""
     return int(pq.read_metadata(path).num_rows)

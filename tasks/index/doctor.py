@@ -29,7 +29,7 @@ Problem = dict[str, str]
 
 
 def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
-    """Every problem as `{what, where, remedy}`.
+    """Return every problem as `{what, where, remedy}`.
 
     Args:
         params: of the next refresh.

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from tasks.errors import CorruptionError, UnavailableError
 from tasks.files import whole_folder, write_json
 from tasks.index.lance_errors import lance_errors
@@ -37,7 +39,7 @@ class Fingerprint:
     embedder: str
 
     def signature(self, source: str, base: "Fingerprint | None") -> str:
-        """What beside the bytes decides the documents of a source, now and in the base release."""
+        """Return what beside the bytes decides the documents of a source, now and in the base release."""
         before = f"{base.parser}|{base.sources.get(source)}" if base else ""
         return f"{self.parser}|{self.sources[source]}|{before}"
 
@@ -83,7 +85,7 @@ class Release:
 
 
 def fingerprint(params: Params, *, parser: str, embedder: str) -> Fingerprint:
-    """The fingerprint of an index made now with these parameters."""
+    """Return the fingerprint of an index made now with these parameters."""
     from tasks.corpus.plan import source_digest
     from tasks.index.chunk import CHUNKING_VERSION
 
@@ -93,12 +95,12 @@ def fingerprint(params: Params, *, parser: str, embedder: str) -> Fingerprint:
 
 
 def lance_tag(number: int) -> str:
-    """ASCII, as Lance demands of tags."""
+    """Return the Lance tag of a release; ASCII, as Lance demands."""
     return f"release-{number:04d}"
 
 
 def corpus_tag(number: int) -> str:
-    """The git tag of a release's snapshot in the data registry."""
+    """Return the git tag of a release's snapshot in the data registry."""
     return f"corpus-{number:04d}"
 
 
@@ -161,13 +163,24 @@ def _from_json(raw: dict[str, Any], what: str) -> Release:
 
 
 def embedding_params(release: Release) -> EmbeddingParams:
-    """Return the parameters of the release's embedder; those of newer software are ignored."""
+    """Return the parameters of the release's embedder; those that this software does not know are ignored.
+
+    Raises:
+        UnavailableError: one that this software needs is not among them.
+    """
     names = EmbeddingParams.model_fields
-    return EmbeddingParams(**{name: value for name, value in release.embedding.items() if name in names})
+    try:
+        return EmbeddingParams(**{name: value for name, value in release.embedding.items() if name in names})
+    except ValidationError as error:
+        lacking = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+        raise UnavailableError(
+            f"release {release.number} must say how its embedder works, found no valid {lacking}: other software made "
+            "it; `almanac refresh --rebuild`"
+        ) from error
 
 
 def release_numbers(settings: Settings) -> list[int]:
-    """Numbers of all releases that can be rolled back to, ascending."""
+    """Return the numbers of all releases that can be rolled back to, ascending."""
     return sorted(int(path.stem) for path in _folder(settings).glob("[0-9]*.json"))
 
 

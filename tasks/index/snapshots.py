@@ -10,7 +10,7 @@ from tasks.settings import Settings
 
 
 def snapshot_files(settings: Settings, release: Release | None) -> list[Path]:
-    """The corpus files of a release, linked into the work folder, or brought back from the remote."""
+    """Return the corpus files of a release, linked into the work folder, or brought back from the remote."""
     if release is None:
         return []
     restored = Registry(settings.registry, settings.remote).restore(
@@ -21,7 +21,7 @@ def snapshot_files(settings: Settings, release: Release | None) -> list[Path]:
 
 
 def texts_of(snapshot: Sequence[Path], wanted: set[str]) -> dict[str, str]:
-    """Texts of some documents of a snapshot, by id."""
+    """Return the texts of some documents of a snapshot, by id."""
     return {
         document_id: text
         for batch in read_documents(snapshot, wanted)

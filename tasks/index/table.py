@@ -59,14 +59,14 @@ def connect(settings: Settings) -> "DBConnection":
 
 @lance_errors("the list of the index's tables")
 def table_names(db: "DBConnection") -> list[str]:
-    """Names of all tables."""
+    """Return the names of all tables."""
     names: list[str] = list(db.list_tables().tables)
     return names
 
 
 @lance_errors("the index")
 def open_latest(db: "DBConnection") -> "LanceTable":
-    """A handle on the latest version, for the one writer.
+    """Return a handle on the latest version, for the one writer.
 
     Raises:
         CorruptionError: the table is gone or unreadable.
@@ -77,7 +77,7 @@ def open_latest(db: "DBConnection") -> "LanceTable":
 
 
 def open_at(db: "DBConnection", tag: str) -> "LanceTable":
-    """A read-only handle on the version that `tag` names; it stays there when tags move.
+    """Return a read-only handle on the version that `tag` names; it stays there when tags move.
 
     Raises:
         CorruptionError: the table or the tag is gone or unreadable.
@@ -89,7 +89,7 @@ def open_at(db: "DBConnection", tag: str) -> "LanceTable":
 
 
 def chunk_schema(dim: int) -> pa.Schema:
-    """Columns of `chunks`: those of `CHUNK_SCHEMA` with the interned access, the embedder and the vector."""
+    """Return the columns of `chunks`: those of `CHUNK_SCHEMA` with the interned access, the embedder and the vector."""
     fields = [
         pa.field("access_id", pa.int64(), nullable=False) if field.name == "access" else field for field in CHUNK_SCHEMA
     ]
@@ -99,7 +99,7 @@ def chunk_schema(dim: int) -> pa.Schema:
 
 
 def row_batches_of(chunk_files: Sequence[Path], cache: "EmbeddingCache", embedder: str) -> Iterator[pa.RecordBatch]:
-    """Rows of the table from chunk files and cached vectors, a bounded batch at a time."""
+    """Yield rows of the table from chunk files and cached vectors, a bounded batch at a time."""
     for path in chunk_files:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_BATCH):
             yield _rows(batch, cache, embedder)
@@ -162,7 +162,7 @@ def update(db: "DBConnection", base_tag: str, *, gone: Sequence[str], rows: Iter
 
 
 def other_access(db: "DBConnection", documents: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Of these documents and their groups, those that a kept release holds under other groups.
+    """Return those of these documents, with their groups, that a kept release holds under other groups.
 
     A document that left and came back restricted is new to the base of a refresh; a rollback must not widen it. A
     release that cannot be read shows nobody anything, and is passed over.
@@ -170,13 +170,13 @@ def other_access(db: "DBConnection", documents: Mapping[str, tuple[str, ...]]) -
     if not documents or CHUNKS not in table_names(db):
         return {}
     ids = {document_id: access_id(groups) for document_id, groups in documents.items()}
-    found: set[str] = set()
+    differing: set[str] = set()
     for tag in _readable_tags(db):
         try:
-            found.update(key for key, identifier in _access_at(db, tag, sorted(ids)) if ids[key] != identifier)
+            differing.update(key for key, identifier in _access_at(db, tag, sorted(ids)) if ids[key] != identifier)
         except CorruptionError as error:
             logger.warning("not compared: %s", error)
-    return {key: documents[key] for key in found}
+    return {key: documents[key] for key in differing}
 
 
 def _readable_tags(db: "DBConnection") -> list[str]:
@@ -192,12 +192,12 @@ def _access_at(db: "DBConnection", tag: str, document_ids: Sequence[str]) -> lis
     from lancedb.expr import col
 
     table = open_at(db, tag)
-    found: list[tuple[str, int]] = []
+    ids_by_document: list[tuple[str, int]] = []
     for begin in range(0, len(document_ids), IDS_PER_DELETE):
         wanted = col("document_id").isin(list(document_ids[begin : begin + IDS_PER_DELETE]))
         rows = table.search().where(wanted).select(["document_id", "access_id"]).to_arrow()
-        found.extend(zip(rows["document_id"].to_pylist(), rows["access_id"].to_pylist(), strict=True))
-    return found
+        ids_by_document.extend(zip(rows["document_id"].to_pylist(), rows["access_id"].to_pylist(), strict=True))
+    return ids_by_document
 
 
 @lance_errors("the index")

@@ -89,16 +89,16 @@ def named(client: "MlflowClient", kind: ReleaseKind, alias: str) -> ReleaseVersi
     return _version(kind, entry, (alias,), alias)
 
 
-def required(known: list[ReleaseVersion], kind: ReleaseKind, version: str) -> ReleaseVersion:
+def required(registered: list[ReleaseVersion], kind: ReleaseKind, version: str) -> ReleaseVersion:
     """Return the version of this number.
 
     Raises:
         ConfigurationError: there is none.
     """
-    for entry in known:
+    for entry in registered:
         if entry.version == version:
             return entry
-    numbers = ", ".join(entry.version for entry in known) or "none"
+    numbers = ", ".join(entry.version for entry in registered) or "none"
     raise ConfigurationError(f"{kind.model} must have version {version}, found: {numbers}; see `almanac releases`")
 
 

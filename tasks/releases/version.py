@@ -30,23 +30,23 @@ class ReleaseVersion:
 
     @property
     def id(self) -> tuple[str, str, str]:
-        """What tells this version from every other."""
+        """Return what tells this version from every other."""
         return (self.kind.model, self.version, self.run_id)
 
     @property
     def is_champion(self) -> bool:
-        """Whether the alias `champion` names it."""
+        """Say whether the alias `champion` names it."""
         return CHAMPION in self.aliases
 
     @property
     def number(self) -> int | None:
-        """The number of the index release; None for a version that no refresh made."""
+        """Return the number of the index release; None for a version that no refresh made."""
         number = self.tags.get(Tag.RELEASE, "")
         return int(number) if number.isdigit() else None
 
     @property
     def release(self) -> int:
-        """The number of the index release.
+        """Return the number of the index release.
 
         Raises:
             ConfigurationError: no refresh made this version.
@@ -60,37 +60,37 @@ class ReleaseVersion:
 
     @property
     def gate(self) -> str:
-        """The verdict of its gate; `none` where no gate judged it."""
+        """Return the verdict of its gate; `none` where no gate judged it."""
         return self.tags.get(Tag.GATE, "none")
 
     @property
     def passed_gate(self) -> bool:
-        """Whether its gate let it through."""
+        """Say whether its gate let it through."""
         return self.gate == GATE_PASSED
 
     @property
     def served(self) -> bool:
-        """Whether it ever was champion."""
+        """Say whether it ever was champion."""
         return Tag.SERVED in self.tags
 
     @property
     def rolled_back(self) -> bool:
-        """Whether it was taken back."""
+        """Say whether it was taken back."""
         return Tag.ROLLED_BACK in self.tags
 
     @property
     def challenged(self) -> bool:
-        """Whether it ever was challenger."""
+        """Say whether it ever was challenger."""
         return Tag.CHALLENGED in self.tags
 
     @property
     def refused(self) -> bool:
-        """Whether it was found unfit to serve."""
+        """Say whether it was found unfit to serve."""
         return Tag.REFUSED in self.tags
 
     @property
     def automatic(self) -> bool:
-        """Whether policy `auto` promotes it."""
+        """Say whether policy `auto` promotes it."""
         return self.tags.get(Tag.AUTOMATIC) == "true"
 
     def __str__(self) -> str:
