@@ -672,6 +672,7 @@ def test_champion_that_is_broken_at_the_start_gives_way_to_what_served_last(
 
 def test_server_waits_for_the_first_release(world: World, open_live: Callable[..., LivePair]) -> None:
     world.point(INDEX, None)
+    shutil.rmtree(world.settings.home / "served")
     live = open_live()
     live.start()
     with pytest.raises(DependencyError, match="run `almanac refresh`"), live.acquire():
