@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tasks.errors import ConfigurationError, CorruptionError, UnavailableError
 from tasks.files import sha256_of_file, whole_folder, write_json, write_text
 from tasks.releases.kind import ReleaseKind
-from tasks.releases.model_registry import ABSENT, mlflow_client
+from tasks.releases.model_registry import mlflow_client, none_if_absent
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
@@ -186,14 +186,7 @@ def _fetch(settings: Settings, version: ReleaseVersion, target: Path) -> None:
 
 
 def _has_artifact(settings: Settings, version: ReleaseVersion, path: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
     parent, _, name = path.rpartition("/")
     with mlflow_client(settings) as client:
-        try:
-            entries = client.list_artifacts(version.run_id, parent or None)
-        except MlflowException as error:
-            if error.error_code in ABSENT:
-                return False
-            raise
-    return any(entry.path.rpartition("/")[2] == name for entry in entries)
+        entries = none_if_absent(client.list_artifacts, version.run_id, parent or None)
+    return any(entry.path.rpartition("/")[2] == name for entry in entries or [])

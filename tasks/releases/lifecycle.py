@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import ConfigurationError
 from tasks.releases.folder import release_folder
 from tasks.releases.kind import ReleaseKind
-from tasks.releases.model_registry import ABSENT, CHALLENGER, CHAMPION, ensure_model, mlflow_client, now
+from tasks.releases.model_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, none_if_absent, now
 from tasks.releases.tags import GATE_PASSED, Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
@@ -49,15 +49,10 @@ def versions(settings: Settings, kind: ReleaseKind) -> list[ReleaseVersion]:
     Raises:
         DependencyError: MLflow does not answer.
     """
-    from mlflow.exceptions import MlflowException
-
     with mlflow_client(settings) as client:
-        try:
-            registered = client.get_registered_model(kind.model)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return []
-            raise
+        registered = none_if_absent(client.get_registered_model, kind.model)
+        if registered is None:
+            return []
         aliases: dict[str, list[str]] = {}
         for alias, version in registered.aliases.items():
             aliases.setdefault(str(version), []).append(alias)
@@ -78,15 +73,8 @@ def champion(settings: Settings, kind: ReleaseKind) -> ReleaseVersion | None:
 
 def named(client: "MlflowClient", kind: ReleaseKind, alias: str) -> ReleaseVersion | None:
     """Return the version that an alias names; None: there is no such alias."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        entry = client.get_model_version_by_alias(kind.model, alias)
-    except MlflowException as error:
-        if error.error_code in ABSENT:
-            return None
-        raise
-    return _version(kind, entry, (alias,), alias)
+    entry = none_if_absent(client.get_model_version_by_alias, kind.model, alias)
+    return None if entry is None else _version(kind, entry, (alias,), alias)
 
 
 def required(registered: list[ReleaseVersion], kind: ReleaseKind, version: str) -> ReleaseVersion:
@@ -390,14 +378,8 @@ def _delete(client: "MlflowClient", version: ReleaseVersion, tags: tuple[Tag, ..
 
 
 def _tags(client: "MlflowClient", kind: ReleaseKind, version: str) -> dict[str, str] | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return dict(client.get_model_version(kind.model, version).tags)
-    except MlflowException as error:
-        if error.error_code in ABSENT:
-            return None
-        raise
+    entry = none_if_absent(client.get_model_version, kind.model, version)
+    return None if entry is None else dict(entry.tags)
 
 
 def _version(

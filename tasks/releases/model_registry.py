@@ -2,10 +2,10 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.errors import DependencyError
 from tasks.settings import Settings
@@ -13,11 +13,12 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+T = TypeVar("T")
+
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PROBE_SECONDS = 2.0
-ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-"""What MLflow answers for a version, an alias or an artifact that is not there."""
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 @contextmanager
@@ -60,6 +61,18 @@ def ensure_model(client: "MlflowClient", model: str, description: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def none_if_absent(ask: Callable[..., T], *arguments: Any) -> T | None:
+    """Ask MLflow for a model, version, alias or artifact; None: it has no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask(*arguments)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise
 
 
 def experiment_id(client: "MlflowClient", settings: Settings, name: str) -> str:
