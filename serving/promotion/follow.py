@@ -32,7 +32,7 @@ from tasks.index.access_tables import load_access
 from tasks.index.table import connect
 from tasks.params import Params
 from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
-from tasks.releases.last_served import LastServed, last_served, remember_served
+from tasks.releases.last_served import last_served, remember_served
 from tasks.releases.lifecycle import is_rolled_back
 from tasks.releases.model_registry import now as moment
 from tasks.releases.model_registry import probe
@@ -147,8 +147,10 @@ class Follower:
 
     def _begin(self, aliases: Aliases | None) -> None:
         """Let the champions serve; where they cannot be had, what served last."""
-        last_index = self._attempt(_Attempt("the record of the index", lambda: self._last(INDEX)))
-        last_answerer = self._attempt(_Attempt("the record of the answerer", lambda: self._last(ANSWERER)))
+        last_index = self._attempt(_Attempt("the index that served last", lambda: last_served(self._settings, INDEX)))
+        last_answerer = self._attempt(
+            _Attempt("the answerer that served last", lambda: last_served(self._settings, ANSWERER))
+        )
         index = self._first(self._index_attempts(aliases, last_index))
         if index is None:
             if not (self._problems or self._unreachable or self.verdicts.reasons):
@@ -162,41 +164,41 @@ class Follower:
         self._state.exchange(Serving(index, answerer))
         self._record(index, answerer)
         if aliases is not None:
-            if index.version.id != _id(last_index, INDEX):
+            if last_index is None or index.version.id != last_index.id:
                 self._announce(index, None)
-            if answerer.version is not None and answerer.id != _id(last_answerer, ANSWERER):
+            if answerer.version is not None and (last_answerer is None or answerer.id != last_answerer.id):
                 self._announce(answerer, None)
 
-    def _last(self, kind: ReleaseKind) -> LastServed | None:
-        return last_served(self._settings, kind)
+    def _last(self, kind: ReleaseKind) -> ReleaseVersion | None:
+        return self._attempt(_Attempt(f"the {kind.name} that served last", lambda: last_served(self._settings, kind)))
 
     def _first(self, attempts: Iterable[_Attempt[T]]) -> T | None:
         return next((loaded for loaded in map(self._attempt, attempts) if loaded is not None), None)
 
-    def _index_attempts(self, aliases: Aliases | None, last: LastServed | None) -> Iterator[_Attempt[LoadedIndex]]:
+    def _index_attempts(self, aliases: Aliases | None, last: ReleaseVersion | None) -> Iterator[_Attempt[LoadedIndex]]:
         """A version that served last on this home is not unfit where it cannot be loaded now."""
-        wanted, before = aliases.index if aliases else None, last.as_version(INDEX) if last else None
-        served_last = wanted is not None and before is not None and wanted.id == before.id
+        wanted = aliases.index if aliases else None
+        served_last = wanted is not None and last is not None and wanted.id == last.id
         if wanted is not None:
             yield _Attempt(str(wanted), lambda: self._open(wanted), None if served_last else wanted)
-        if before is not None and not served_last:
-            yield _Attempt("the index that served last", lambda: self._recall_index(before))
+        if last is not None and not served_last:
+            yield _Attempt("the index that served last", lambda: self._recall_index(last))
 
     def _answerer_attempts(
-        self, aliases: Aliases | None, last: LastServed | None, index: LoadedIndex
+        self, aliases: Aliases | None, last: ReleaseVersion | None, index: LoadedIndex
     ) -> Iterator[_Attempt[LoadedAnswerer]]:
-        wanted, before = aliases.answerer if aliases else None, last.as_version(ANSWERER) if last else None
-        served_last = wanted is not None and before is not None and wanted.id == before.id
+        wanted = aliases.answerer if aliases else None
+        served_last = wanted is not None and last is not None and wanted.id == last.id
         if wanted is not None:
             unfit = None if served_last else wanted
             yield _Attempt(str(wanted), lambda: self._smoked(index, self._load(wanted)), unfit)
         if served_last:
             return
         asked = aliases is not None and wanted is None
-        if before is None or (asked and is_rolled_back(self._settings, ANSWERER, before.version)):
+        if last is None or (asked and is_rolled_back(self._settings, ANSWERER, last.version)):
             yield _Attempt("the base model", lambda: self._smoked(index, self._base()))
         else:
-            yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(before)))
+            yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(last)))
 
     # A pair behind another.
 
@@ -324,8 +326,3 @@ def one_line(error: BaseException) -> str:
     """Return what went wrong, in one line."""
     text = " ".join(str(error).split())[:400] or type(error).__name__
     return text if isinstance(error, AlmanacError) else f"{type(error).__name__}: {text}"
-
-
-def _id(last: LastServed | None, kind: ReleaseKind) -> tuple[str, str, str] | None:
-    version = last.as_version(kind) if last else None
-    return version.id if version else None

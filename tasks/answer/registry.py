@@ -37,7 +37,6 @@ def _champion_or_last(settings: Settings) -> ReleaseVersion | None:
     try:
         return champion(settings, ANSWERER)
     except DependencyError as error:
-        record = last_served(settings, ANSWERER)
-        version = record.as_version(ANSWERER) if record else None
+        version = last_served(settings, ANSWERER)
         logger.warning("%s; answering with answerer %s", error, version.version if version else BASE)
         return version

@@ -70,8 +70,7 @@ def serving(settings: Settings) -> Serving:
     try:
         version = champion(settings, INDEX)
     except DependencyError as error:
-        record = last_served(settings, INDEX)
-        version = record.as_version(INDEX) if record else None
+        version = last_served(settings, INDEX)
         if version is None:
             raise
         logger.warning("%s; answering from release %d, which served last", error, version.release)

@@ -150,7 +150,7 @@ def _fetched_manifest(settings: Settings, number: int) -> Path:
             )
         with whole_folder(folder) as beside:
             fetch_file(settings, version, MANIFEST, beside)
-    return folder / INDEX.artifacts / MANIFEST
+    return folder / MANIFEST
 
 
 def _from_json(raw: dict[str, Any], what: str) -> Release:

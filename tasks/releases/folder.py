@@ -116,7 +116,8 @@ def fetch_file(settings: Settings, version: ReleaseVersion, name: str, target: P
             "that made it"
         )
     with mlflow_client(settings) as client:
-        client.download_artifacts(version.run_id, path, str(target))
+        downloaded = Path(client.download_artifacts(version.run_id, path, str(target)))
+    downloaded.replace(target / name)
 
 
 def cached_sha256(path: Path, settings: Settings) -> str:

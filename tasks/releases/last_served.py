@@ -14,25 +14,13 @@ from tasks.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class LastServed:
-    """A version that served.
-
-    Attributes:
-        version: MLflow's, or the kind's default.
-        release: number of an index release.
-    """
+class _Record:
+    """A version that served: MLflow's number of it, or the kind's default; `release` is the number of an index."""
 
     version: str
     run_id: str = ""
     release: int | None = None
     format: int = FORMAT
-
-    def as_version(self, kind: ReleaseKind) -> ReleaseVersion | None:
-        """Return the version, with no tag but its release; None for the kind's default."""
-        if self.version == kind.default:
-            return None
-        tags = {} if self.release is None else {str(Tag.RELEASE): str(self.release)}
-        return ReleaseVersion(kind, self.version, self.run_id, tags)
 
 
 def remember_served(settings: Settings, kind: ReleaseKind, version: ReleaseVersion | None) -> None:
@@ -41,15 +29,12 @@ def remember_served(settings: Settings, kind: ReleaseKind, version: ReleaseVersi
     Raises:
         DependencyError: the disk refused.
     """
-    if version is None:
-        record = LastServed(str(kind.default))
-    else:
-        record = LastServed(version.version, version.run_id, version.number)
+    record = _Record(version.version, version.run_id, version.number) if version else _Record(str(kind.default))
     write_json(_path(settings, kind), asdict(record))
 
 
-def last_served(settings: Settings, kind: ReleaseKind) -> LastServed | None:
-    """Return what served last on this home; None before the first.
+def last_served(settings: Settings, kind: ReleaseKind) -> ReleaseVersion | None:
+    """Return what served last on this home, with no tag but its release; None: the kind's default, or nothing yet.
 
     Raises:
         CorruptionError: the record is not what was written.
@@ -58,13 +43,15 @@ def last_served(settings: Settings, kind: ReleaseKind) -> LastServed | None:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         check_format(raw, str(path))
-        return known_fields(LastServed, raw, str(path))
+        record = known_fields(_Record, raw, str(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CorruptionError(
             f"{path} must name the {kind.name} that served last, found: {error!r}; delete it and start MLflow"
         ) from error
+    tags = {} if record.release is None else {str(Tag.RELEASE): str(record.release)}
+    return None if record.version == kind.default else ReleaseVersion(kind, record.version, record.run_id, tags)
 
 
 def _path(settings: Settings, kind: ReleaseKind) -> Path:

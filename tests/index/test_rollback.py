@@ -17,7 +17,7 @@ from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.params import Params
 from tasks.releases.kind import INDEX
-from tasks.releases.last_served import LastServed, last_served
+from tasks.releases.last_served import last_served
 from tasks.releases.model_registry import CHAMPION, mlflow_client
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
@@ -287,4 +287,4 @@ def test_search_answers_from_the_last_release_while_mlflow_is_down(
     index = LiveIndex(params, down)
 
     assert index.serving.release.number == 2
-    assert last_served(down, INDEX) == LastServed("2", index.serving.version.run_id, release=2)
+    assert last_served(down, INDEX) == index.serving.version
