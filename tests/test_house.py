@@ -1,6 +1,7 @@
 """The house: what only one room may do. The layers and the absence of circles are contracts in pyproject.toml."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,11 @@ def test_each_step_of_the_lifecycle_is_written_once(name: str) -> None:
     ]
 
     assert len(definitions) == 1, definitions
+
+
+def test_architecture_names_modules_that_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = set(re.findall(rf"`((?:{'|'.join((*PRODUCT, 'golden', 'tests'))})/[\w/]*(?:\.py)?)`", page))
+
+    assert len(paths) > 30
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
