@@ -132,7 +132,7 @@ def overheads(settings: Settings, questions: Sequence[str]) -> dict[str, float]:
     from tasks.index.table import connect
 
     db = connect(settings)
-    nothing = Answer("", True, "none", (), (), "", 0, 0)
+    nothing = Answer("", "nothing_found", "none", (), (), (), "", 0, 0)
     context = TraceContext("0", "base", ())
     trace = partial(traced, retrieve=tuple, answer=lambda _: nothing, context=context, settings=settings)
     trace(questions[0])

@@ -31,9 +31,9 @@ from benchmarks.squad_examples import (
     oracle_examples,
     write_params,
 )
-from tasks.answer.answer import GenerationRequest, declines, finish
+from tasks.answer.answer import GenerationRequest, finish, is_refusal
 from tasks.answer.answerer import Answerer, base_answerer, load_answerer, write_manifest
-from tasks.answer.cite import markers
+from tasks.answer.draft import cited_numbers
 from tasks.answer.generators.base import Generation
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.bootstrap import paired_difference
@@ -128,7 +128,7 @@ def train_answerer(folder: Path, name: str, params: Params, settings: Settings) 
 
 def report(folder: Path, name: str, split: str, params: Params, settings: Settings) -> Iterator[str]:
     """Lines of Markdown: answers with intervals, then forgetting."""
-    generation = params.generation.model_copy(update={"prompt": TRAINED_PROMPT, "when_unsupported": "abstain"})
+    generation = params.generation.model_copy(update={"prompt": TRAINED_PROMPT, "answerer": "model"})
     base = load_base(params.generation, settings)
     material = load_material(params, settings, base.count_tokens, generation.max_passage_tokens)
     pairs = oracle_examples(material, split)
@@ -185,8 +185,8 @@ def _written(answerer: Answerer, example: Example, generation: Generation) -> Wr
     return Written(
         example.example_id,
         generation.text,
-        declines(generation.text),
-        tuple(number for number in markers(generation.text) if number <= len(passages)),
+        is_refusal(generation.text),
+        tuple(number for number in cited_numbers(generation.text) if number <= len(passages)),
         tuple(dict.fromkeys(citation.marker for citation in answer.citations)),
         answer.abstained,
     )

@@ -19,9 +19,9 @@ import numpy as np
 import yaml
 
 from benchmarks.data import bench_file
-from tasks.answer.cite import sentences
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
+from tasks.answer.sentences import sentences
 from tasks.errors import ConfigurationError
 from tasks.index.embedding.embedder import Vectors, load_embedder
 from tasks.index.golden import GoldenQuestion

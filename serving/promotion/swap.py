@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from serving.promotion.smoke import check_logits
-from tasks.answer.answerer import Answerer, base_answerer, load_answerer
+from tasks.answer.answerer import Answerer, default_answerer, load_answerer
 from tasks.answer.generators.base import Generator
 from tasks.index.live import open_index
 from tasks.index.release import Release, load_release
@@ -107,8 +107,8 @@ def recall_answerer(version: ReleaseVersion, params: Params, settings: Settings,
 
 
 def load_base(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
-    """Load the base model."""
-    return LoadedAnswerer(None, _wrapped(base_answerer(params.generation, settings), wrap))
+    """Load what answers where nothing was promoted."""
+    return LoadedAnswerer(None, _wrapped(default_answerer(params.generation, settings), wrap))
 
 
 def _open(db: "DBConnection", version: ReleaseVersion, params: Params, settings: Settings) -> LoadedIndex:

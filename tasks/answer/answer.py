@@ -1,65 +1,31 @@
-"""Answer a question from passages: decide whether they can hold the answer, generate, check, cite or abstain.
+"""Answer a question from passages. The draft belongs to what writes it; the check belongs to us.
+
+question + passages -> prompt -> draft, kept as written -> citations -> a verdict for each claim -> outcome
 
 Knows neither how the passages were found nor where the answer goes. A marker `[n]` is the position of a passage in
-`Answer.passages`, counted from 1; the markers in the text are exactly those of `Answer.citations`.
+`Answer.passages`, counted from 1. Three outcomes: an answer; the closest passages, plainly said to be that; nothing.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from tasks.answer.cite import (
-    Support,
-    best_quote,
-    is_claim,
-    leans_on_previous,
-    markers,
-    missing_terms,
-    rare_terms,
-    sentences,
-    support,
-    terms,
-    vocabulary,
-    with_markers,
-    without_markers,
-)
+from tasks.answer.calibration import FALLBACK, Calibration
+from tasks.answer.citations import Citation, citations, with_added
+from tasks.answer.claims import Claim, TextEmbedder, check
+from tasks.answer.draft import kept, without_markers
+from tasks.answer.excerpt import Excerpt, diverse, excerpts, shown
 from tasks.answer.generators.base import Generation, Generator
-from tasks.answer.plain import plain_text
-from tasks.answer.prompt import Messages, Prompt, fit_passage, load_prompt, render
+from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams
 
-Similarity = Callable[[str, Sequence[str]], Sequence[float]]
-"""Cosines in [-1, 1] of a question with texts."""
+Outcome = Literal["answer", "closest_passages", "nothing_found"]
 
-_DECLINED = re.compile(
-    r"not (?:in|found in|mentioned in|stated in|contained in) the (?:given |provided )?"
-    r"(?:documents?|passages?|text|context)"
-    r"|(?:documents?|passages?|text|context)\b.{0,40}(?:do|does|did)(?: not|n['\u2019]t) "
-    r"(?:hold|contain|mention|provide|specify|say|state|include|give|answer|explain|describe|explicitly)"
-    r"|(?:i|we) (?:do not|don['\u2019]t|cannot|can['\u2019]t) (?:know|find|answer|provide|determine)",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """The place in a document that supports a sentence of the answer.
-
-    Attributes:
-        marker: the `[n]` in the answer; passage n of the answer's passages. Two sentences that lean on different
-            places of one passage share a marker.
-        quote: `document.text[start:end]`, as it is in the document: Markdown, to be shown as text only.
-    """
-
-    marker: int
-    document_id: str
-    uri: str
-    title: str
-    quote: str
-    start: int
-    end: int
+NUM_CLOSEST = 3
+CLOSEST = "I found no sure answer in the documents. These passages come closest:"
+NOTHING = "I found nothing in the documents about this."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +33,28 @@ class Answer:
     """What is said, on what grounds, and at what cost.
 
     Attributes:
-        text: plain text without links, images or HTML.
-        reason: why it abstained; None where it answered.
-        passages: those that the answerer considered, in the order of their markers.
+        text: Markdown, of a model as it wrote it: `tasks.answer.markdown.to_tree` says what of it may be shown how.
+        reason: why it is no answer, in a person's words; None where it is one.
+        citations: what the markers of the text point to.
+        claims: what the text states, each with its verdict; empty where no model wrote.
+        passages: those that the answerer considered, whole, in the order of their markers.
         prompt: what the model read; empty where it was not asked.
     """
 
     text: str
-    abstained: bool
+    outcome: Outcome
     reason: str | None
     citations: tuple[Citation, ...]
+    claims: tuple[Claim, ...]
     passages: tuple[Passage, ...]
     prompt: str
     num_prompt_tokens: int
     num_completion_tokens: int
+
+    @property
+    def abstained(self) -> bool:
+        """Whether it is anything but an answer."""
+        return self.outcome != "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +65,7 @@ class GenerationRequest:
         messages: what the model reads.
         read: the passages as they stand in the messages.
         passages: the same, whole.
+        embedder: judges what the claims mean; None: exact terms alone are looked at.
     """
 
     question: str
@@ -98,6 +73,7 @@ class GenerationRequest:
     read: tuple[Passage, ...]
     passages: tuple[Passage, ...]
     params: GenerationParams
+    embedder: TextEmbedder | None = None
 
 
 def answer_question(
@@ -105,24 +81,58 @@ def answer_question(
     passages: Sequence[Passage],
     generator: Generator,
     params: GenerationParams,
-    similarity: Similarity | None = None,
+    embedder: TextEmbedder | None = None,
+    *,
+    calibration: Calibration = FALLBACK,
+    client_system: str = "",
 ) -> Answer:
-    """Answer from the best passages, or abstain.
+    """Answer from the best passages.
 
     Args:
         question: in plain words.
         passages: best first, already filtered by what the asker may read.
-        generator: writes the draft.
+        generator: writes the draft; not asked where `params.answerer` is `excerpt`.
         params: the answerer's parameters.
-        similarity: judges passages that come without one (full-text search); without it they are not judged.
+        embedder: that of the index: judges what the claims mean; without it exact terms alone are looked at.
+        calibration: from which score on an excerpt is an answer, and a small model is asked.
+        client_system: the system message of whoever calls, honoured within the operator's.
 
     Raises:
         ConfigurationError: the question is empty or leaves no room for a passage in the model's context.
     """
-    asked = prepare(question, passages, generator, params, similarity)
-    if isinstance(asked, Answer):
-        return asked
-    return finish(asked, generator.generate(asked.messages, max_new_tokens=params.max_new_tokens))
+    request = prepare(
+        question, passages, generator, params, embedder, calibration=calibration, client_system=client_system
+    )
+    if isinstance(request, Answer):
+        return request
+    return finish(request, generator.generate(request.messages, max_new_tokens=params.max_new_tokens))
+
+
+def stream_answer(
+    question: str,
+    passages: Sequence[Passage],
+    generator: Generator,
+    params: GenerationParams,
+    embedder: TextEmbedder | None = None,
+    *,
+    calibration: Calibration = FALLBACK,
+    client_system: str = "",
+) -> Iterator[str | Answer]:
+    """Give the draft as the model writes it, at last the checked answer, whose text holds.
+
+    Args and errors are those of `answer_question`.
+    """
+    request = prepare(
+        question, passages, generator, params, embedder, calibration=calibration, client_system=client_system
+    )
+    if isinstance(request, Answer):
+        yield request.text
+        yield request
+        return
+    generation = generator.generate(request.messages, max_new_tokens=params.max_new_tokens)
+    answer = finish(request, generation)
+    yield answer.text
+    yield answer
 
 
 def prepare(
@@ -130,75 +140,131 @@ def prepare(
     passages: Sequence[Passage],
     generator: Generator,
     params: GenerationParams,
-    similarity: Similarity | None = None,
+    embedder: TextEmbedder | None = None,
+    *,
+    calibration: Calibration = FALLBACK,
+    client_system: str = "",
 ) -> GenerationRequest | Answer:
-    """What `answer_question` does before the model writes: the messages, or an abstention without it.
+    """What `answer_question` does before a model writes: the messages, or an answer without it.
 
     Raises:
         ConfigurationError: as `answer_question`.
     """
     if not question.strip():
         raise ConfigurationError("the question must hold words, found none; ask again")
-    shown = tuple(passages[: params.num_passages])
-    reason = why_unanswerable(question, shown, params, similarity)
-    if reason is not None:
-        return _abstention(reason, shown)
-    messages, read = _fit(load_prompt(params.prompt), question, shown, generator, params)
-    return GenerationRequest(question, messages, read, shown[: len(read)], params)
-
-
-def finish(asked: GenerationRequest, generation: Generation) -> Answer:
-    """What `answer_question` does with the model's draft: check it, cite, or abstain."""
-    text, citations, reason = _checked(generation.text, asked.question, asked.read, asked.params)
-    draft = (
-        _abstention(reason, asked.passages)
-        if reason
-        else Answer(text, False, None, citations, asked.passages, "", 0, 0)
-    )
-    return _with_cost(draft, asked.messages, generation)
-
-
-def declines(text: str) -> bool:
-    """Whether a text says that it holds no answer."""
-    return bool(_DECLINED.search(text))
-
-
-def why_unanswerable(
-    question: str, passages: Sequence[Passage], params: GenerationParams, similarity: Similarity | None
-) -> str | None:
-    """The reason to abstain before the model is asked; None where the passages may hold the answer.
-
-    Three signs: no passage; the nearest one is farther than `min_score`; too few of the question's rare terms
-    (identifiers, numbers, names) stand in any passage (`min_term_coverage`).
-    """
     if not passages:
-        return "no passage was found"
-    nearest = _nearest(question, passages, similarity)
-    if nearest is not None and nearest < params.min_score:
-        return f"the nearest passage has similarity {nearest:.2f}, below min_score {params.min_score:g}"
-    rare = rare_terms(question)
-    missing = missing_terms(question, passages)
-    if rare and 1 - len(missing) / len(rare) < params.min_term_coverage:
-        return f"no passage mentions {', '.join(plain_text(term) for term in missing[:3])}"
-    return None
+        return _unanswered(NOTHING, "nothing_found", "No document that you may read was found for this question.")
+    if params.is_excerpt:
+        return _excerpt_answer(question, tuple(passages), embedder, calibration)
+    considered = tuple(passages[: params.num_passages])
+    if _is_far(considered, params, calibration):
+        return closest_passages(
+            question, tuple(passages), embedder, "The documents that were found are about something else."
+        )
+    prompt = load_prompt(params.prompt)
+    messages, read = _fit(prompt, question, considered, generator, params, client_system=client_system)
+    return GenerationRequest(question, messages, read, considered[: len(read)], params, embedder)
 
 
-def _nearest(question: str, passages: Sequence[Passage], similarity: Similarity | None) -> float | None:
-    known = [passage.similarity for passage in passages if passage.similarity is not None]
-    unknown = [passage.text for passage in passages if passage.similarity is None]
-    if unknown and similarity is not None:
-        known.extend(float(cosine) for cosine in similarity(question, unknown))
-    return max(known, default=None)
+def finish(request: GenerationRequest, generation: Generation) -> Answer:
+    """What `answer_question` does with the model's draft: keep it, cite, check; or show the closest passages."""
+    text = kept(generation.text, [readable.text for readable in request.passages])
+    if is_refusal(text):
+        reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
+        return _with_cost(
+            closest_passages(request.question, request.passages, request.embedder, reason), request, generation
+        )
+    text, added = with_added(text, request.passages)
+    claims = check(text, request.question, request.passages, request.embedder)
+    answer = Answer(
+        text=text,
+        outcome="answer",
+        reason=None,
+        citations=citations(text, claims, request.passages, added),
+        claims=claims,
+        passages=request.passages,
+        prompt="",
+        num_prompt_tokens=0,
+        num_completion_tokens=0,
+    )
+    return _with_cost(answer, request, generation)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a draft is the agreed sentence alone, or nothing: what goes beyond it is an answer with a caveat."""
+    bare = without_markers(text).strip(" \n\t.*_\"'`").casefold()
+    return bare in ("", NOT_FOUND.strip(".").casefold())
+
+
+def closest_passages(
+    question: str, passages: tuple[Passage, ...], embedder: TextEmbedder | None, reason: str
+) -> Answer:
+    """The best excerpts of different passages, said to be no answer."""
+    best = diverse(excerpts(question, passages, embedder), NUM_CLOSEST)
+    if not best:
+        return _unanswered(NOTHING, "nothing_found", reason, passages)
+    text = "\n\n".join([CLOSEST, *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in best)])
+    return _of_excerpts(text, best, passages, "closest_passages", reason)
+
+
+def _excerpt_answer(
+    question: str, passages: tuple[Passage, ...], embedder: TextEmbedder | None, calibration: Calibration
+) -> Answer:
+    """The best excerpt as the answer; where it fits too little, the closest passages."""
+    best = next(iter(excerpts(question, passages, embedder)), None)
+    if best is None or best.score < calibration.min_excerpt_score:
+        return closest_passages(
+            question, passages, embedder, "No passage fits the question well enough to be its answer."
+        )
+    return _of_excerpts(shown(best, passages[best.number - 1]), [best], passages, "answer", None)
+
+
+def _of_excerpts(
+    text: str, chosen: Sequence[Excerpt], passages: tuple[Passage, ...], outcome: Outcome, reason: str | None
+) -> Answer:
+    cited = tuple(_excerpt_citation(excerpt, passages[excerpt.number - 1]) for excerpt in chosen)
+    return Answer(text, outcome, reason, cited, (), passages, "", 0, 0)
+
+
+def _excerpt_citation(excerpt: Excerpt, passage: Passage) -> Citation:
+    start, end = excerpt.span
+    return Citation(
+        marker=excerpt.number,
+        document_id=passage.document_id,
+        uri=passage.uri,
+        title=passage.title,
+        heading=passage.headings,
+        quote=passage.text[start:end],
+        start=passage.start + start,
+        end=passage.start + end,
+        added=False,
+    )
+
+
+def _unanswered(text: str, outcome: Outcome, reason: str, passages: tuple[Passage, ...] = ()) -> Answer:
+    return Answer(text, outcome, reason, (), (), passages, "", 0, 0)
+
+
+def _is_far(passages: Sequence[Passage], params: GenerationParams, calibration: Calibration) -> bool:
+    """Whether a small model is better not asked; a model at an endpoint judges the passages itself."""
+    similarities = [passage.similarity for passage in passages if passage.similarity is not None]
+    return params.endpoint is None and bool(similarities) and max(similarities) < calibration.min_similarity
 
 
 def _fit(
-    prompt: Prompt, question: str, passages: Sequence[Passage], generator: Generator, params: GenerationParams
+    prompt: Prompt,
+    question: str,
+    passages: Sequence[Passage],
+    generator: Generator,
+    params: GenerationParams,
+    *,
+    client_system: str,
 ) -> tuple[Messages, tuple[Passage, ...]]:
     """Messages within the model's context, and the passages as they stand in them; the last passages give way first."""
     read = tuple(_trimmed(passage, question, generator, params) for passage in passages)
     room = generator.context_length - params.max_new_tokens
     for count in range(len(read), 0, -1):
-        messages = render(prompt, question, read[:count])
+        messages = render(prompt, question, read[:count], client_system=client_system)
         if generator.count_prompt_tokens(messages) <= room:
             return messages, read[:count]
     raise ConfigurationError(
@@ -217,83 +283,10 @@ def _trimmed(passage: Passage, question: str, generator: Generator, params: Gene
     )
 
 
-def _checked(
-    draft: str, question: str, passages: Sequence[Passage], params: GenerationParams
-) -> tuple[str, tuple[Citation, ...], str | None]:
-    """The supported sentences of a draft with their citations; or the reason why none is left."""
-    text = plain_text(draft)
-    spans = sentences(text)
-    if not spans:
-        return "", (), "the model wrote nothing"
-    if declines(text[spans[0].start : spans[0].end]):
-        return "", (), "the model found no answer in the passages"
-    kept: dict[str, None] = {}
-    citations: dict[Citation, None] = {}
-    dropped = False
-    for span in spans:
-        sentence = " ".join(text[span.start : span.end].split())
-        found = supporting_passages(sentence, question, passages, min_support=params.min_support)
-        # "It ..." after a sentence that was taken out would speak of something else.
-        dropped = not found or not is_claim(sentence, question) or (dropped and leans_on_previous(sentence))
-        if not dropped:
-            kept[with_markers(without_markers(sentence), list(found))] = None
-            citations.update((_citation(number, passages[number - 1], place), None) for number, place in found.items())
-    if kept:
-        return " ".join(kept), tuple(citations), None
-    if params.when_unsupported == "quote" and (quoted := _quoted(question, passages, params.min_support)):
-        return *quoted, None
-    return "", (), f"no passage supports what the model wrote (min_support {params.min_support:g})"
-
-
-def _quoted(question: str, passages: Sequence[Passage], min_support: float) -> tuple[str, tuple[Citation, ...]] | None:
-    """The sentence of the passages that fits the question best, as the answer; None where none fits well enough."""
-    number, place = best_quote(terms(question), passages)
-    citation = _citation(number, passages[number - 1], place)
-    text = " ".join(plain_text(citation.quote).split())
-    if place.score == 0 or place.score < min_support or not text:
-        return None
-    return with_markers(without_markers(text), [number]), (citation,)
-
-
-def supporting_passages(
-    sentence: str, question: str, passages: Sequence[Passage], *, min_support: float
-) -> dict[int, Support]:
-    """Passage numbers (from 1) that support a sentence: those of its markers that do, else the one that does best."""
-    content, asked = terms(without_markers(sentence)), terms(question)
-    titles = vocabulary(" ".join(passage.title for passage in passages))
-    # What the question calls by a document's title is its subject: another document cannot support words about it.
-    asked = replace(asked, names=asked.names | (asked.content & titles))
-    places = {number: support(content, passage, asked) for number, passage in enumerate(passages, start=1)}
-    enough = {number: place for number, place in places.items() if place.score > 0 and place.score >= min_support}
-    written = {number: enough[number] for number in markers(sentence) if number in enough}
-    if written or not enough:
-        return written
-    best = max(enough, key=lambda number: (enough[number].score, -number))
-    return {best: enough[best]}
-
-
-def _citation(marker: int, passage: Passage, place: Support) -> Citation:
-    return Citation(
-        marker=marker,
-        document_id=passage.document_id,
-        uri=passage.uri,
-        title=passage.title,
-        quote=passage.text[place.span.start : place.span.end],
-        start=passage.start + place.span.start,
-        end=passage.start + place.span.end,
-    )
-
-
-def _abstention(reason: str, passages: tuple[Passage, ...]) -> Answer:
-    titles = list(dict.fromkeys(plain_text(" ".join(passage.title.split())) for passage in passages))[:3]
-    looked_at = f" I looked at: {'; '.join(titles)}." if titles else ""
-    return Answer(f"I found no answer in the documents.{looked_at}", True, reason, (), passages, "", 0, 0)
-
-
-def _with_cost(answer: Answer, messages: Messages, generation: Generation) -> Answer:
+def _with_cost(answer: Answer, request: GenerationRequest, generation: Generation) -> Answer:
     return replace(
         answer,
-        prompt="\n\n".join(f"{message['role']}: {message['content']}" for message in messages),
+        prompt="\n\n".join(f"{message['role']}: {message['content']}" for message in request.messages),
         num_prompt_tokens=generation.num_prompt_tokens,
         num_completion_tokens=generation.num_completion_tokens,
     )

@@ -14,10 +14,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from tasks.answer.excerpt import EXCERPT_VERSION
 from tasks.answer.generators import load_generator
 from tasks.answer.generators.base import Generator
+from tasks.answer.generators.silent import SilentGenerator
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, UnavailableError
@@ -26,6 +28,9 @@ from tasks.releases import folder as folders
 from tasks.releases.kind import ANSWERER
 from tasks.settings import Settings
 
+Kind = Literal["excerpt", "local", "endpoint"]
+EXCERPT = "excerpt"
+"""The version of the answerer that shows the best excerpt; no model writes."""
 BASE = str(ANSWERER.default)
 """The version of an answerer that nobody trained: `generation.model` as it comes."""
 
@@ -63,7 +68,7 @@ class Answerer:
     """What answers: a generator, and the parameters to answer with.
 
     Attributes:
-        version: MLflow's version of `almanac-answerer`, or `base`.
+        version: MLflow's version of `almanac-answerer`, `base` or `excerpt`.
         identity: of the generator; equal identity, equal answers on one kind of device.
     """
 
@@ -76,6 +81,13 @@ class Answerer:
         """Names model, weights and precision."""
         return self.generator.identity
 
+    @property
+    def kind(self) -> Kind:
+        """What writes: nothing, a model in this process, or one at an endpoint."""
+        if self.params.is_excerpt:
+            return "excerpt"
+        return "local" if self.params.endpoint is None else "endpoint"
+
 
 def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
     """The base model with the parameters of `params.yaml`.
@@ -83,7 +95,18 @@ def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
     Raises:
         ConfigurationError: the model cannot be found.
     """
-    return Answerer(BASE, load_generator(params, settings), params)
+    return Answerer(BASE, load_generator(params, settings), params.model_copy(update={"answerer": "model"}))
+
+
+def default_answerer(params: GenerationParams, settings: Settings) -> Answerer:
+    """What answers where nothing was promoted: the best excerpt, or the base model where `params.yaml` says so.
+
+    Raises:
+        ConfigurationError: the model cannot be found.
+    """
+    if params.is_excerpt:
+        return Answerer(EXCERPT, SilentGenerator(f"{EXCERPT}@{EXCERPT_VERSION}:none"), params)
+    return base_answerer(params, settings)
 
 
 def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *, version: str) -> Answerer:
@@ -100,7 +123,12 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
     manifest = read_manifest(folder)
     _check_prompt(manifest)
     own = params.model_copy(
-        update={"model": manifest.model, "gguf_file": manifest.gguf_file, "prompt": manifest.prompt}
+        update={
+            "answerer": "model",
+            "model": manifest.model,
+            "gguf_file": manifest.gguf_file,
+            "prompt": manifest.prompt,
+        }
         | dict(manifest.generation)
     )
     if own.endpoint is not None:

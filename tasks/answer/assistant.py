@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tasks.answer.answer import Answer, answer_question
 from tasks.answer.answerer import Answerer
+from tasks.answer.claims import TextEmbedder
 from tasks.answer.conversation import Turn
 from tasks.answer.registry import load_champion
 from tasks.answer.trace import TraceContext, traced
@@ -42,6 +43,8 @@ def ask(
     *,
     index_version: str,
     settings: Settings,
+    embedder: TextEmbedder | None = None,
+    client_system: str = "",
     turn: Turn | None = None,
     user: str | None = None,
     session: str | None = None,
@@ -55,6 +58,8 @@ def ask(
         answerer: writes the answer.
         index_version: number of the release.
         settings: where traces go.
+        embedder: that of the index, which judges what the answer claims.
+        client_system: the system message of whoever calls.
         turn: what the question of the request was made of, where it leans on earlier ones.
         user: a pseudonym of the asker; it stands in the trace.
         session: a pseudonym of the conversation.
@@ -77,7 +82,9 @@ def ask(
         if cached is not None:
             return cached
         question = turn.about(passage.title for passage in passages) if turn else request.question
-        return answer_question(question, passages, answerer.generator, answerer.params)
+        return answer_question(
+            question, passages, answerer.generator, answerer.params, embedder, client_system=client_system
+        )
 
     answer, trace_id = traced(
         request.question,
@@ -111,4 +118,5 @@ class Assistant:
             self._answerer,
             index_version=str(self.index.serving.release.number),
             settings=self._settings,
+            embedder=self.index.embedder,
         )

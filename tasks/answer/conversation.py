@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tasks.answer.cite import NEGATIONS, STOP_WORDS, rare_terms, stem, vocabulary
+from tasks.answer.words import NEGATIONS, STOP_WORDS, rare_terms, stem, vocabulary
 from tasks.errors import AlmanacError
 
 MAX_SUBJECT_WORDS = 12

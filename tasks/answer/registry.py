@@ -2,7 +2,7 @@
 
 import logging
 
-from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer
+from tasks.answer.answerer import BASE, Answerer, default_answerer, load_answerer
 from tasks.errors import DependencyError
 from tasks.params import Params
 from tasks.releases.folder import release_folder
@@ -25,7 +25,7 @@ def load_champion(params: Params, settings: Settings) -> Answerer:
     """
     version = _champion_or_last(settings)
     if version is None:
-        answerer = base_answerer(params.generation, settings)
+        answerer = default_answerer(params.generation, settings)
     else:
         folder = release_folder(settings, version)
         answerer = load_answerer(folder, params.generation, settings, version=version.version)

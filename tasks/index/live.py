@@ -89,6 +89,11 @@ class LiveIndex:
         self._index = open_index(self._db, self.serving.release, params, settings)
         remember_served(settings, INDEX, self.serving.version)
 
+    @property
+    def embedder(self) -> Embedder:
+        """What made the vectors of the release."""
+        return self._index.embedder
+
     def access(self) -> AccessMap:
         """Return who may read what, as of now."""
         return load_access(self._db)

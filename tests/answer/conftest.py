@@ -8,4 +8,4 @@ from tasks.answer.answer import Answer
 @pytest.fixture
 def answer() -> Answer:
     """An answer without passages."""
-    return Answer("Zephyr is a task queue.", False, None, (), (), "", 0, 0)
+    return Answer("Zephyr is a task queue.", "answer", None, (), (), (), "", 0, 0)

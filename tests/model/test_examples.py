@@ -305,7 +305,7 @@ def ask(settings: Settings, folder: Path, text: str, groups: Sequence[str] = ())
 
     def answer(passages: Sequence[Passage]) -> Answer:
         sentence = max(passages[0].text.splitlines(), key=len)
-        return Answer(f"{sentence.rstrip('.')} [1].", False, None, (), tuple(passages), "prompt", 1, 1)
+        return Answer(f"{sentence.rstrip('.')} [1].", "answer", None, (), (), tuple(passages), "prompt", 1, 1)
 
     context = TraceContext("1", "base", tuple(groups))
     _, trace_id = traced(

@@ -163,7 +163,7 @@ def _asker(answerer: Answerer, mode: Mode, params: Params, retrieval: Retrieval)
 
     def grounded(question: str) -> object:
         found = material.index.search(Request(question, groups=(material.audience,)), material.access)
-        return answer_question(question, found, answerer.generator, answerer.params)
+        return answer_question(question, found, answerer.generator, answerer.params, retrieval.material.index.embedder)
 
     return closed_book if mode == "closed_book" else grounded
 

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.answer import Answer, GenerationRequest, declines, finish, prepare, supporting_passages
+from tasks.answer.answer import Answer, GenerationRequest, finish, is_refusal, prepare
 from tasks.answer.answerer import Answerer
-from tasks.answer.cite import sentences, without_markers
+from tasks.answer.claims import TextEmbedder
+from tasks.answer.draft import kept
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.generators.transformers import TransformersGenerator
-from tasks.answer.plain import plain_text
 from tasks.answer.prompt import load_prompt
 from tasks.corpus.document import sha256
 from tasks.errors import CorruptionError
@@ -44,7 +44,7 @@ from tasks.model.evaluation.questions import HeldOut, Retrieval, machine_clock
 from tasks.params import EvaluationParams, GenerationParams, Params, digest
 from tasks.settings import Settings
 
-VERSION = 1
+VERSION = 2
 """Counts up with any change of what a row holds: rows of another version are not reused."""
 
 Progress = Callable[[str, int, int], None]
@@ -187,21 +187,26 @@ def _rows(
 ) -> list[EvaluationRow]:
     items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
     generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
-    asked = [_asked(item, generator, answerer.params, params.evaluation) for item in items]
+    embedder = retrieval.material.index.embedder
+    asked = [_asked(item, generator, answerer.params, params.evaluation, embedder) for item in items]
     rows: dict[int, EvaluationRow] = {}
     for place, answer, draft, seconds in _answers(asked, generator, batch_size=params.evaluation.batch_size):
-        rows[place] = _scored(items[place], answer, draft, seconds, asked[place])
+        rows[place] = _scored(items[place], answer, draft, seconds)
         if progress:
             progress(f"{answerer.version} {mode}", len(rows), len(items))
     return [rows[place] for place in range(len(items))]
 
 
 def _asked(
-    item: _Item, generator: Generator, params: GenerationParams, evaluation: EvaluationParams
+    item: _Item,
+    generator: Generator,
+    params: GenerationParams,
+    evaluation: EvaluationParams,
+    embedder: TextEmbedder,
 ) -> GenerationRequest | Answer:
     question = item.entry.question.question
     if item.mode != "closed_book":
-        return prepare(question, item.passages, generator, params)
+        return prepare(question, item.passages, generator, params, embedder)
     alone = params.model_copy(update={"max_new_tokens": evaluation.max_new_tokens_closed_book})
     return GenerationRequest(question, [{"role": "user", "content": question}], (), (), alone)
 
@@ -248,10 +253,11 @@ def _answers(
 
 
 def _closed_book(generation: Generation) -> Answer:
-    text = plain_text(generation.text)
-    reason = None if text and not declines(text) else "the model declined"
+    text = kept(generation.text, ())
+    declined = is_refusal(text)
+    reason = "The model declined." if declined else None
     counts = (generation.num_prompt_tokens, generation.num_completion_tokens)
-    return Answer(text, reason is not None, reason, (), (), "", *counts)
+    return Answer(text, "nothing_found" if declined else "answer", reason, (), (), (), "", *counts)
 
 
 def clock_of(generator: Generator) -> Callable[[], float]:
@@ -260,9 +266,7 @@ def clock_of(generator: Generator) -> Callable[[], float]:
     return machine_clock if on_cpu else time.perf_counter
 
 
-def _scored(
-    item: _Item, answer: Answer, draft: str, seconds: float, asked: GenerationRequest | Answer
-) -> EvaluationRow:
+def _scored(item: _Item, answer: Answer, draft: str, seconds: float) -> EvaluationRow:
     question, reference = item.entry.question, item.entry.question.answer
     wanted = (reference or "") if item.answerable else ""
     said = "" if answer.abstained else answer.text
@@ -287,7 +291,7 @@ def _scored(
         token_recall=_score(token_recall, said, wanted),
         draft_f1=_score(token_f1, draft, wanted),
         draft_contains=_score(contains, draft, wanted),
-        groundedness=_groundedness(draft, asked) if isinstance(asked, GenerationRequest) and asked.read else None,
+        groundedness=_groundedness(answer),
         num_prompt_tokens=answer.num_prompt_tokens,
         num_completion_tokens=answer.num_completion_tokens,
         machine_seconds=seconds + item.search_seconds,
@@ -298,15 +302,8 @@ def _score(formula: Callable[[str, str], float], text: str, wanted: str) -> floa
     return formula(text, wanted) if text and wanted else 0.0
 
 
-def _groundedness(draft: str, asked: GenerationRequest) -> float | None:
-    """Share of the draft's sentences that a passage supports; None: it declined or wrote nothing."""
-    text = plain_text(draft)
-    spans = [text[span.start : span.end] for span in sentences(text)]
-    said = [span for span in spans if without_markers(span).strip(" .")]
-    if not said or declines(said[0]):
+def _groundedness(answer: Answer) -> float | None:
+    """Share of the claims that what was read supports; None: it claims nothing."""
+    if not answer.claims:
         return None
-    held = [
-        bool(supporting_passages(span, asked.question, asked.read, min_support=asked.params.min_support))
-        for span in said
-    ]
-    return sum(held) / len(held)
+    return sum(claim.verdict == "supported" for claim in answer.claims) / len(answer.claims)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.answer.cite import terms
+from tasks.answer.words import terms
 from tasks.index.golden import GoldenQuestion
 
 MIN_JACCARD = 0.8

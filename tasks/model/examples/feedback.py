@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.answer import declines
-from tasks.answer.cite import markers, support, terms, without_markers
+from tasks.answer.answer import is_refusal
+from tasks.answer.draft import cited_numbers, without_markers
+from tasks.answer.support import support
 from tasks.answer.trace import EXPERIMENT
+from tasks.answer.words import terms
 from tasks.index.passage import Passage
 from tasks.model.examples.raft import MIN_SUPPORT, Seed
 from tasks.model.examples.release_data import ReleaseData
@@ -221,7 +223,7 @@ def _unanswerable(rated: RatedAnswer, near: Sequence[Passage], splits: Splits) -
 def _wanted(rated: RatedAnswer) -> str | None:
     """The answer to learn, without markers; None: that there is none."""
     if rated.correction is not None:
-        return None if declines(rated.correction) else without_markers(rated.correction)
+        return None if is_refusal(rated.correction) else without_markers(rated.correction)
     return None if rated.abstained else without_markers(rated.answer)
 
 
@@ -235,7 +237,7 @@ def _rejected(rated: RatedAnswer, near: Sequence[Passage]) -> str | None:
 
 def _supporting(rated: RatedAnswer, wanted: str, near: Sequence[Passage]) -> tuple[Passage, ...]:
     """The passages that the approved answer cited, else those that hold the correction, best first."""
-    cited = {rated.chunk_ids[marker - 1] for marker in markers(rated.answer) if marker <= len(rated.chunk_ids)}
+    cited = {rated.chunk_ids[marker - 1] for marker in cited_numbers(rated.answer) if marker <= len(rated.chunk_ids)}
     content, asked = terms(wanted), terms(rated.question)
     scored = [
         (1.0 if holds_span(passage.text, wanted) else support(content, passage, asked).score, passage)

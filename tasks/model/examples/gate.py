@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.cite import markers, without_markers
+from tasks.answer.draft import cited_numbers, without_markers
 from tasks.answer.prompt import NOT_FOUND
 from tasks.corpus.gate.document_gate import MAX_FAILED_IDS, GateReport, RuleResult
 from tasks.corpus.gate.rules import Rule, Tally, resolve, validate
@@ -106,7 +106,7 @@ def _row(example: Example) -> dict[str, Any]:
 
 
 def _citations_exist(example: Example) -> bool:
-    cited = markers(example.answer)
+    cited = cited_numbers(example.answer)
     within = all(1 <= number <= len(example.passages) for number in cited)
     return within and sorted(cited) == sorted(example.support)
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tasks.answer.cite import terms, vocabulary
+from tasks.answer.words import terms, vocabulary
 from tasks.index.golden import GoldenQuestion, Located, load_golden, locate
 from tasks.index.passage import Passage
 from tasks.model.examples.raft import Seed

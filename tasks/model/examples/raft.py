@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from tasks.answer.cite import markers, support, terms, without_markers
+from tasks.answer.draft import cited_numbers, without_markers
 from tasks.answer.prompt import NOT_FOUND, fit_passage
+from tasks.answer.support import support
+from tasks.answer.words import terms
 from tasks.corpus.document import sha256
 from tasks.index.passage import Passage
 from tasks.model.examples.example import Example, ExamplePassage, Origin, example_id
@@ -160,6 +162,6 @@ def _rejected(seed: Seed, shown: Sequence[Passage]) -> str | None:
     if seed.rejected is None:
         return None
     places = {passage.chunk_id: number for number, passage in enumerate(shown, start=1)}
-    cited = [seed.near[marker - 1].chunk_id for marker in markers(seed.rejected) if marker <= len(seed.near)]
+    cited = [seed.near[marker - 1].chunk_id for marker in cited_numbers(seed.rejected) if marker <= len(seed.near)]
     numbers = [places[chunk_id] for chunk_id in cited if chunk_id in places]
     return " ".join(filter(None, (without_markers(seed.rejected).rstrip("."), "".join(f"[{n}]" for n in numbers))))

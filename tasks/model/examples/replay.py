@@ -9,8 +9,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.answer.cite import sentences
 from tasks.answer.generators.base import Generation, Generator
+from tasks.answer.sentences import sentences
 from tasks.corpus.document import sha256
 from tasks.files import write_json
 from tasks.model.examples.example import Example, example_id

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tasks.answer.cite import sentences, terms
+from tasks.answer.sentences import sentences
+from tasks.answer.words import terms
 from tasks.index.passage import Passage
 from tasks.model.examples.contamination import normalized_question
 

@@ -1,16 +1,6 @@
-from tasks.answer.cite import (
-    is_claim,
-    markers,
-    missing_terms,
-    rare_terms,
-    sentences,
-    stem,
-    support,
-    terms,
-    with_markers,
-    without_markers,
-)
-from tasks.answer.plain import plain_text
+from tasks.answer.sentences import sentences
+from tasks.answer.support import support
+from tasks.answer.words import missing_terms, rare_terms, stem, terms
 from tasks.index.passage import Passage
 
 TEXT = """Zephyr is a task queue for Python.
@@ -101,23 +91,6 @@ def test_empty_sentence_has_no_support():
     assert score("It is.") == 0.0
 
 
-def test_markers_are_read_in_all_their_forms():
-    assert markers("One [1], two [2, 3] and [1] again.") == [1, 2, 3]
-
-
-def test_markers_go_before_the_full_stop():
-    assert with_markers(without_markers("It works [7]."), [2, 3]) == "It works [2][3]."
-
-
-def test_question_is_no_claim():
-    assert not is_claim("What does Zephyr do?", "What does Zephyr do?")
-
-
-def test_repeated_question_is_no_claim_unless_it_asks_whether():
-    assert not is_claim("Zephyr does that.", "What does Zephyr do with that?")
-    assert is_claim("Yes, Zephyr supports Redis.", "Does Zephyr support Redis?")
-
-
 def test_rare_terms_are_identifiers_numbers_and_names():
     assert rare_terms("Does max_retries of Zephyr's runner accept 12 on Windows?") == (
         "max_retries",
@@ -130,30 +103,3 @@ def test_rare_terms_are_identifiers_numbers_and_names():
 def test_missing_terms_ignore_separators_and_case():
     assert missing_terms("What is zephyr_queue on WINDOWS?", [passage()]) == ()
     assert missing_terms("What is FrobnicatorX?", [passage()]) == ("FrobnicatorX",)
-
-
-def test_plain_text_holds_no_image_link_or_html():
-    text = plain_text(
-        "See ![logo](https://evil.example/a.png?q=secret) and [docs](https://d.example) "
-        "<script>steal()</script><b>bold</b> <img src=x onerror=alert(1)> https://evil.example/x <!-- hidden -->"
-    )
-    assert text == "See  and docs bold  evil.example/x"
-
-
-def test_plain_text_takes_nested_constructs_apart():
-    for nested in (
-        "[![x](http://a)](http://b)",
-        "<scr<b>ipt>alert(1)</script>",
-        "![a](x![b](http://c))",
-        "![x](http://a",
-    ):
-        text = plain_text(nested)
-        assert not any(sign in text for sign in ("](", "![", "<", "://"))
-
-
-def test_plain_text_removes_hidden_characters():
-    assert plain_text("a\u200bb\u202ec\x1b[31m") == "abc[31m"
-
-
-def test_comparison_signs_survive():
-    assert plain_text("a < b and c > d, x<5") == "a < b and c > d, x<5"

@@ -1,0 +1,119 @@
+"""The best excerpt of the passages: a paragraph or a list with the code that belongs to it, never a heading alone.
+
+What answers where no model writes, and what is shown as the closest passages where nothing is sure. Chosen by the words
+that question and excerpt share, the rarer among these passages the more, and by the passage's rank; nothing is
+generated.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.answer.claims import TextEmbedder
+from tasks.answer.markdown import Block, blocks, escaped, without_pictures
+from tasks.answer.sentences import Span
+from tasks.answer.words import terms, vocabulary
+from tasks.index.passage import Passage
+
+MAX_CHARACTERS = 900
+"""An excerpt is read at a glance; a longer block ends an excerpt of its own."""
+MIN_WORDS = 4
+EXCERPT_VERSION = 1
+"""Counts up with any change of what is chosen: part of the answerer's identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Whole blocks of a passage.
+
+    Attributes:
+        number: of the passage, from 1.
+        span: the blocks, in characters of the passage's text.
+        score: how well it fits the question; comparable between questions, calibrated on golden questions.
+    """
+
+    number: int
+    span: Span
+    score: float
+
+
+def excerpts(question: str, passages: Sequence[Passage], embedder: TextEmbedder | None = None) -> list[Excerpt]:
+    """The excerpts of passages, best first; headings, badges and lists of links are none."""
+    asked = terms(question)
+    weights = _weights(asked.content, passages)
+    ranked = [
+        Excerpt(number, span, _score(passage, span, weights, number))
+        for number, passage in enumerate(passages, start=1)
+        for span in excerpt_spans(passage.text)
+    ]
+    return sorted(ranked, key=lambda each: (-each.score, each.number, each.span))
+
+
+def _weights(asked: frozenset[str], passages: Sequence[Passage]) -> dict[str, float]:
+    """The inverse frequency of each word of the question among the passages."""
+    held = [vocabulary(f"{passage.title} {passage.headings} {passage.text}") for passage in passages]
+    return {word: math.log(1 + (len(held) + 1) / (0.5 + sum(word in each for each in held))) for word in sorted(asked)}
+
+
+def _score(passage: Passage, span: Span, weights: dict[str, float], number: int) -> float:
+    text, titled = vocabulary(passage.text[span.start : span.end]), vocabulary(f"{passage.title} {passage.headings}")
+    total = sum(weights.values()) or 1.0
+    inside = sum(weight for word, weight in weights.items() if word in text)
+    outside = sum(weight for word, weight in weights.items() if word in titled and word not in text)
+    similarity = passage.similarity if passage.similarity is not None else 0.0
+    return similarity + 0.5 * (inside + 0.5 * outside) / total - 0.02 * (number - 1)
+
+
+def excerpt_spans(text: str) -> list[Span]:
+    """The excerpts that a text offers, in order: prose with the list or the code that follows it."""
+    spans: list[Span] = []
+    leaves = [block for block in blocks(text) if block.kind != "heading"]
+    for place, block in enumerate(leaves):
+        follows = place > 0 and _belongs(text, leaves[place - 1], block)
+        if spans and follows and block.end - spans[-1].start <= MAX_CHARACTERS:
+            spans[-1] = Span(spans[-1].start, block.end)
+        else:
+            spans.append(Span(_line_start(text, block.start), block.end))
+    return [span for span in spans if _has_content(text[span.start : span.end])]
+
+
+def _belongs(text: str, before: Block, block: Block) -> bool:
+    """Whether a block goes on with the one before it: list items together, code and lists with their lead-in."""
+    between = text[before.end : block.start]
+    if re.search(r"^\s{0,3}#", between, re.MULTILINE):
+        return False
+    if block.kind == before.kind and block.kind in ("item", "row"):
+        return True
+    if block.kind == "code":
+        return True
+    return before.kind == "paragraph" and text[: before.end].rstrip(" *_").endswith(":")
+
+
+def _line_start(text: str, place: int) -> int:
+    """A list's first sign belongs to the excerpt."""
+    start = text.rfind("\n", 0, place) + 1
+    return start if re.fullmatch(r"[\s>*+-]*(?:\d{1,3}[.)])?\s*", text[start:place]) else place
+
+
+def _has_content(text: str) -> bool:
+    """Whether anything is said but links, badges and rules."""
+    bare = re.sub(
+        r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", " ", text, flags=re.MULTILINE
+    )
+    return len(re.findall(r"\w{2,}", bare)) >= MIN_WORDS
+
+
+def shown(excerpt: Excerpt, passage: Passage) -> str:
+    """An excerpt under its title and headings, with its marker, as Markdown without pictures."""
+    place = " \u203a ".join(part for part in (passage.title, passage.headings) if part)
+    text = without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip()
+    return f"**{escaped(place)}** [{excerpt.number}]\n\n{text}"
+
+
+def diverse(ranked: Sequence[Excerpt], count: int) -> list[Excerpt]:
+    """The best excerpts of different passages."""
+    taken: dict[int, Excerpt] = {}
+    for excerpt in ranked:
+        taken.setdefault(excerpt.number, excerpt)
+    return list(taken.values())[:count]
