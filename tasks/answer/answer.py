@@ -155,12 +155,11 @@ def prepare(
     if not passages:
         return _unanswered(NOTHING, "nothing_found", "No document that you may read was found for this question.")
     if params.is_excerpt:
-        return _excerpt_answer(question, tuple(passages), embedder, calibration)
+        return _excerpt_answer(question, tuple(passages), calibration)
     considered = tuple(passages[: params.num_passages])
     if _is_far(considered, params, calibration):
-        return closest_passages(
-            question, tuple(passages), embedder, "The documents that were found are about something else."
-        )
+        reason = "The documents that were found are about something else."
+        return closest_passages(question, tuple(passages), reason)
     prompt = load_prompt(params.prompt)
     messages, read = _fit(prompt, question, considered, generator, params, client_system=client_system)
     return GenerationRequest(question, messages, read, considered[: len(read)], params, embedder)
@@ -171,9 +170,7 @@ def finish(request: GenerationRequest, generation: Generation) -> Answer:
     text = kept(generation.text, [readable.text for readable in request.passages])
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
-        return _with_cost(
-            closest_passages(request.question, request.passages, request.embedder, reason), request, generation
-        )
+        return _with_cost(closest_passages(request.question, request.passages, reason), request, generation)
     text, added = with_added(text, request.passages)
     claims = check(text, request.question, request.passages, request.embedder)
     answer = Answer(
@@ -196,26 +193,21 @@ def is_refusal(text: str) -> bool:
     return bare in ("", NOT_FOUND.strip(".").casefold())
 
 
-def closest_passages(
-    question: str, passages: tuple[Passage, ...], embedder: TextEmbedder | None, reason: str
-) -> Answer:
+def closest_passages(question: str, passages: tuple[Passage, ...], reason: str) -> Answer:
     """The best excerpts of different passages, said to be no answer."""
-    best = diverse(excerpts(question, passages, embedder), NUM_CLOSEST)
+    best = diverse(excerpts(question, passages), NUM_CLOSEST)
     if not best:
         return _unanswered(NOTHING, "nothing_found", reason, passages)
     text = "\n\n".join([CLOSEST, *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in best)])
     return _of_excerpts(text, best, passages, "closest_passages", reason)
 
 
-def _excerpt_answer(
-    question: str, passages: tuple[Passage, ...], embedder: TextEmbedder | None, calibration: Calibration
-) -> Answer:
+def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: Calibration) -> Answer:
     """The best excerpt as the answer; where it fits too little, the closest passages."""
-    best = next(iter(excerpts(question, passages, embedder)), None)
+    best = next(iter(excerpts(question, passages)), None)
     if best is None or best.score < calibration.min_excerpt_score:
-        return closest_passages(
-            question, passages, embedder, "No passage fits the question well enough to be its answer."
-        )
+        reason = "No passage fits the question well enough to be its answer."
+        return closest_passages(question, passages, reason)
     return _of_excerpts(shown(best, passages[best.number - 1]), [best], passages, "answer", None)
 
 

@@ -16,7 +16,7 @@ from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage
 
 MIN_EVIDENCE = 0.75
-"""Share of a sentence's words that one window must hold before a citation is added; too few are no harm, wrong ones are."""
+"""Share of a sentence's words that one window must hold before a citation is added: a wrong one does more harm."""
 MAX_QUOTE_CHARACTERS = 700
 
 

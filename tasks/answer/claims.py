@@ -79,7 +79,7 @@ class Statement:
 
 
 def statements(text: str) -> list[Statement]:
-    """What a draft claims: its sentences, list items and table rows but lead-ins, questions, caveats and bare answers."""
+    """What a draft claims: sentences, list items and table rows, but no lead-in, question, caveat or bare answer."""
     marked = markers(text)
     spans = draft_sentences(text)
     own = [_numbers(marked, sentence.start, sentence.end) for sentence in spans]

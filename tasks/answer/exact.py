@@ -1,8 +1,7 @@
 """Exact terms of a sentence: identifiers, flags, numbers with units, addresses, names; and whether a text holds them.
 
-No paraphrase may change these. Capitals and diacritics of words do not count, those of identifiers do only by their
-letters (`maxRetries` is held by `maxretries`), their signs always (`C#` is not `C++`, `-5` is not `5`). `5 GB` is `5GB`,
-`1,000` is `1000`.
+No paraphrase may change these. Capitals and diacritics do not count, signs do: `C#` is not `C++`, `-5` is not `5`.
+`5 GB` is `5GB`, `1,000` is `1000`.
 """
 
 import re
@@ -25,15 +24,40 @@ _NUMBER = re.compile(
 _FLAG = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _IDENTIFIER = re.compile(r"@?[A-Za-z_][\w]*(?:[.\-/:]+[A-Za-z_]\w*)*(?:\+\+|#)?")
 _LATIN_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|a\.k\.a|cf|p\.m|a\.m)\b", re.IGNORECASE)
-_UNITS = {
-    "ms": "ms", "millisecond": "ms", "milliseconds": "ms", "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
-    "min": "min", "mins": "min", "minute": "min", "minutes": "min", "h": "h", "hr": "h", "hrs": "h", "hour": "h", "hours": "h",
-    "day": "day", "days": "day", "week": "week", "weeks": "week", "month": "month", "months": "month", "year": "year",
-    "years": "year", "b": "b", "byte": "b", "bytes": "b", "kb": "kb", "mb": "mb", "gb": "gb", "tb": "tb", "kib": "kib",
-    "mib": "mib", "gib": "gib", "%": "%", "percent": "%", "km": "km", "m": "m", "cm": "cm", "mm": "mm", "km/h": "km/h",
-    "kg": "kg", "g": "g", "mg": "mg", "\u20ac": "eur", "eur": "eur", "euro": "eur", "euros": "eur", "$": "usd", "usd": "usd",
-    "dollar": "usd", "dollars": "usd", "\u00a3": "gbp", "gbp": "gbp", "pounds": "gbp", "mhz": "mhz", "ghz": "ghz",
-}  # fmt: skip
+_OPENING = re.compile(r"(?:^|[.:;!?\u00b7|])[\s*_\"'()\[\u201c-]*$")
+_UNIT_NAMES = """
+    ms millisecond milliseconds
+    s sec secs second seconds
+    min mins minute minutes
+    h hr hrs hour hours
+    day days
+    week weeks
+    month months
+    year years
+    b byte bytes
+    kb
+    mb
+    gb
+    tb
+    kib
+    mib
+    gib
+    % percent
+    km
+    m
+    cm
+    mm
+    km/h
+    kg
+    g
+    mg
+    eur \u20ac euro euros
+    usd $ dollar dollars
+    gbp \u00a3 pounds
+    mhz
+    ghz
+"""
+_UNITS = {name: line.split()[0] for line in _UNIT_NAMES.strip().splitlines() for name in line.split()}
 _WORD_NUMBERS = {
     "one": "1", "once": "1", "two": "2", "twice": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
@@ -95,7 +119,7 @@ def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def _of_code(code: str) -> Iterator[ExactTerm]:
-    yield from (ExactTerm(match.group(), folded(match.group()), "address") for match in _URL.finditer(code))
+    yield from _addresses(code)
     code = _URL.sub(" ", code)
     yield from (ExactTerm(match.group(), folded(match.group()), "identifier") for match in _FLAG.finditer(code))
     code = _FLAG.sub(" ", code)
@@ -104,10 +128,14 @@ def _of_code(code: str) -> Iterator[ExactTerm]:
     yield from _numbers(code)
 
 
+def _addresses(text: str) -> Iterator[ExactTerm]:
+    for match in _URL.finditer(text):
+        address = match.group().rstrip(".,;:!?")
+        yield ExactTerm(address, folded(address), "address")
+
+
 def _of_prose(prose: str) -> Iterator[ExactTerm]:
-    yield from (
-        ExactTerm(match.group(), folded(match.group().rstrip(".,;:!?")), "address") for match in _URL.finditer(prose)
-    )
+    yield from _addresses(prose)
     prose = _LATIN_ABBREVIATION.sub(" ", _URL.sub(" ", prose))
     yield from (ExactTerm(match.group(), folded(match.group()), "identifier") for match in _FLAG.finditer(prose))
     prose = _FLAG.sub(" ", prose)
@@ -122,9 +150,7 @@ def _kind(word: str, before: str) -> Kind | None:
     """What a word of prose is: an identifier by its signs, a name by a capital that opens no sentence; None: a word."""
     if re.search(r"_|\w\.\w|::|[a-z][A-Z]|\+\+$|#$|^@", word):
         return "identifier"
-    opens = not re.sub(r"[\s*_\"'(\[\u201c]+$", "", before) or re.search(
-        r"[.:;!?\u00b7|][\s*_\"'()\[\u201c-]*$", before
-    )
+    opens = _OPENING.search(before)
     if word[:1].isupper() and (not opens or (word.isupper() and len(word) > 1)) and word != "I":
         return "name"
     return None

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.answer.claims import TextEmbedder
 from tasks.answer.markdown import Block, blocks, escaped, without_pictures
 from tasks.answer.sentences import Span
 from tasks.answer.words import terms, vocabulary
@@ -21,6 +20,9 @@ MAX_CHARACTERS = 900
 MIN_WORDS = 4
 EXCERPT_VERSION = 1
 """Counts up with any change of what is chosen: part of the answerer's identity."""
+
+
+_LINKS = re.compile(r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Excerpt:
     score: float
 
 
-def excerpts(question: str, passages: Sequence[Passage], embedder: TextEmbedder | None = None) -> list[Excerpt]:
+def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
     """The excerpts of passages, best first; headings, badges and lists of links are none."""
     asked = terms(question)
     weights = _weights(asked.content, passages)
@@ -98,10 +100,7 @@ def _line_start(text: str, place: int) -> int:
 
 def _has_content(text: str) -> bool:
     """Whether anything is said but links, badges and rules."""
-    bare = re.sub(
-        r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", " ", text, flags=re.MULTILINE
-    )
-    return len(re.findall(r"\w{2,}", bare)) >= MIN_WORDS
+    return len(re.findall(r"\w{2,}", _LINKS.sub(" ", text))) >= MIN_WORDS
 
 
 def shown(excerpt: Excerpt, passage: Passage) -> str:

@@ -1,7 +1,7 @@
 """The structure of a Markdown text: where its blocks, code, prose and links stand, and a tree that is safe to show.
 
-The parse decides, never a search for signs: code is what CommonMark calls code. HTML is off in the parser, so that a tag
-is text like any other; pictures are left out of the tree, and a link is one only where its address is allowed.
+The parse decides, never a search for signs: code is what CommonMark calls code. HTML is off in the parser, so that a
+tag is text like any other; pictures are left out of the tree, and a link is one only where its address is allowed.
 Offsets are characters of the text as it was given.
 """
 
@@ -29,7 +29,7 @@ class Block:
     """A leaf of the text's structure.
 
     Attributes:
-        kind: `item`: a paragraph within a list; `row`: one line of a table's body; `code`: a fence or an indented block.
+        kind: `item`: a paragraph within a list; `row`: a line of a table's body; `code`: a fence or indented lines.
         start: first character of its content, behind list signs and quote signs; of code: of its first line.
         end: behind its last character.
     """
@@ -55,7 +55,7 @@ def blocks(text: str) -> list[Block]:
         elif token.type in ("thead_open", "thead_close"):
             header = token.nesting == 1
         elif token.type in ("fence", "code_block") and token.map:
-            leaves.append(_code(text, lines, token.map))
+            leaves.append(_code(lines, token.map))
         elif token.type == "tr_open" and token.map and not header:
             leaves.append(_row(text, lines, token.map[0]))
         elif token.type in ("paragraph_open", "heading_open", "td_open", "th_open"):
@@ -73,7 +73,7 @@ def _lines(text: str) -> list[tuple[int, int]]:
     return list(zip(starts, [*(start for start, _ in ends), len(text)], strict=True))
 
 
-def _code(text: str, lines: Sequence[tuple[int, int]], rows: Sequence[int]) -> Block:
+def _code(lines: Sequence[tuple[int, int]], rows: Sequence[int]) -> Block:
     first, last = rows[0], min(rows[1], len(lines)) - 1
     return Block("code", lines[first][0], max(lines[first][0], lines[last][1]))
 

@@ -1,7 +1,7 @@
 """Prompts: files with a name and a version, filled with numbered passages and the question. Knows no model, no index.
 
-A prompt is a Markdown file: front matter (`name`, `version`), `# System` (may be absent), `# User` with `{passages}` and
-`{question}`. Ours lie in the folder `prompts`; `generation.prompt` takes a path to a file of one's own as well.
+A prompt is a Markdown file: front matter (`name`, `version`), `# System` (may be absent), `# User` with `{passages}`
+and `{question}`. Ours lie in the folder `prompts`; `generation.prompt` takes a path to a file of one's own as well.
 Whatever a document or an asker writes cannot close its passage or open another one, and code in it stays as it is. This
 bounds what injected text can imitate, not what a model may be talked into; that is why claims are checked.
 """
