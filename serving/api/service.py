@@ -127,6 +127,7 @@ class Service:
             pair.answerer,
             index_version=pair.index_version,
             settings=self.settings,
+            embedder=pair.index.embedder,
             turn=turn,
             user=user,
             session=None if session is None else self.identity.pseudonym("session", user, session),
