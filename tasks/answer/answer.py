@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.citations import Citation, citations, with_added
 from tasks.answer.claims import Claim, TextEmbedder, check
-from tasks.answer.draft import kept, without_markers
+from tasks.answer.draft import kept, visible, without_markers
 from tasks.answer.excerpt import Excerpt, diverse, excerpts, shown
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
@@ -118,9 +118,10 @@ def stream_answer(
     calibration: Calibration = FALLBACK,
     client_system: str = "",
 ) -> Iterator[str | Answer]:
-    """Give the draft as the model writes it, at last the checked answer, whose text holds.
+    """Give the draft as the model writes it, at last the checked answer: the check ends the stream, it holds none back.
 
-    Args and errors are those of `answer_question`.
+    Joined, the pieces are the draft as it is kept, without the markers that the check adds; where the draft is a refusal
+    or empty, the last answer's text takes its place. Args and errors are those of `answer_question`.
     """
     request = prepare(
         question, passages, generator, params, embedder, calibration=calibration, client_system=client_system
@@ -129,10 +130,9 @@ def stream_answer(
         yield request.text
         yield request
         return
-    generation = generator.generate(request.messages, max_new_tokens=params.max_new_tokens)
-    answer = finish(request, generation)
-    yield answer.text
-    yield answer
+    stream = generator.stream(request.messages, max_new_tokens=params.max_new_tokens)
+    generation = yield from visible(stream, [passage.text for passage in request.passages])
+    yield finish(request, generation)
 
 
 def prepare(
@@ -172,7 +172,7 @@ def finish(request: GenerationRequest, generation: Generation) -> Answer:
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
         return _with_cost(closest_passages(request.question, request.passages, reason), request, generation)
     text, added = with_added(text, request.passages)
-    claims = check(text, request.question, request.passages, request.embedder)
+    claims = check(text, request.passages, request.embedder)
     answer = Answer(
         text=text,
         outcome="answer",

@@ -136,12 +136,11 @@ def is_caveat(said: str) -> bool:
     return named.start() < 25 or named.end() > len(said) - 12
 
 
-def check(text: str, question: str, passages: Sequence[Passage], embedder: TextEmbedder | None) -> tuple[Claim, ...]:
+def check(text: str, passages: Sequence[Passage], embedder: TextEmbedder | None) -> tuple[Claim, ...]:
     """The claims of a draft with their verdicts, in order.
 
     Args:
         text: the draft with its markers.
-        question: its words may be used without being read.
         passages: all that the model read, in the order of their numbers, whole.
         embedder: judges meaning; None: exact terms alone are looked at.
     """
@@ -150,9 +149,7 @@ def check(text: str, question: str, passages: Sequence[Passage], embedder: TextE
         return ()
     cited = [_cited(statement.markers, passages) for statement in found]
     similar = _similarities([statement.text for statement in found], cited, embedder)
-    return tuple(
-        _judged(statement, question, cited[place], passages, similar[place]) for place, statement in enumerate(found)
-    )
+    return tuple(_judged(statement, cited[place], passages, similar[place]) for place, statement in enumerate(found))
 
 
 def _cited(numbers: Sequence[int], passages: Sequence[Passage]) -> tuple[Passage, ...]:
@@ -161,12 +158,11 @@ def _cited(numbers: Sequence[int], passages: Sequence[Passage]) -> tuple[Passage
 
 def _judged(
     statement: Statement,
-    question: str,
     cited: Sequence[Passage],
     passages: Sequence[Passage],
     similarity: float | None,
 ) -> Claim:
-    absent = missing(exact_terms(statement.text), evidence((*map(readable, passages), question)))
+    absent = missing(exact_terms(statement.text), evidence(tuple(map(readable, passages))))
     doubted = bool(absent) or denies(statement.text, cited) or conflicting_counts(statement.text, *map(readable, cited))
     if similarity is not None:
         doubted = doubted or similarity < MIN_SIMILARITY

@@ -5,14 +5,17 @@ reaches the reader byte for byte. A marker is `[1]`, `[1][2]` or `[1, 2]` outsid
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+from tasks.answer.generators.base import Generation, TextStream
 from tasks.answer.markdown import Block, blocks, code_spans, opaque_ranges
 from tasks.answer.sentences import Span, split_prose
 
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\s*\](?![(\d])")
+MAX_MARKER_CHARACTERS = 24
+"""No marker that a model writes is longer."""
 _DEFINITION = re.compile(r"^[ ]{0,3}\[\d{1,2}\]:[ \t]+\S", re.MULTILINE)
 
 
@@ -56,6 +59,8 @@ def without_thoughts(draft: str) -> str:
     """The draft without what a reasoning model thought aloud; a template may have opened that part in the prompt."""
     before, closing, after = draft.partition("</think>")
     text = after if closing and "<think>" not in before else draft
+    if "<think>" not in text:
+        return text
     text = re.sub(r"\A\s*<think>.*?(?:</think>|\Z)", "", text, count=1, flags=re.DOTALL)
     hidden = opaque_ranges(text)
     return _replaced(text, [match.span() for match in _THINK.finditer(text) if not _within(match.start(), hidden)])
@@ -137,3 +142,40 @@ def _of_block(text: str, number: int, block: Block) -> Iterator[Sentence]:
 def cited_numbers(text: str) -> list[int]:
     """The passage numbers that a text cites, in order, each once."""
     return list(dict.fromkeys(number for marker in markers(text) for number in marker.numbers))
+
+
+def visible(stream: TextStream, texts: Sequence[str]) -> Generator[str, None, Generation]:
+    """Pass a stream on, without `<think>` parts and unknown markers, as `kept` would leave it.
+
+    Only what may become one of the two is held back: an open `<think>`, the last line from its last `[` on.
+    """
+    written, sent = "", ""
+    while True:
+        try:
+            written += next(stream)
+        except StopIteration as end:
+            generation: Generation = end.value
+            break
+        settled = _settled(written, texts)
+        if settled.startswith(sent) and len(settled) > len(sent):
+            yield settled[len(sent) :]
+            sent = settled
+    whole = kept(generation.text, texts)
+    if whole.startswith(sent) and len(whole) > len(sent):
+        yield whole[len(sent) :]
+    return generation
+
+
+def _settled(written: str, texts: Sequence[str]) -> str:
+    """What no further piece can change; blanks at the end wait, since they may be the last."""
+    if _thinks(written):
+        return ""
+    held = max(written.rfind("["), written.rfind("<"))
+    part = written[:held] if held >= 0 and len(written) - held < MAX_MARKER_CHARACTERS else written
+    return without_unknown(without_thoughts(part), texts).strip()
+
+
+def _thinks(written: str) -> bool:
+    """Whether the model has begun to think aloud, or may be about to."""
+    start = written.lstrip()
+    return ("<think>" in start and "</think>" not in start) or "<think>".startswith(start[:7])

@@ -1,4 +1,5 @@
 import logging
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.answer.answer import Answer, answer_question, stream_answer
-from tasks.answer.generators.base import Generation
+from tasks.answer.generators.base import Generation, TextStream
 from tasks.answer.trace import TraceContext, flush_traces, traced
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
@@ -45,6 +46,10 @@ class Writer:
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
     ) -> list[Generation]:
         return [self.generate(messages, max_new_tokens=max_new_tokens) for messages in conversations]
+
+    def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
+        yield from re.findall(r".{1,7}", self.draft, re.DOTALL)
+        return self.generate(messages, max_new_tokens=max_new_tokens)
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.answer.generators.base import Generation
+from tasks.answer.generators.base import Generation, TextStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class SilentGenerator:
     ) -> list[Generation]:
         """Nothing, for each."""
         return [self.generate(messages, max_new_tokens=max_new_tokens) for messages in conversations]
+
+    def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
+        """Nothing."""
+        yield from ()
+        return self.generate(messages, max_new_tokens=max_new_tokens)
 
     def count_tokens(self, text: str) -> int:
         """Words: nobody counts what is not read."""
