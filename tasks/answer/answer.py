@@ -120,8 +120,8 @@ def stream_answer(
 ) -> Iterator[str | Answer]:
     """Give the draft as the model writes it, at last the checked answer: the check ends the stream, it holds none back.
 
-    Joined, the pieces are the draft as it is kept, without the markers that the check adds; where the draft is a refusal
-    or empty, the last answer's text takes its place. Args and errors are those of `answer_question`.
+    Joined, the pieces are the draft as it is kept, without the markers that the check adds; where the draft refuses or
+    is empty, the last answer's text takes its place. Args and errors are those of `answer_question`.
     """
     request = prepare(
         question, passages, generator, params, embedder, calibration=calibration, client_system=client_system
