@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from serving.promotion.smoke import check_logits
 from tasks.answer.answerer import Answerer, default_answerer, load_answerer
 from tasks.answer.generators.base import Generator
+from tasks.errors import CorruptionError, UnavailableError
 from tasks.index.live import open_index
 from tasks.index.release import Release, load_release
 from tasks.index.search import Index
@@ -75,7 +76,7 @@ def load_index(db: "DBConnection", version: ReleaseVersion, params: Params, sett
 
     Raises:
         ConfigurationError: no refresh made this version, or it did not pass its gate.
-        CorruptionError: its manifest is not what was written, or its tag is gone.
+        CorruptionError: its tag is gone.
         UnavailableError: its manifest or its embedder cannot be had here.
     """
     require_gate(version)
@@ -112,7 +113,10 @@ def load_base(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
 
 
 def _open(db: "DBConnection", version: ReleaseVersion, params: Params, settings: Settings) -> LoadedIndex:
-    release = load_release(settings, version.release)
+    try:
+        release = load_release(settings, version.release)
+    except CorruptionError as error:  # a file of this home: the version is as good as it was
+        raise UnavailableError(str(error)) from error
     return LoadedIndex(version, release, open_index(db, release, params, settings))
 
 

@@ -134,7 +134,7 @@ def load_release(settings: Settings, number: int) -> Release:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptionError(
             f"release {number} must have its manifest at {path}, found: {error!r}; "
-            "`almanac rollback index` to another release"
+            "delete it, and it is fetched from MLflow"
         ) from error
 
 

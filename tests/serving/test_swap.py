@@ -747,21 +747,25 @@ def test_version_is_not_refused_for_a_file_that_one_machine_cannot_have(
     assert any("release/manifest.json" in reason for reason in two.status()["reasons"])
 
 
-@pytest.mark.parametrize("newer", ["field", "format"])
-def test_manifest_of_newer_software_refuses_no_version(
-    newer: str, world: World, open_live: Callable[..., LivePair]
+@pytest.mark.parametrize("manifest", ["newer field", "newer format", "damaged"])
+def test_version_is_not_refused_for_a_manifest_that_this_machine_cannot_read(
+    manifest: str, world: World, open_live: Callable[..., LivePair]
 ) -> None:
     live = open_live()
     live.follow()
-    manifest = world.settings.home / "releases" / "0002.json"
-    raw = json.loads(manifest.read_text())
-    changes = {"format": 99} if newer == "format" else {"colour": "blue", "corpus": raw["corpus"] | {"size": 7}}
-    manifest.write_text(json.dumps(raw | changes))
+    path = world.settings.home / "releases" / "0002.json"
+    raw = json.loads(path.read_text())
+    texts = {
+        "newer field": json.dumps(raw | {"colour": "blue", "corpus": raw["corpus"] | {"size": 7}}),
+        "newer format": json.dumps(raw | {"format": 99}),
+        "damaged": path.read_text()[:40],
+    }
+    path.write_text(texts[manifest])
     world.point(INDEX, "2")
 
     live.follow()
 
-    assert versions(live)[0] == ("1" if newer == "format" else "2")
+    assert versions(live)[0] == ("2" if manifest == "newer field" else "1")
     assert world.named(INDEX) == "2"
     assert "refused" not in world.tags(INDEX, "2")
 
