@@ -42,7 +42,7 @@ def doctor(json_: Json = False, deep: Annotated[bool, typer.Option(help="Read ev
     settings = Settings()
     params = read_params(settings)
     problems = examine(params, settings, deep=deep) + list(problems_of_schedules(params))
-    print_result({"problems": problems}, json_, _print_problems)
+    print_result({"problems": [asdict(problem) for problem in problems]}, json_, _print_problems)
     if problems:
         raise typer.Exit(1)
 

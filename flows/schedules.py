@@ -9,11 +9,10 @@ import httpx
 
 from tasks.errors import DependencyError
 from tasks.params import Params
+from tasks.problem import Problem, problem_of
 
 _LATE = timedelta(minutes=15)
 _CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron"}
-
-Problem = dict[str, str]
 
 
 def upcoming() -> dict[str, Any] | None:
@@ -28,29 +27,28 @@ def upcoming() -> dict[str, Any] | None:
 
 
 def problems(params: Params) -> Iterator[Problem]:
-    """What keeps the cadences from running, as `{what, where, remedy}`; nothing where no Prefect server is set."""
+    """Yield what keeps the cadences from running; nothing where no Prefect server is set."""
     if _address() is None:
         return
     try:
         for name, cron in _CADENCES.items():
             yield from _problems(name, getattr(params.schedule, cron), params.schedule.timezone)
     except DependencyError as error:
-        what, _, remedy = str(error).rpartition("; ")
-        yield {"what": what, "where": str(_address()), "remedy": remedy}
+        yield problem_of(error, str(_address()))
 
 
 def _problems(name: str, cron: str, timezone: str) -> Iterator[Problem]:
     deployment = _deployment(name)
     where = f"{_address()}, deployment {name}"
     if deployment is None:
-        yield {"what": f"{name} is not scheduled", "where": where, "remedy": "almanac worker, or almanac up"}
+        yield Problem(f"{name} is not scheduled", where, "almanac worker, or almanac up")
         return
     found = [(entry["schedule"].get("cron"), entry["schedule"].get("timezone")) for entry in deployment["schedules"]]
     if found != [(cron, timezone)]:
         what = f"{name} must run at {cron!r} in {timezone}, as params.yaml says, found {found}"
-        yield {"what": what, "where": where, "remedy": "restart almanac worker, or almanac up"}
+        yield Problem(what, where, "restart almanac worker, or almanac up")
     if deployment["paused"] or not all(entry["active"] for entry in deployment["schedules"]):
-        yield {"what": f"the schedule of {name} is switched off", "where": where, "remedy": "switch it on in Prefect"}
+        yield Problem(f"the schedule of {name} is switched off", where, "switch it on in Prefect")
         return
     yield from _stale(name, where, _runs(deployment["id"], "SCHEDULED", "EXPECTED_START_TIME_ASC"))
 
@@ -58,10 +56,10 @@ def _problems(name: str, cron: str, timezone: str) -> Iterator[Problem]:
 def _stale(name: str, where: str, waiting: list[dict[str, Any]]) -> Iterator[Problem]:
     if not waiting:
         what = f"the server makes no runs of {name}"
-        yield {"what": what, "where": where, "remedy": "read the server's log; install the versions of constraints.txt"}
+        yield Problem(what, where, "read the server's log; install the versions of constraints.txt")
     elif _moment(waiting[0]) < datetime.now(UTC) - _LATE:
         what = f"{name} was due {waiting[0]['expected_start_time']} and nobody took it"
-        yield {"what": what, "where": where, "remedy": "almanac worker, or almanac up"}
+        yield Problem(what, where, "almanac worker, or almanac up")
 
 
 def _entry(name: str) -> dict[str, Any] | None:

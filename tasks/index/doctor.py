@@ -21,15 +21,14 @@ from tasks.index.search import Request
 from tasks.index.snapshots import snapshot_files
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
 from tasks.params import Params
+from tasks.problem import Problem, problem_of
 from tasks.releases.kind import INDEX
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
-Problem = dict[str, str]
-
 
 def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
-    """Return every problem as `{what, where, remedy}`.
+    """Return every problem.
 
     Args:
         params: of the next refresh.
@@ -55,12 +54,11 @@ def _guarded(
     try:
         yield from check(params, settings)
     except AlmanacError as error:
-        what, _, remedy = str(error).rpartition("; ")
-        yield {"what": what or remedy, "where": str(settings.home.resolve()), "remedy": remedy}
+        yield problem_of(error, settings.home.resolve())
 
 
 def _problem(what: str, where: Any, remedy: str) -> Problem:
-    return {"what": what, "where": str(where), "remedy": remedy}
+    return Problem(what, str(where), remedy)
 
 
 def _mlflow(_: Params, settings: Settings) -> Iterator[Problem]:

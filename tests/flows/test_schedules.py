@@ -111,7 +111,7 @@ def test_doctor_finds_a_schedule_that_is_not_the_one_of_the_parameters(
     assert list(problems(write_params([files_source(notes)]))) == []
     (problem,) = problems(changed)
 
-    assert problem["what"].startswith("retrain/quarterly must run at '0 5 1 * *'")
+    assert problem.what.startswith("retrain/quarterly must run at '0 5 1 * *'")
 
 
 def test_doctor_says_that_the_server_is_down(
@@ -121,7 +121,7 @@ def test_doctor_says_that_the_server_is_down(
 
     (problem,) = problems(write_params([files_source(notes)]))
 
-    assert problem["what"].startswith("the Prefect server at http://127.0.0.1:9/api must answer")
+    assert problem.what.startswith("the Prefect server at http://127.0.0.1:9/api must answer")
 
 
 def test_schedule_that_was_switched_off_stays_off(
@@ -147,7 +147,7 @@ def test_run_that_nobody_took_is_found(server: str, write_params: Callable[..., 
     with get_client(sync_client=True) as client:
         late = client.create_flow_run_from_deployment(deployment, state=Scheduled(scheduled_time=due))
 
-        assert any("nobody took it" in problem["what"] for problem in problems(params))
+        assert any("nobody took it" in problem.what for problem in problems(params))
 
         client.delete_flow_run(late.id)
 
