@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from serving.promotion.follow import Follower
@@ -95,7 +96,7 @@ class LivePair:
 
         `reasons` name paths and addresses: they are for those who run the server.
         """
-        now, reasons = self._state.now, self._follower.reasons()
+        now, reasons, verdicts = self._state.now, self._follower.reasons(), self._follower.verdicts
         if self._watcher is not None and not self._watcher.is_alive() and not self._stopped.is_set():
             reasons.append("the thread that follows MLflow has ended; restart the server")
         return {
@@ -106,8 +107,8 @@ class LivePair:
             "answerer": _answerer_status(now.answerer) if now else None,
             "challenger": self._challenger_status(now.challenger if now else None),
             "mlflow": self._follower.mlflow_status(),
-            "last_swap": self._follower.verdicts.last_swap,
-            "last_refusal": self._follower.verdicts.last_refusal,
+            "last_swap": asdict(verdicts.last_swap) if verdicts.last_swap else None,
+            "last_refusal": asdict(verdicts.last_refusal) if verdicts.last_refusal else None,
         }
 
     def _challenger_status(self, loaded: LoadedAnswerer | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from tasks.releases.model_registry import now
@@ -36,11 +36,12 @@ class Promotion:
     why: str = ""
     checks: tuple[str, ...] = ()
     alias: str = ""
+    at: str = field(default_factory=now)
 
     def note(self) -> str:
         """Return one line for the tag `promotion`."""
         verb = {"rolled_back": "serves again", "challenger": "answers a share of the users"}.get(self.kind, "serves")
-        return f"{now()}: {verb}; before: {self.before}; {self.seconds:.1f} s; {', '.join(self.checks)}"
+        return f"{self.at}: {verb}; before: {self.before}; {self.seconds:.1f} s; {', '.join(self.checks)}"
 
 
 def record_promotion(promotion: Promotion) -> None:

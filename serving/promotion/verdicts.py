@@ -3,8 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from serving.promotion.record import Promotion, record_promotion
 from serving.promotion.state import Serving
@@ -12,7 +11,7 @@ from serving.promotion.swap import LoadedAnswerer, LoadedIndex
 from tasks.errors import DependencyError
 from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.releases.lifecycle import note_champion, note_rolled_back, reject
-from tasks.releases.model_registry import CHALLENGER, now
+from tasks.releases.model_registry import CHALLENGER
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
@@ -53,8 +52,8 @@ class Verdicts:
         """Nothing was said yet."""
         self._settings = settings
         self._refused: dict[Slot, Refusal] = {}
-        self.last_swap: dict[str, Any] | None = None
-        self.last_refusal: dict[str, Any] | None = None
+        self.last_swap: Promotion | None = None
+        self.last_refusal: Promotion | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -102,15 +101,13 @@ class Verdicts:
 
     def _record_refusal(self, refusal: Refusal, alias: str, before: str) -> None:
         """Record a refusal; what is refused again and again for the same reason is recorded once."""
-        model, version = refusal.version.kind.model, refusal.version.version
-        facts = {"model": model, "version": version, "why": refusal.why, "alias": alias}
-        repeated = facts.items() <= (self.last_refusal or {}).items()
-        self.last_refusal = facts | {"at": now()}
-        if not repeated:
-            seconds = round(refusal.seconds, 2)
-            record_promotion(
-                Promotion("refused", model, version, before=before, seconds=seconds, why=refusal.why, alias=alias)
-            )
+        version, seconds, before_that = refusal.version, round(refusal.seconds, 2), self.last_refusal
+        promotion = Promotion(
+            "refused", version.kind.model, version.version, before=before, seconds=seconds, why=refusal.why, alias=alias
+        )
+        self.last_refusal = promotion
+        if before_that is None or promotion != replace(before_that, seconds=seconds, at=promotion.at):
+            record_promotion(promotion)
 
     def passed(
         self,
@@ -133,8 +130,7 @@ class Verdicts:
             seconds=seconds,
             checks=checks,
         )
-        self.last_swap = {"kind": promotion.kind, "model": kind.model, "version": promotion.version, "seconds": seconds}
-        self.last_swap |= {"before": promotion.before, "at": now()}
+        self.last_swap = promotion
         record_promotion(promotion)
         try:
             if version is not None:
