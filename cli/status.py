@@ -25,7 +25,11 @@ def status(json_: Json = False) -> None:
 
     settings = Settings()
     version = champion(settings, ANSWERER)
-    answerer = entry_of(version) if version else ReleaseEntry(ANSWERER.name, str(ANSWERER.default))
+    if version is not None:
+        answerer = entry_of(version)
+    else:
+        is_excerpt = read_params(settings).generation.is_excerpt
+        answerer = ReleaseEntry(ANSWERER.name, "excerpt" if is_excerpt else str(ANSWERER.default))
     result = asdict(index_status(settings)) | {"answerer": asdict(answerer), "schedules": upcoming()}
     print_result(result, json_, print_fields)
 

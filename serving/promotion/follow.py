@@ -20,7 +20,7 @@ from serving.promotion.swap import (
     LoadedAnswerer,
     LoadedIndex,
     Wrap,
-    load_base,
+    load_default,
     load_index,
     load_registered,
     recall_answerer,
@@ -196,7 +196,7 @@ class Follower:
             return
         asked = aliases is not None and wanted is None
         if last is None or (asked and is_rolled_back(self._settings, ANSWERER, last.version)):
-            yield _Attempt("the base model", lambda: self._smoked(index, self._base()))
+            yield _Attempt("the default answerer", lambda: self._smoked(index, self._default()))
         else:
             yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(last)))
 
@@ -217,7 +217,7 @@ class Follower:
             beside = index
         if answerer is None:
             return
-        name = str(answerer.version or "the base model")
+        name = str(answerer.version or "the default answerer")
         if self._attempt(_Attempt(name, lambda: self._smoked(beside, answerer), answerer.version)):
             self._swap(beside, answerer, now)
         elif answerer is not now.challenger:
@@ -245,9 +245,9 @@ class Follower:
         return self._attempt(_Attempt(str(wanted), lambda: self._load(wanted), wanted))
 
     def _without_champion(self, serving: ReleaseVersion) -> LoadedAnswerer | None:
-        """Load the base model where a person rolled back to it; the alias may just be lost."""
+        """Load the default answerer where a person rolled back to it; the alias may just be lost."""
         if is_rolled_back(self._settings, ANSWERER, serving.version):
-            return self._attempt(_Attempt("the base model", self._base))
+            return self._attempt(_Attempt("the default answerer", self._default))
         self._problems.append(f"{ANSWERER.model} has no champion in MLflow; version {serving.version} serves on")
         return None
 
@@ -293,8 +293,8 @@ class Follower:
     def _recall_answerer(self, version: ReleaseVersion) -> LoadedAnswerer:
         return recall_answerer(version, self._params, self._settings, self._wrap)
 
-    def _base(self) -> LoadedAnswerer:
-        return load_base(self._params, self._settings, self._wrap)
+    def _default(self) -> LoadedAnswerer:
+        return load_default(self._params, self._settings, self._wrap)
 
     def _smoked(self, index: LoadedIndex, answerer: LoadedAnswerer) -> LoadedAnswerer:
         access = load_access(self._db)

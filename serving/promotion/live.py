@@ -11,7 +11,6 @@ from serving.promotion.follow import Follower
 from serving.promotion.pair import Pair
 from serving.promotion.state import ServingState
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex, Wrap
-from tasks.answer.answerer import BASE
 from tasks.answer.generators.base import Generator
 from tasks.errors import DependencyError
 from tasks.index.access import AccessMap
@@ -133,7 +132,7 @@ def _index_status(index: LoadedIndex) -> dict[str, Any]:
 
 def _answerer_status(loaded: LoadedAnswerer) -> dict[str, Any]:
     return {
-        "version": loaded.version.version if loaded.version else BASE,
+        "version": loaded.answerer.version,
         "identity": loaded.answerer.identity,
         "since": loaded.since,
     }

@@ -49,7 +49,7 @@ class LoadedAnswerer:
     """A loaded answerer with the requests that use it.
 
     Attributes:
-        version: None for the base model.
+        version: None for the default answerer.
         num_users: requests that are not at their end; counted under the lock of `LivePair`.
         retired: something else serves now: it is closed behind its last request.
     """
@@ -62,7 +62,7 @@ class LoadedAnswerer:
 
     @property
     def id(self) -> tuple[str, str, str] | None:
-        """Return what tells its version from every other; None for the base model."""
+        """Return what tells its version from every other; None for the default answerer."""
         return self.version.id if self.version else None
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ def recall_answerer(version: ReleaseVersion, params: Params, settings: Settings,
     return _load(version, cached_folder(settings, version), params, settings, wrap)
 
 
-def load_base(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
+def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """Load what answers where nothing was promoted."""
     return LoadedAnswerer(None, _wrapped(default_answerer(params.generation, settings), wrap))
 

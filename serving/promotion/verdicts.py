@@ -9,7 +9,7 @@ from serving.promotion.record import Promotion, record_promotion
 from serving.promotion.state import Serving
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex
 from tasks.errors import DependencyError
-from tasks.releases.kind import ANSWERER, ReleaseKind
+from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
 from tasks.releases.lifecycle import note_champion, note_rolled_back, reject
 from tasks.releases.model_registry import CHALLENGER
 from tasks.releases.version import ReleaseVersion
@@ -95,7 +95,7 @@ class Verdicts:
             refusal.reported = True
             if not outcome.stays:
                 self._refused = {name: entry for name, entry in self._refused.items() if name != slot}
-            before = current.version if current else str(kind.default) if serving else "none"
+            before = current.version if current else "default" if serving else "none"
             self._record_refusal(refusal, outcome.text, before)
         return bool(waiting)
 
@@ -119,14 +119,14 @@ class Verdicts:
     ) -> None:
         """Tag a version that answers from now on, and the one that was taken back for it."""
         version = loaded.version
-        kind = version.kind if version else ANSWERER
+        kind = INDEX if isinstance(loaded, LoadedIndex) else ANSWERER
         back = before is not None and (version is None or int(version.version) < int(before.version))
         challenger = version is not None and version.alias == CHALLENGER
         promotion = Promotion(
             "challenger" if challenger else "rolled_back" if back else "promoted",
             kind.model,
-            version.version if version else str(kind.default),
-            before=before.version if before else kind.default or "none",
+            loaded.version.version if isinstance(loaded, LoadedIndex) else loaded.answerer.version,
+            before=before.version if before else "default" if kind.default else "none",
             seconds=seconds,
             checks=checks,
         )

@@ -16,7 +16,7 @@ class ReleaseKind:
         artifacts: folder of its files in the MLflow run.
         key_tag: the tag that names what made a version; one version has one key, also after a kill.
         manifest: file in the folder that holds the sha256 of all others; None: the files are no folder to load.
-        default: what serves without a champion; None: nothing.
+        default: the name of what serves without a champion, to roll back to; None: nothing does.
     """
 
     name: str
@@ -39,7 +39,7 @@ ANSWERER = ReleaseKind(
     name="answerer",
     model="almanac-answerer",
     description="Answerers. The alias `champion` serves; `challenger` passed its gate and waits for a person. "
-    "Without a champion the base model serves.",
+    "Without a champion the default of params.yaml serves.",
     artifacts="answerer",
     key_tag=Tag.RETRAIN,
     manifest="answerer.json",

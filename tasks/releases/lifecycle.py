@@ -200,7 +200,7 @@ def roll_back(
     registered = versions(settings, kind)
     current = next((entry for entry in registered if entry.is_champion), None)
     if current is None:
-        serving = f"the {kind.default} model" if kind.default else "no"
+        serving = f"the default {kind.name}" if kind.default else "none"
         raise ConfigurationError(
             f"a registered {kind.name} must serve before it can be rolled back, found {serving} serving; "
             "nothing needs to be done"
@@ -271,7 +271,7 @@ def _put_back(client: "MlflowClient", kind: ReleaseKind, serves: str | None, *, 
     """Two servers that each refuse what the other serves must not move the alias for ever: `refused` stops it."""
     if default_serves:
         client.delete_registered_model_alias(kind.model, CHAMPION)
-        return AliasOutcome(f"the alias was deleted: the {kind.default} model serves")
+        return AliasOutcome(f"the alias was deleted: the default {kind.name} serves")
     tags = _tags(client, kind, serves) if serves else None
     if serves is None or tags is None:
         return AliasOutcome("the alias stays: no version that MLflow knows serves in its place", stays=True)

@@ -149,7 +149,7 @@ def test_rollback_goes_to_the_version_that_served_before_then_to_the_base(
 
     assert rolled_back(settings) == ("1", BASE)
     assert champion(settings, ANSWERER) is None
-    with pytest.raises(ConfigurationError, match="found the base model serving"):
+    with pytest.raises(ConfigurationError, match="found the default answerer serving"):
         rolled_back(settings)
 
 

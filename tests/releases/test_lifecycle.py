@@ -94,7 +94,7 @@ def test_new_kind_of_release_is_registered_promoted_and_rolled_back(
 
     abandoned, serving = roll_back(settings, RERANKER)
     assert (abandoned.version, serving) == ("1", None)
-    with pytest.raises(ConfigurationError, match="the none model serving"):
+    with pytest.raises(ConfigurationError, match="the default reranker serving"):
         roll_back(settings, RERANKER)
 
 

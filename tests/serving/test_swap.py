@@ -473,7 +473,7 @@ def test_alias_is_deleted_where_the_base_model_serves_on(world: World, open_live
 
     assert world.named(ANSWERER) is None
     assert versions(live)[1] == "base"
-    assert "the base model serves" in live.status()["last_refusal"]["alias"]
+    assert "the default answerer serves" in live.status()["last_refusal"]["alias"]
 
 
 def test_mended_version_serves_when_it_is_promoted_again(world: World, open_live: Callable[..., LivePair]) -> None:
