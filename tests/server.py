@@ -5,7 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 from fastapi import FastAPI
 
 from serving.promotion.pair import Pair
-from tasks.answer.answerer import Answerer, base_answerer
+from tasks.answer.answerer import Answerer, default_answerer
 from tasks.answer.generators.base import Generator
 from tasks.index.live import open_index, serving
 from tasks.index.table import connect
@@ -54,7 +54,7 @@ def make_home(folder: Path, migrated_mlflow: Path, records: Sequence[dict[str, A
     shutil.copy(migrated_mlflow, home / "mlflow.db")
     feed.write_text("".join(json.dumps(entry) + "\n" for entry in records), encoding="utf-8")
     source = {"name": "wiki", "kind": "records", "mode": "snapshot", "url": str(feed), "knowledge_base": "wiki"}
-    model = {"model": str(save_chat_model(folder / "model")), "gguf_file": None, "max_new_tokens": 8}
+    model = {"model": str(save_chat_model(folder / "model")), "gguf_file": None, "answerer": "excerpt"}
     base = merged(
         BASE_PARAMS,
         {"sources": [source | {"access": ["everyone"], "max_removed_fraction": 0.9}], "generation": model},
@@ -85,8 +85,14 @@ class StaticPair:
     def start(self) -> None:
         release = serving(self._settings).release
         index = open_index(connect(self._settings), release, self._params, self._settings)
-        generator = self._generator or base_answerer(self._params.generation, self._settings).generator
-        self.pair = Pair(release, index, Answerer("base", self._wrap(generator), self._params.generation))
+        self.pair = Pair(release, index, self._answerer())
+
+    def _answerer(self) -> Answerer:
+        own = self._params.generation
+        if self._generator is not None:
+            return Answerer("base", self._wrap(self._generator), own.model_copy(update={"answerer": "model"}))
+        answerer = default_answerer(own, self._settings)
+        return replace(answerer, generator=self._wrap(answerer.generator))
 
     def stop(self) -> None:
         pass
@@ -100,21 +106,30 @@ class StaticPair:
         yield self.pair
 
     def status(self) -> dict[str, Any]:
-        return {"ready": self.pair is not None}
+        if self.pair is None:
+            return {"ready": False}
+        index = {"version": self.pair.index_version, "created_at": self.pair.release.created_at}
+        return {"ready": True, "index": index, "answerer": {"version": self.pair.answerer_version}}
 
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """The address of the app, served for real in a thread."""
+    """The address of Almanac's app, served for real in a thread, once it is ready."""
+    with served(app) as address:
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=30).status_code != 503, seconds=120)
+        yield address
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of any app, served for real in a thread."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive(), seconds=120)
         assert server.started
-        address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=30).status_code != 503, seconds=120)
-        yield address
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(timeout=60)

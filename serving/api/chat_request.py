@@ -9,6 +9,7 @@ from tasks.answer.conversation import Turn, last_turn
 
 MODEL = "almanac"
 MAX_SESSION_CHARACTERS = 200
+MAX_SYSTEM_CHARACTERS = 4000
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
@@ -58,6 +59,8 @@ class ChatRequest(BaseModel):
     functions: list[Any] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
     knowledge_base: str | list[str] | None = Field(None, description="Search only these knowledge bases.")
     session_id: str | None = Field(None, max_length=MAX_SESSION_CHARACTERS, description="Groups traces.")
 
@@ -103,6 +106,28 @@ def turn_of(request: ChatRequest, *, max_history_messages: int) -> Turn:
     first = users[-1] - max_history_messages
     asked = [request.messages[place].text() for place in users if place >= first]
     return last_turn([text for text in asked if text.strip()])
+
+
+def system_of(request: ChatRequest) -> str:
+    """Return the client's system message: those of role `system` and `developer`, in order.
+
+    Raises:
+        ApiError: 400 where it is too long.
+    """
+    said = [message.text().strip() for message in request.messages if message.role in ("system", "developer")]
+    text = "\n\n".join(part for part in said if part)
+    if len(text) > MAX_SYSTEM_CHARACTERS:
+        raise ApiError(
+            400,
+            f"a system message must have at most {MAX_SYSTEM_CHARACTERS} characters, found {len(text)}; shorten it",
+            param="messages",
+        )
+    return text
+
+
+def max_tokens_of(request: ChatRequest) -> int | None:
+    """Return how many tokens an answer may have, by the new name or the old one; None: what the answerer allows."""
+    return request.max_completion_tokens or request.max_tokens
 
 
 def knowledge_bases_of(request: ChatRequest) -> tuple[str, ...]:

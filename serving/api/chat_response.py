@@ -1,7 +1,6 @@
-"""An answer as OpenAI's API gives it: a completion, or a stream of chunks.
+"""An answer as OpenAI's API gives it: a completion, or a stream of chunks, the text as it is written.
 
-Answers are checked against their passages before they leave, so a stream sends its text when the check is done, not
-token by token.
+What the check finds (citations, claims, the outcome) stands beside the text: it never holds it back.
 """
 
 import re
@@ -12,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from serving.api.text import encoded
+from serving.api.tree import answer_tree
 from tasks.answer.answer import Answer
 from tasks.answer.assistant import Reply
+from tasks.answer.draft import markers
 from tasks.index.passage import Passage
 
 PIECE_CHARACTERS = 24
@@ -30,14 +31,16 @@ class Completion:
 
 def completion(entry: Completion, reply: Reply) -> dict[str, Any]:
     """A whole answer, as OpenAI's API gives it."""
-    message = {"role": "assistant", "content": reply.answer.text, "refusal": None, "annotations": annotations(reply)}
+    text = reply.answer.text
+    notes = annotations(reply.answer, text)
+    message = {"role": "assistant", "content": text, "refusal": None, "annotations": notes}
     return {
         "id": entry.id,
         "object": "chat.completion",
         "created": entry.created,
         "model": entry.model,
         "system_fingerprint": fingerprint(reply),
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "choices": [{"index": 0, "message": message, "finish_reason": _finish_reason(reply), "logprobs": None}],
         "usage": usage(reply.answer),
         "almanac": details(reply),
     }
@@ -48,12 +51,39 @@ def first_chunk(entry: Completion) -> bytes:
     return event(_chunk(entry, {"role": "assistant", "content": ""}))
 
 
-def chunks(entry: Completion, reply: Reply, *, include_usage: bool) -> Iterator[bytes]:
-    """The text in pieces, then annotations and details, then the end."""
+class TextStream:
+    """What of a text was sent. Blanks at its two ends are held back: the whole answer has none there."""
+
+    def __init__(self) -> None:
+        self.sent = ""
+        self._held = ""
+
+    def add(self, piece: str) -> str:
+        """Take what was written next and return what is to be sent now."""
+        text = self._held + piece if self.sent else (self._held + piece).lstrip()
+        ready = text.rstrip()
+        self._held = text[len(ready) :]
+        self.sent += ready
+        return ready
+
+    def rest(self, whole: str) -> str:
+        """Return what is yet to be sent of the whole answer; nothing where it goes on otherwise than what was sent."""
+        rest = whole[len(self.sent) :] if whole.startswith(self.sent) else ""
+        self.sent += rest
+        return rest
+
+
+def text_chunk(entry: Completion, text: str) -> bytes:
+    """Return a piece of the text."""
+    return event(_chunk(entry, {"content": text}))
+
+
+def last_chunks(entry: Completion, reply: Reply, stream: TextStream, *, include_usage: bool) -> Iterator[bytes]:
+    """The rest of the text in pieces, then annotations and details, then the end."""
     shared = {"system_fingerprint": fingerprint(reply)}
-    for piece in _pieces(reply.answer.text):
+    for piece in _pieces(stream.rest(reply.answer.text)):
         yield event(_chunk(entry, {"content": piece}) | shared)
-    last = _chunk(entry, {"annotations": annotations(reply)}, finish_reason="stop")
+    last = _chunk(entry, {"annotations": annotations(reply.answer, stream.sent)}, finish_reason=_finish_reason(reply))
     yield event(last | shared | {"almanac": details(reply)})
     if include_usage:
         yield event(_chunk(entry, {}) | shared | {"choices": [], "usage": usage(reply.answer)})
@@ -65,34 +95,46 @@ def event(content: Mapping[str, Any]) -> bytes:
     return b"data: " + encoded(content) + b"\n\n"
 
 
-def annotations(reply: Reply) -> list[dict[str, Any]]:
-    """One `url_citation` for each `[n]` in the text, in order; indexes are characters of the text."""
-    cited = {citation.marker: citation for citation in reply.answer.citations}
-    found = []
-    for match in re.finditer(r"\[(\d+)\]", reply.answer.text):
-        citation = cited.get(int(match.group(1)))
-        if citation is not None:
-            place = {"start_index": match.start(), "end_index": match.end()}
-            found.append(
-                {"type": "url_citation", "url_citation": place | {"url": citation.uri, "title": citation.title}}
-            )
-    return found
+def annotations(answer: Answer, text: str) -> list[dict[str, Any]]:
+    """Return one `url_citation` for each passage that a marker of the text names, in order; indexes are characters."""
+    cited = {citation.marker: citation for citation in answer.citations}
+    places = [(marker, cited[number]) for marker in markers(text) for number in marker.numbers if number in cited]
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": marker.start,
+                "end_index": marker.end,
+                "url": citation.uri,
+                "title": citation.title,
+            },
+        }
+        for marker, citation in places
+    ]
 
 
 def details(reply: Reply) -> dict[str, Any]:
-    """What OpenAI's API has no place for: quotes with their offsets, versions, the trace."""
+    """Return what OpenAI's API has no place for: outcome, claims, quotes, versions, the trace, a tree.
+
+    `text` is the answer as it holds; a stream may have sent a marker that the check took out.
+    """
     answer = reply.answer
     return {
         "index_version": reply.index_version,
         "answerer_version": reply.answerer_version,
         "trace_id": reply.trace_id,
         "cached": reply.cached,
+        "question": reply.question,
+        "text": answer.text,
+        "outcome": answer.outcome,
         "abstained": answer.abstained,
         "reason": answer.reason,
+        "claims": [asdict(claim) for claim in answer.claims],
         "citations": [
             asdict(citation) | _of_document(answer.passages[citation.marker - 1]) for citation in answer.citations
         ],
         "passages": [_passage(number, passage) for number, passage in enumerate(answer.passages, start=1)],
+        "tree": answer_tree(answer),
         "seconds": reply.seconds,
     }
 
@@ -100,6 +142,10 @@ def details(reply: Reply) -> dict[str, Any]:
 def fingerprint(reply: Reply) -> str:
     """Names what answered."""
     return f"index-{reply.index_version}+answerer-{reply.answerer_version}"
+
+
+def _finish_reason(reply: Reply) -> str:
+    return "length" if reply.is_cut else "stop"
 
 
 def usage(answer: Answer) -> dict[str, int]:

@@ -34,6 +34,16 @@ class Metrics:
         self._answer_seconds = Histogram(
             "almanac_answer_seconds", "Seconds of an answer.", versions, buckets=SECONDS, registry=self.registry
         )
+        self._first_seconds = Histogram(
+            "almanac_first_text_seconds",
+            "Seconds to the first text.",
+            versions,
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._claims = Counter(
+            "almanac_claims", "Claims of answers by verdict.", ("verdict", *versions), registry=self.registry
+        )
         self._tokens = Counter("almanac_tokens", "Tokens of models.", ("kind", *versions), registry=self.registry)
         self._cache = Counter("almanac_cache", "Answers by where they came from.", ("event",), registry=self.registry)
         self._batch = Histogram("almanac_batch_size", "Drafts a batch.", buckets=BATCH_SIZES, registry=self.registry)
@@ -50,10 +60,13 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def answer(self, reply: Reply) -> None:
-        """Count an answer by the versions that gave it."""
+    def answer(self, reply: Reply, *, first_seconds: float) -> None:
+        """Count an answer by the versions that gave it; `first_seconds`: until its first text."""
         versions = (reply.index_version, reply.answerer_version)
-        self._answers.labels("abstained" if reply.answer.abstained else "answered", *versions).inc()
+        self._answers.labels(reply.answer.outcome, *versions).inc()
+        self._first_seconds.labels(*versions).observe(first_seconds)
+        for claim in reply.answer.claims:
+            self._claims.labels(claim.verdict, *versions).inc()
         self._cache.labels("hit" if reply.cached else "miss").inc()
         self._answer_seconds.labels(*versions).observe(reply.seconds)
         self._tokens.labels("prompt", *versions).inc(reply.answer.num_prompt_tokens)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from serving.api.batching import Ticket
-from serving.api.chat_response import Completion, chunks, event, first_chunk
+from serving.api.chat_response import Completion, TextStream, event, first_chunk, last_chunks, text_chunk
 from serving.api.errors import ApiError, as_event_error
 from serving.api.service import ChatQuestion, Service
 from tasks.answer.assistant import Reply
@@ -25,6 +25,19 @@ class Pending:
     future: "asyncio.Future[Reply]"
     ticket: Ticket
     deadline: float
+    pieces: "asyncio.Queue[str | None]"
+
+    async def next_piece(self, seconds: float) -> str | None:
+        """Return what was written next; empty where nothing was for a while, None behind the end.
+
+        Raises:
+            ApiError: 503 behind the deadline.
+        """
+        try:
+            return await asyncio.wait_for(self.pieces.get(), seconds)
+        except TimeoutError:
+            await self.wait(0)
+            return ""
 
     async def wait(self, seconds: float) -> bool:
         """Wait for a while; whether it is there.
@@ -55,7 +68,7 @@ class Pending:
             raise ApiError(503, "the server stops; ask again", kind="server_error", code="stopping") from error
 
 
-def begin(service: Service, asked: ChatQuestion) -> Pending:
+def begin(service: Service, asked: ChatQuestion, *, is_streamed: bool) -> Pending:
     """Take a slot and answer in a thread.
 
     Raises:
@@ -64,15 +77,22 @@ def begin(service: Service, asked: ChatQuestion) -> Pending:
     service.answers.take()
     ticket = Ticket()
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(service.answer_threads, service.answer, asked, ticket)
-    future.add_done_callback(_heard)
-    return Pending(future, ticket, time.monotonic() + service.settings.request_timeout_seconds)
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
+    def emit(piece: str) -> None:
+        if ticket.cancelled:
+            raise CancelledError
+        loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-def _heard(future: "asyncio.Future[Reply]") -> None:
-    """Nobody asks for the failure of a request whose client has left; asyncio would complain."""
-    if not future.cancelled():
-        future.exception()
+    def finished(future: "asyncio.Future[Reply]") -> None:
+        # Nobody asks for the failure of a request whose client has left; asyncio would complain.
+        if not future.cancelled():
+            future.exception()
+        pieces.put_nowait(None)
+
+    future = loop.run_in_executor(service.answer_threads, service.answer, asked, ticket, emit if is_streamed else None)
+    future.add_done_callback(finished)
+    return Pending(future, ticket, time.monotonic() + service.settings.request_timeout_seconds, pieces)
 
 
 async def answered(pending: Pending, request: Request) -> Reply:
@@ -89,12 +109,16 @@ async def answered(pending: Pending, request: Request) -> Reply:
 
 
 async def events(entry: Completion, pending: Pending, *, include_usage: bool) -> AsyncIterator[bytes]:
-    """The stream: the role at once, comments while the answer is made and checked, then its text."""
+    """Send the role at once, the text as it is written, comments while nothing comes, then what the check says."""
     try:
         yield first_chunk(entry)
-        while not await pending.wait(KEEP_ALIVE_SECONDS):
-            yield b": the answer is being written and checked\n\n"
-        for chunk in chunks(entry, pending.reply(), include_usage=include_usage):
+        stream = TextStream()
+        while (piece := await pending.next_piece(KEEP_ALIVE_SECONDS)) is not None:
+            if text := stream.add(piece):
+                yield text_chunk(entry, text)
+            elif not piece:
+                yield b": the answer is being written\n\n"
+        for chunk in last_chunks(entry, pending.reply(), stream, include_usage=include_usage):
             yield chunk
     except Exception as error:  # noqa: BLE001 - the status is sent: whatever happens now must end the stream in words
         yield event(as_event_error(error).body())

@@ -14,6 +14,8 @@ from serving.api.chat_request import (
     check_model,
     check_supported,
     knowledge_bases_of,
+    max_tokens_of,
+    system_of,
     turn_of,
 )
 from serving.api.chat_response import Completion, completion
@@ -80,7 +82,15 @@ def api(service: Service) -> APIRouter:
     async def chat(body: ChatRequest, request: Request, asker: Caller) -> Response:
         check_supported(body)
         turn = turn_of(body, max_history_messages=service.params.serving.max_history_messages)
-        pending = begin(service, ChatQuestion(turn, knowledge_bases_of(body), asker, body.session_id))
+        question = ChatQuestion(
+            turn,
+            knowledge_bases_of(body),
+            asker,
+            body.session_id,
+            client_system=system_of(body),
+            max_tokens=max_tokens_of(body),
+        )
+        pending = begin(service, question, is_streamed=bool(body.stream))
         entry = Completion(body.model)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)

@@ -3,7 +3,8 @@
 What answers is one `Pair`, taken at the start of a request and kept to its end.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -11,13 +12,15 @@ from typing import Any, Protocol
 
 from serving.api.auth import Asker, Identity
 from serving.api.batching import TICKET, Batcher, Ticket
+from serving.api.errors import ApiError
 from serving.api.feedback import FeedbackSpool
 from serving.api.limits import Slots
 from serving.api.metrics import Metrics
 from serving.promotion.pair import Pair
-from tasks.answer.assistant import Reply, ask
+from tasks.answer.answerer import Answerer
+from tasks.answer.assistant import Reply, ask, courtesy
 from tasks.answer.cache import AnswerCache, cache_key
-from tasks.answer.conversation import Turn
+from tasks.answer.conversation import Turn, Writer, rewritten
 from tasks.answer.generators.base import Generator
 from tasks.index.access_tables import load_access
 from tasks.index.search import Request as SearchRequest
@@ -53,12 +56,19 @@ OpenPairs = Callable[[Params, Settings, Callable[[Generator], Generator]], Pairs
 
 @dataclass(frozen=True, slots=True)
 class ChatQuestion:
-    """A question with who asks it, and where."""
+    """A question with who asks it, where, and how it is to be answered.
+
+    Attributes:
+        client_system: the client's system message; it is honoured within the operator's prompt.
+        max_tokens: of the answer, where the client wants fewer than the answerer would write.
+    """
 
     turn: Turn
     knowledge_bases: tuple[str, ...]
     asker: Asker
     session: str | None
+    client_system: str = ""
+    max_tokens: int | None = None
 
 
 class Service:
@@ -99,48 +109,98 @@ class Service:
         self.answer_threads.shutdown(cancel_futures=True)
         self.search_threads.shutdown(cancel_futures=True)
 
-    def answer(self, asked: ChatQuestion, ticket: Ticket) -> Reply:
-        """Answer in this thread, with one pair from beginning to end; gives the slot back."""
-        token = TICKET.set(ticket)
+    def answer(self, asked: ChatQuestion, ticket: Ticket, emit: Callable[[str], None] | None) -> Reply:
+        """Answer in this thread, with one pair from beginning to end; gives the slot back.
+
+        Args:
+            asked: what is asked and by whom.
+            ticket: cancelled once nobody waits for the answer.
+            emit: is given the text as it is written; None: the whole answer is waited for.
+
+        Raises:
+            ApiError: 400 for a system message that nothing here can honour.
+        """
+        token, started = TICKET.set(ticket), time.monotonic()
+        first: list[float] = []
+
+        def emit_timed(piece: str) -> None:
+            if not first:
+                first.append(time.monotonic() - started)
+            assert emit is not None
+            emit(piece)
+
         try:
             with self.pairs.acquire(asked.asker.user) as pair:
-                reply = self._reply(asked, pair)
+                reply = self._reply(asked, pair, emit_timed if emit else None)
         finally:
             TICKET.reset(token)
             self.answers.give_back()
-        self.metrics.answer(reply)
+        self.metrics.answer(reply, first_seconds=first[0] if first else reply.seconds)
         if reply.trace_id is not None:
             self.feedback.remember(reply.trace_id, asked.asker.user)
         return reply
 
-    def _reply(self, asked: ChatQuestion, pair: Pair) -> Reply:
+    def _reply(self, asked: ChatQuestion, pair: Pair, emit: Callable[[str], None] | None) -> Reply:
         """Answer from the cache, or anew by the access of now."""
+        answerer = _limited(pair.answerer, asked)
         access = load_access(self._db)
         turn, user, session = asked.turn, asked.asker.user, asked.session
         request = SearchRequest(turn.question, asked.asker.groups, asked.knowledge_bases)
-        context = (*turn.subject, *turn.earlier)
-        key = cache_key(request, context, pair.answerer, access, index_version=pair.index_version)
+        context = (*turn.subject, *turn.earlier, asked.client_system)
+        key = cache_key(request, context, answerer, access, index_version=pair.index_version)
         cached = self.cache.get(key)
+        given = courtesy() if turn.is_courtesy else cached
+        if given is None and answerer.kind != "excerpt":
+            turn = rewritten(turn, _writer(answerer.generator))
         reply = ask(
             replace(request, question=turn.searched()),
             lambda wanted: pair.index.search(wanted, access),
-            pair.answerer,
+            answerer,
             index_version=pair.index_version,
             settings=self.settings,
             embedder=pair.index.embedder,
+            client_system=asked.client_system,
             turn=turn,
             user=user,
             session=None if session is None else self.identity.pseudonym("session", user, session),
-            cached=cached,
+            given=given,
+            emit=emit,
         )
-        if cached is None:
+        if given is None:
             # What a repeated answer costs is nothing: its prompt was read before.
             kept = replace(reply.answer, prompt="", num_prompt_tokens=0, num_completion_tokens=0)
             self.cache.put(key, kept, valid_until=pair.index.next_expiry())
-        return reply
+        return replace(reply, cached=cached is not None)
 
     def search(self, request: SearchRequest) -> dict[str, Any]:
         """Search in this thread: the fields of `almanac search --json`."""
         with self.pairs.acquire() as pair:
             found = pair.index.search(request, load_access(self._db))
             return {"results": [asdict(passage) for passage in found], "release": pair.release.number}
+
+
+def _limited(answerer: Answerer, asked: ChatQuestion) -> Answerer:
+    """The answerer within what the client wants.
+
+    Raises:
+        ApiError: 400: excerpts are shown as they are, in no other tone or language.
+    """
+    if asked.client_system and answerer.kind == "excerpt":
+        raise ApiError(
+            400,
+            "a system message must have a model to honour it, and the answers here are excerpts of the documents; send "
+            "none, or ask who runs this server to set `generation.endpoint` or to promote an answerer",
+            param="messages",
+            code="system_message_unsupported",
+        )
+    limit = answerer.params.max_new_tokens
+    if asked.max_tokens is None or asked.max_tokens >= limit:
+        return answerer
+    return replace(answerer, params=answerer.params.model_copy(update={"max_new_tokens": asked.max_tokens}))
+
+
+def _writer(generator: Generator) -> Writer:
+    def write(messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> str:
+        return generator.generate(messages, max_new_tokens=max_new_tokens).text
+
+    return write

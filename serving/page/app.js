@@ -2,7 +2,8 @@
 
 import { Component, createRef, h, render } from "./vendor/preact.js";
 import { answer, exampleQuestions, Failure, whatServes } from "./api.js";
-import { servingNow, Turn } from "./answer.js";
+import { Turn } from "./answer.js";
+import { servingNow } from "./serving.js";
 import { SourceDialog } from "./source.js";
 
 const POLL_MS = 2000;

@@ -3,19 +3,22 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from tasks.answer.answer import Answer, answer_question
+from tasks.answer.answer import Answer, answer_question, stream_answer
 from tasks.answer.answerer import Answerer
 from tasks.answer.claims import TextEmbedder
 from tasks.answer.conversation import Turn
+from tasks.answer.generators.base import Generator
 from tasks.answer.registry import load_champion
 from tasks.answer.trace import TraceContext, traced
 from tasks.index.live import LiveIndex
 from tasks.index.passage import Passage
 from tasks.index.search import Request
-from tasks.params import Params
+from tasks.params import GenerationParams, Params
 from tasks.settings import Settings
 
+COURTESY = "You are welcome. Ask what the documents say."
 Search = Callable[[Request], Sequence[Passage]]
 """Finds what the asker of a request may read."""
 
@@ -25,7 +28,9 @@ class Reply:
     """An answer with what gave it.
 
     Attributes:
+        question: as it was searched.
         cached: whether it was there already.
+        is_cut: whether it took all the tokens that it might have.
     """
 
     answer: Answer
@@ -33,7 +38,9 @@ class Reply:
     answerer_version: str
     trace_id: str | None
     seconds: float
+    question: str
     cached: bool = False
+    is_cut: bool = False
 
 
 def ask(
@@ -48,7 +55,8 @@ def ask(
     turn: Turn | None = None,
     user: str | None = None,
     session: str | None = None,
-    cached: Answer | None = None,
+    given: Answer | None = None,
+    emit: Callable[[str], None] | None = None,
 ) -> Reply:
     """Answer one question from what its asker may read, within a trace.
 
@@ -63,7 +71,8 @@ def ask(
         turn: what the question of the request was made of, where it leans on earlier ones.
         user: a pseudonym of the asker; it stands in the trace.
         session: a pseudonym of the conversation.
-        cached: the answer, where it is there already: it gets a trace of its own, by which it can be rated.
+        given: the answer, where it is there already: it gets a trace of its own, by which it can be rated.
+        emit: is given the text as it is written; without it the model may write in a batch. What holds is the answer.
     """
     started = time.monotonic()
     context = TraceContext(
@@ -76,15 +85,14 @@ def ask(
     )
 
     def retrieved() -> Sequence[Passage]:
-        return search(request) if cached is None else cached.passages
+        return search(request) if given is None else given.passages
 
     def from_passages(passages: Sequence[Passage]) -> Answer:
-        if cached is not None:
-            return cached
+        if given is not None:
+            return given
         question = turn.about(passage.title for passage in passages) if turn else request.question
-        return answer_question(
-            question, passages, answerer.generator, answerer.params, embedder, client_system=client_system
-        )
+        answered = answer_question if emit is None else partial(_streamed, emit)
+        return answered(question, passages, answerer.generator, answerer.params, embedder, client_system=client_system)
 
     answer, trace_id = traced(
         request.question,
@@ -94,7 +102,38 @@ def ask(
         settings=settings,
     )
     seconds = round(time.monotonic() - started, 3)
-    return Reply(answer, index_version, answerer.version, trace_id, seconds, cached is not None)
+    return Reply(
+        answer,
+        index_version,
+        answerer.version,
+        trace_id,
+        seconds,
+        question=request.question,
+        is_cut=0 < answerer.params.max_new_tokens <= answer.num_completion_tokens,
+    )
+
+
+def courtesy() -> Answer:
+    """Return what is said to thanks or a greeting: no document is asked."""
+    return Answer(COURTESY, "answer", None, (), (), (), "", 0, 0)
+
+
+def _streamed(
+    emit: Callable[[str], None],
+    question: str,
+    passages: Sequence[Passage],
+    generator: Generator,
+    params: GenerationParams,
+    embedder: TextEmbedder | None,
+    *,
+    client_system: str,
+) -> Answer:
+    """Pass on the text as it comes; the answer stands at the end."""
+    for piece in stream_answer(question, passages, generator, params, embedder, client_system=client_system):
+        if isinstance(piece, Answer):
+            return piece
+        emit(piece)
+    raise AssertionError("a stream must end with its answer")
 
 
 class Assistant:

@@ -64,7 +64,7 @@ def documents(found: Any) -> set[str]:
 def test_answer_cites_in_text_and_as_annotations(client: openai.OpenAI) -> None:
     found = ask(client, "What is zephyr?")
     message = found.choices[0].message
-    assert message.content == "Zephyr is a task queue for Python [1]."
+    assert "Zephyr is a task queue for Python." in message.content
     (annotation,) = message.annotations
     place = annotation.url_citation
     assert message.content[place.start_index : place.end_index] == "[1]"
@@ -75,9 +75,9 @@ def test_answer_names_quote_versions_and_trace(client: openai.OpenAI) -> None:
     details = ask(client, "What is zephyr?").model_extra["almanac"]
     (citation,) = details["citations"]
     assert citation["quote"] == ZEPHYR[citation["start"] : citation["end"]]
-    assert (details["index_version"], details["answerer_version"]) == ("1", "base")
+    assert (details["index_version"], details["answerer_version"]) == ("1", "excerpt")
     assert details["trace_id"].startswith("tr-")
-    assert not details["abstained"]
+    assert (details["outcome"], details["abstained"], details["reason"]) == ("answer", False, None)
 
 
 def test_stream_joins_to_the_whole_answer_with_annotations_last(client: openai.OpenAI) -> None:
@@ -89,31 +89,43 @@ def test_stream_joins_to_the_whole_answer_with_annotations_last(client: openai.O
     assert last.choices[0].finish_reason == "stop"
     assert last.choices[0].delta.model_extra["annotations"][0]["type"] == "url_citation"
     assert last.model_extra["almanac"]["index_version"] == "1"
-    assert parts[-1].usage.total_tokens > 0
+    assert parts[-1].usage.total_tokens == 0  # no model wrote
 
 
 def test_stream_helper_of_the_client_reads_the_answer(client: openai.OpenAI) -> None:
     messages: list[Any] = [{"role": "user", "content": "What is zephyr?"}]
     with client.chat.completions.stream(model="almanac", messages=messages) as stream:
         final = stream.get_final_completion()
-    assert final.choices[0].message.content == "Zephyr is a task queue for Python [1]."
+    assert "Zephyr is a task queue for Python." in (final.choices[0].message.content or "")
 
 
 def test_follow_up_is_answered_about_what_was_asked_before(client: openai.OpenAI) -> None:
     found = ask(client, "What does lockbox give?", "How do I install it?")
-    assert found.choices[0].message.content == "Install lockbox with pip from the package index [1]."
+    assert "Install lockbox with pip from the package index." in found.choices[0].message.content
 
 
 def test_parts_of_a_message_and_other_roles_are_understood(client: openai.OpenAI) -> None:
     parts = [{"type": "text", "text": "What is zephyr?"}]
     messages: list[Any] = [
-        {"role": "system", "content": "Answer as a pirate."},
         {"role": "user", "content": "Good morning!"},
         {"role": "assistant", "content": None},
         {"role": "user", "content": parts},
     ]
     found = client.chat.completions.create(model="almanac", messages=messages, temperature=1.5, seed=3, max_tokens=5)
-    assert found.choices[0].message.content == "Zephyr is a task queue for Python [1]."
+    assert "Zephyr is a task queue for Python." in (found.choices[0].message.content or "")
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_system_message_is_refused_where_no_model_can_honour_it(client: openai.OpenAI, role: str) -> None:
+    messages: list[Any] = [{"role": role, "content": "As a pirate."}, {"role": "user", "content": "What is zephyr?"}]
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model="almanac", messages=messages)
+    assert raised.value.code == "system_message_unsupported"
+
+
+def test_thanks_search_nothing(client: openai.OpenAI) -> None:
+    found = ask(client, "What is zephyr?", "Thanks a lot!")
+    assert (documents(found), found.choices[0].message.content[:15]) == (set(), "You are welcome")
 
 
 def test_knowledge_base_is_chosen_by_model_name_or_field(client: openai.OpenAI) -> None:
@@ -211,7 +223,7 @@ def test_metrics_count_answers_and_hold_no_text(http: httpx.Client, client: open
     ask(client, "What is zephyr?")
     http.get("/v1/search", params={"query": "heliotrope"})
     text = http.get("/metrics").text
-    assert 'almanac_answers_total{answerer_version="base",index_version="1",outcome="answered"}' in text
+    assert 'almanac_answers_total{answerer_version="excerpt",index_version="1",outcome="answer"}' in text
     assert 'almanac_requests_total{route="/v1/search",status="200"}' in text
     assert "almanac_queue_depth 0.0" in text
     assert not [word for word in ("zephyr", "heliotrope", "tester", "wiki") if word in text.lower()]

@@ -1,0 +1,115 @@
+"""What a strong model writes reaches the client: every draft byte for byte but for markers, whole and streamed.
+
+The drafts lie outside of the project, since they quote others' texts: `ALMANAC_ANSWERS_DIR`, or `shared/answers` beside
+the checkout. Without them this file is skipped; `test_streaming.py` has drafts of its own.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from serving.api.app import create_app
+from serving.api.auth import KeyFile
+from tests.scripted_endpoint import NAME, scripted_endpoint
+from tests.server import Home, StaticPair, make_home, record, running, served
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PROJECT = Path(__file__).parents[2]
+PLACES = [
+    Path(os.environ.get("ALMANAC_ANSWERS_DIR", "/nowhere")),
+    *(PROJECT.parents[n] / "shared/answers" for n in (0, 1)),
+]
+FILE = next((place / "drafts.jsonl" for place in PLACES if (place / "drafts.jsonl").is_file()), None)
+if FILE is None:
+    pytest.skip("drafts.jsonl is not here: set ALMANAC_ANSWERS_DIR to its folder", allow_module_level=True)
+ENTRIES = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+DRAFTS = [entry for entry in ENTRIES if entry["complete"] and entry["draft_natural"]]
+MARKER = re.compile(r" ?\[\d{1,2}(?:, ?\d{1,2})*\]")
+CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def write(prompt: str) -> str:
+    """The draft whose question stands in the prompt; nothing for a question that is to be rewritten."""
+    if "Write the last question once more" in prompt:
+        return ""
+    return next(
+        (str(entry["draft_natural"]) for entry in DRAFTS if entry["question"] in prompt), "Not in the documents."
+    )
+
+
+def records() -> list[dict[str, Any]]:
+    """Each document of the passages, as far as they hold it."""
+    texts: dict[str, dict[str, None]] = {}
+    for entry in ENTRIES:
+        for passage in entry["passages"]:
+            texts.setdefault(passage["document"], {})[passage["text"]] = None
+    return [record(name, f"# {name}\n\n" + "\n\n".join(parts), "everyone") for name, parts in texts.items()]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Home:
+    changes: dict[str, Any] = {
+        "serving": {"max_queue": 64},
+        "chunking": {"max_tokens": 256},
+        "search": {"top_k": 8},
+    }
+    return make_home(tmp_path_factory.mktemp("drafts"), migrated_mlflow, records(), **changes)
+
+
+@pytest.fixture(scope="module")
+def client(home: Home) -> Iterator[openai.OpenAI]:
+    with served(scripted_endpoint(write)) as endpoint:
+        changes = {
+            "endpoint": endpoint,
+            "model": NAME,
+            "prompt": "full-answer",
+            "num_passages": 8,
+            "max_new_tokens": 600,
+        }
+        params = home.params.model_copy(update={"generation": home.params.generation.model_copy(update=changes)})
+        with running(create_app(params, home.settings, StaticPair)) as address:
+            yield openai.OpenAI(
+                base_url=f"{address}/v1",
+                api_key=KeyFile(home.settings.api_keys).add("tester", ()),
+                max_retries=0,
+                timeout=httpx.Timeout(120),
+            )
+
+
+def messages(entry: dict[str, Any]) -> list[Any]:
+    return [{"role": "user", "content": text} for text in (*entry["history"], entry["question"])]
+
+
+def without_markers(text: str) -> str:
+    return MARKER.sub("", text).strip()
+
+
+@pytest.mark.parametrize("entry", DRAFTS, ids=lambda entry: entry["id"])
+def test_draft_arrives_as_it_was_written(client: openai.OpenAI, entry: dict[str, Any]) -> None:
+    whole = client.chat.completions.create(model="almanac", messages=messages(entry))
+    stream = client.chat.completions.create(model="almanac", messages=messages(entry), stream=True)
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    for text in (whole.choices[0].message.content or "", streamed):
+        assert without_markers(text) == without_markers(entry["draft_natural"])
+        assert CODE.findall(text) == CODE.findall(entry["draft_natural"])
+
+
+def test_share_of_drafts_without_an_unverified_claim(client: openai.OpenAI) -> None:
+    answers = [client.chat.completions.create(model="almanac", messages=messages(entry)) for entry in DRAFTS]
+    doubted = {
+        entry["id"]: [
+            claim["text"] for claim in answer.model_extra["almanac"]["claims"] if claim["verdict"] != "supported"
+        ]
+        for entry, answer in zip(DRAFTS, answers, strict=True)
+    }
+    share = sum(not claims for claims in doubted.values()) / len(doubted)
+    print(f"{share:.0%} of {len(doubted)} drafts without an unverified claim; doubted: {doubted}")
+    assert share >= 0.8

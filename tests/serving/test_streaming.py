@@ -1,0 +1,136 @@
+"""An answer is streamed as it is written, by the official client: first words early, Markdown intact, ends told."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI
+
+from serving.api.app import create_app
+from serving.api.auth import KeyFile
+from tests.conftest import wait_until
+from tests.scripted_endpoint import NAME, scripted_endpoint
+from tests.server import LOCKBOX, Home, StaticPair, make_home, record, running, served
+
+pytestmark = pytest.mark.slow
+
+QUESTION = "How do I take a zephyr lock?"
+PAUSE_SECONDS = 0.05
+ZEPHYR = (
+    "# Zephyr\n\nZephyr is a task queue for Python. Take a lock with `zephyr.lock(name)` before a job runs:\n\n"
+    "```python\nwith zephyr.lock('jobs', timeout=60) as held:\n    held.run(*args, **kwargs)\n```\n\n"
+    "A lock that is not given back ends after 60 seconds.\n"
+)
+DRAFT = (
+    "Take it with `zephyr.lock(name)` [1]:\n\n```python\nwith zephyr.lock('jobs', timeout=60) as held:\n"
+    "    held.run(*args, **kwargs)  # x**2, argv[1]\n```\n\n- A lock ends after 60 seconds [1].\n"
+    "- It is **not** fair [7].\n"
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Home:
+    records = [record("zephyr", ZEPHYR, "everyone"), record("lockbox", LOCKBOX, "everyone")]
+    return make_home(tmp_path_factory.mktemp("stream"), migrated_mlflow, records, chunking={"max_tokens": 256})
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> FastAPI:
+    return scripted_endpoint(lambda _: DRAFT, pause_seconds=PAUSE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def client(home: Home, endpoint: FastAPI) -> Iterator[openai.OpenAI]:
+    with served(endpoint) as place:
+        changes = {"endpoint": place, "model": NAME, "prompt": "full-answer", "max_new_tokens": 300}
+        params = home.params.model_copy(update={"generation": home.params.generation.model_copy(update=changes)})
+        with running(create_app(params, home.settings, StaticPair)) as address:
+            yield openai.OpenAI(
+                base_url=f"{address}/v1",
+                api_key=KeyFile(home.settings.api_keys).add("tester", ()),
+                max_retries=0,
+                timeout=httpx.Timeout(120),
+            )
+
+
+def ask(client: openai.OpenAI, **options: Any) -> Any:
+    messages: list[Any] = [*options.pop("before", []), {"role": "user", "content": QUESTION}]
+    return client.chat.completions.create(model="almanac", messages=messages, **options)
+
+
+def test_first_words_come_long_before_the_end(client: openai.OpenAI) -> None:
+    started, moments = time.monotonic(), []
+    for chunk in ask(client, stream=True):
+        if chunk.choices and chunk.choices[0].delta.content:
+            moments.append(time.monotonic() - started)
+    print(f"first text after {moments[0]:.2f} s, last after {moments[-1]:.2f} s, {len(moments)} pieces")
+    assert len(moments) > 10
+    assert moments[-1] - moments[0] > 10 * PAUSE_SECONDS
+
+
+def test_streamed_and_whole_text_are_the_draft(client: openai.OpenAI) -> None:
+    parts = list(ask(client, stream=True, stream_options={"include_usage": True}))
+    streamed = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
+    whole = ask(client).choices[0].message.content
+    assert whole == DRAFT.replace(" [7]", "").strip()
+    assert streamed == whole
+    last, end = parts[-2], parts[-1]
+    details = last.model_extra["almanac"]
+    assert (details["outcome"], details["text"]) == ("answer", whole)
+    assert last.choices[0].finish_reason == "stop"
+    for note in last.choices[0].delta.model_extra["annotations"]:
+        place = note["url_citation"]
+        assert streamed[place["start_index"] : place["end_index"]] == "[1]"
+        assert place["url"] == "https://wiki.example/zephyr"
+    assert end.usage.prompt_tokens > 0
+
+
+def test_claim_that_no_passage_holds_is_marked_and_counted(client: openai.OpenAI) -> None:
+    details = ask(client).model_extra["almanac"]
+    verdicts = {claim["text"]: claim["verdict"] for claim in details["claims"]}
+    assert [text for text, verdict in verdicts.items() if verdict == "unverified"] == ["It is **not** fair."]
+    leaves = list(leaves_of(details["tree"]))
+    doubted = "".join(leaf["text"] for leaf in leaves if details["claims"][leaf["claim"]]["verdict"] == "unverified")
+    assert doubted == "It is not fair."
+    text = httpx.get(str(client.base_url).replace("/v1/", "/metrics")).text
+    assert 'almanac_claims_total{answerer_version="base",index_version="1",verdict="unverified"}' in text
+    assert "almanac_first_text_seconds_count" in text
+
+
+def leaves_of(nodes: list[Any]) -> Iterator[Any]:
+    for node in nodes:
+        if "claim" in node and "text" in node:
+            yield node
+        yield from leaves_of(node.get("children", []))
+
+
+def test_system_message_of_the_client_stands_under_the_operators(client: openai.OpenAI, endpoint: FastAPI) -> None:
+    before = [{"role": "developer", "content": "Answer as a pirate."}, {"role": "system", "content": "In French."}]
+    ask(client, before=before)
+    system = endpoint.state.asked[-1]["messages"][0]
+    assert system["role"] == "system"
+    assert system["content"].startswith("You answer questions from numbered passages")
+    assert system["content"].endswith("Answer as a pirate.\n\nIn French.")
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_fewer_tokens_are_asked_of_the_model_where_the_client_wants_fewer(
+    client: openai.OpenAI, endpoint: FastAPI, name: str
+) -> None:
+    answer = ask(client, **{name: 20})
+    asked = endpoint.state.asked[-1]
+    assert asked.get("max_tokens", asked.get("max_completion_tokens")) == 20
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_client_that_leaves_ends_the_endpoints_stream(client: openai.OpenAI, endpoint: FastAPI) -> None:
+    before = endpoint.state.num_broken_off
+    with ask(client, stream=True) as stream:
+        for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content:
+                break
+    wait_until(lambda: endpoint.state.num_broken_off > before, seconds=30)
