@@ -23,12 +23,12 @@ PAUSE_SECONDS = 0.05
 ZEPHYR = (
     "# Zephyr\n\nZephyr is a task queue for Python. Take a lock with `zephyr.lock(name)` before a job runs:\n\n"
     "```python\nwith zephyr.lock('jobs', timeout=60) as held:\n    held.run(*args, **kwargs)\n```\n\n"
-    "A lock that is not given back ends after 60 seconds.\n"
+    "A lock ends after 60 seconds unless its holder keeps it.\n"
 )
 DRAFT = (
     "Take it with `zephyr.lock(name)` [1]:\n\n```python\nwith zephyr.lock('jobs', timeout=60) as held:\n"
     "    held.run(*args, **kwargs)  # x**2, argv[1]\n```\n\n- A lock ends after 60 seconds [1].\n"
-    "- It is **not** fair [7].\n"
+    "- Renew it with **zephyr.renew_lock()** [7].\n"
 )
 
 
@@ -91,11 +91,11 @@ def test_streamed_and_whole_text_are_the_draft(client: openai.OpenAI) -> None:
 
 def test_claim_that_no_passage_holds_is_marked_and_counted(client: openai.OpenAI) -> None:
     details = ask(client).model_extra["almanac"]
-    verdicts = {claim["text"]: claim["verdict"] for claim in details["claims"]}
-    assert [text for text, verdict in verdicts.items() if verdict == "unverified"] == ["It is **not** fair."]
+    unverified = [claim["text"] for claim in details["claims"] if claim["verdict"] == "unverified"]
+    assert unverified == ["Renew it with **zephyr.renew_lock()**."]
     leaves = list(leaves_of(details["tree"]))
     doubted = "".join(leaf["text"] for leaf in leaves if details["claims"][leaf["claim"]]["verdict"] == "unverified")
-    assert doubted == "It is not fair."
+    assert doubted == "Renew it with zephyr.renew_lock()."
     text = httpx.get(str(client.base_url).replace("/v1/", "/metrics")).text
     assert 'almanac_claims_total{answerer_version="base",index_version="1",verdict="unverified"}' in text
     assert "almanac_first_text_seconds_count" in text
