@@ -47,6 +47,9 @@ check: $(READY)  ## Lint, format check, import contracts, types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+laptop-model: $(READY)  ## Download a model of 1.5 billion parameters (1.1 GB) for the profile `laptop`
+	$(BIN)/python -m experiments.laptop_model
+
 bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.embedding
@@ -55,4 +58,4 @@ bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m benchmarks.weekly prometheus
 	$(BIN)/python -m benchmarks.scale
 
-.PHONY: help chromium setup demo up test test-fast check bench
+.PHONY: help chromium setup demo up test test-fast check laptop-model bench

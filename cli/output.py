@@ -30,7 +30,7 @@ def read_params(settings: Settings) -> "Params":
     """Load `params.yaml`."""
     from tasks.params import load_params
 
-    return load_params(settings.params)
+    return load_params(settings.params, settings.profile)
 
 
 def print_table(rows: Sequence[Mapping[str, object]], title: str | None = None) -> None:

@@ -53,7 +53,7 @@ def compare(
         The fields of `almanac compare --json`.
     """
     settings = Settings()
-    params = load_params(settings.params, profile)
+    params = load_params(settings.params, profile or settings.profile)
     report = measure(params, settings, challenger, version, answerer)
     folder = write_report(report, output or settings.home.resolve() / "comparison")
     show_report("comparison", (folder / "comparison.md").read_text(encoding="utf-8"))

@@ -139,7 +139,7 @@ def refresh(
         The fields of `almanac refresh --json`.
     """
     settings = Settings()
-    params = load_params(settings.params)
+    params = load_params(settings.params, settings.profile)
     with hold(settings.home.resolve(), purpose="refresh", wait_seconds=wait_seconds) as lease:
         run = begin(params, settings, lease)
         plan = list_sources(run)

@@ -188,7 +188,7 @@ def retrain(profile: str | None = None, method: Method | None = None, wait_secon
         The fields of `almanac retrain --json`.
     """
     settings = Settings()
-    params = candidates.with_method(load_params(settings.params, profile), method)
+    params = candidates.with_method(load_params(settings.params, profile or settings.profile), method)
     with hold(settings.home.resolve() / "retrain", purpose="retrain", wait_seconds=wait_seconds):
         run = begin(params, settings, profile)
         training_set = examples(run)

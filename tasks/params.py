@@ -16,6 +16,8 @@ from tasks.errors import ConfigurationError
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
 
+ENDPOINT_PROFILE = "endpoint"
+
 
 class Block(BaseModel):
     """A frozen block of parameters that knows all its keys."""
@@ -202,15 +204,17 @@ class ExecutionParams(Block):
 
 
 class GenerationParams(Block):
-    """The answerer where none is promoted: `package:<module>`, a local folder or a Hugging Face id, and how it answers.
+    """What writes answers where no version is promoted: a model, its engine or endpoint, and what it is asked.
 
     `answerer`: `excerpt`: the best excerpt, no generation; `model`: `model` writes. A promoted version always writes.
-    `endpoint`: the base URL of an OpenAI-compatible server that runs `model`; null: in this process.
+    `model`: `package:<module>`, `home:<folder>` in ALMANAC_HOME, a local folder or a Hugging Face id.
+    `endpoint`: the base URL of an OpenAI-compatible server that runs `model`; null: in this process, by `engine`.
     """
 
     answerer: Literal["excerpt", "model"]
     model: str
     gguf_file: str | None
+    engine: Literal["auto", "transformers", "llama.cpp"]
     endpoint: str | None
     prompt: str
     max_new_tokens: Annotated[int, Field(ge=1)]
@@ -390,6 +394,9 @@ def digest(block: BaseModel) -> str:
 def load_params(path: Path, profile: str | None = None) -> Params:
     """Read and check `params.yaml`, with the changes of one of its `profiles`.
 
+    Where `generation.endpoint` is set, the profile `endpoint` comes first, if there is one: a strong model is shown
+    more, and asked for more, than a small one.
+
     Raises:
         ConfigurationError: the file is absent, is not YAML, or a parameter is unknown, missing or out of range.
     """
@@ -408,6 +415,9 @@ def load_params(path: Path, profile: str | None = None) -> Params:
         raise ConfigurationError(f"{path} must be valid YAML: {where}") from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path} must hold a mapping of parameters, found {type(raw).__name__}")
+    changes = raw if profile is None else _with_profile(path, raw, profile)
+    if (changes.get("generation") or {}).get("endpoint") and ENDPOINT_PROFILE in (raw.get("profiles") or {}):
+        raw = _with_profile(path, raw, ENDPOINT_PROFILE)
     if profile is not None:
         raw = _with_profile(path, raw, profile)
     try:

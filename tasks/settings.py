@@ -53,6 +53,7 @@ class Settings(BaseSettings):
 
     home: Path = Path("var")
     params: Path = Path("params.yaml")
+    profile: str | None = None
     lancedb_uri: str | None = None
     dvc_remote: str | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

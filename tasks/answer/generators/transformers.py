@@ -14,7 +14,7 @@ from tasks.answer.generators.base import Generation, TextStream
 from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
-from tasks.packages import is_packaged, package_folder
+from tasks.model_location import gguf_path, model_location
 from tasks.params import GenerationParams
 from tasks.settings import Settings
 
@@ -192,10 +192,10 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
     import torch
 
     torch.set_num_threads(num_threads)
-    name = _location(model)
+    name = model_location(model, "generation.model", home)
     identity = model
     if gguf_file is not None:
-        digest = sha256_of_file(_gguf_path(name, model, gguf_file))
+        digest = sha256_of_file(gguf_path(model, gguf_file, home))
         name, identity = (
             str(_dequantized(name, gguf_file, digest, home / "cache")),
             f"{model}/{gguf_file}@{digest[:16]}",
@@ -217,20 +217,6 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
         one_paragraph=network.num_parameters() < ONE_PARAGRAPH_BELOW,
         _special_tokens=tuple(token for token in tokenizer.all_special_tokens if len(token) > 1),
     )
-
-
-def _location(model: str) -> str:
-    """Return the folder of a `package:` model; a local folder or a Hugging Face id as it is."""
-    return str(package_folder(model, "generation.model")) if is_packaged(model) else model
-
-
-def _gguf_path(folder: str, model: str, gguf_file: str) -> Path:
-    path = Path(folder) / gguf_file
-    if not path.is_file():
-        raise ConfigurationError(
-            f"generation.gguf_file {gguf_file!r} must be a file of {model!r}; correct the name, or set it to null"
-        )
-    return path
 
 
 def _from_pretrained(name: str, model: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.errors import ConfigurationError
 from tasks.index.embedding.registered import is_registered, registered_folder
-from tasks.packages import PREFIX, is_packaged, package_folder
+from tasks.model_location import PREFIX, is_packaged, package_folder
 from tasks.params import EmbeddingParams
 from tasks.releases.folder import cached_sha256
 from tasks.releases.kind import EMBEDDER

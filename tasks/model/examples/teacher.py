@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from tasks.answer.generators.chat_client import ChatClient
 from tasks.corpus.document import sha256
-from tasks.errors import DependencyError
 from tasks.files import write_json
 from tasks.index.passage import Passage
 from tasks.model.examples.synthetic import SyntheticQuestion, folded, holds_span
@@ -60,7 +58,8 @@ class Teacher:
         """Questions about a passage; None: the next request could pass the budget.
 
         Raises:
-            DependencyError: the endpoint does not answer, or not as OpenAI's does.
+            ConfigurationError: the endpoint refuses the request.
+            DependencyError: it does not answer, or not as OpenAI's does.
         """
         prompt = _PROMPT.format(count=_QUESTIONS_PER_PASSAGE, title=passage.title, text=passage.text)
         key = sha256(prompt)
@@ -83,28 +82,17 @@ class Teacher:
         return sum(int(reply["tokens"]) for reply in self._known.values())
 
     def _reply(self, prompt: str) -> dict[str, Any]:
-        body = {
-            "model": self.params.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": _MAX_COMPLETION_TOKENS,
-            "temperature": 0,
-        }
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        address = f"{self.params.endpoint.rstrip('/')}/chat/completions"
-        try:
-            response = httpx.post(address, json=body, headers=headers, timeout=_TIMEOUT_SECONDS)
-            response.raise_for_status()
-            reply = response.json()
-            content = reply["choices"][0]["message"]["content"]
-            tokens = (reply.get("usage") or {}).get("total_tokens")
-        except (httpx.HTTPError, json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-            raise DependencyError(
-                f"the teacher at {self.params.endpoint} must answer as an OpenAI-compatible server, found: "
-                f"{' '.join(str(error).split())[:200]}; start it, or set examples.teacher to null"
-            ) from error
+        client = ChatClient(
+            self.params.endpoint.rstrip("/"),
+            self.params.model,
+            parameter="examples.teacher",
+            key=self.key or None,
+            timeout_seconds=_TIMEOUT_SECONDS,
+        )
+        reply = client.complete([{"role": "user", "content": prompt}], max_new_tokens=_MAX_COMPLETION_TOKENS)
         # A server that does not count is taken at the worst.
         worst = len(prompt.encode()) + _TEMPLATE_TOKENS + _MAX_COMPLETION_TOKENS
-        return {"content": content or "", "tokens": tokens if isinstance(tokens, int) else worst}
+        return {"content": reply.text, "tokens": worst if reply.num_tokens is None else reply.num_tokens}
 
     def _checked(self, content: str, passage: Passage) -> list[SyntheticQuestion]:
         """The questions whose answer stands in the passage, as it stands there."""
