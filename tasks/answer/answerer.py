@@ -104,9 +104,13 @@ def default_answerer(params: GenerationParams, settings: Settings) -> Answerer:
     Raises:
         ConfigurationError: the model cannot be found.
     """
-    if params.is_excerpt:
-        return Answerer(EXCERPT, SilentGenerator(f"{EXCERPT}@{EXCERPT_VERSION}:none"), params)
-    return base_answerer(params, settings)
+    return excerpt_answerer(params) if params.is_excerpt else base_answerer(params, settings)
+
+
+def excerpt_answerer(params: GenerationParams) -> Answerer:
+    """The best excerpt of what retrieval brings: what answers without any model."""
+    alone = params.model_copy(update={"answerer": "excerpt", "endpoint": None})
+    return Answerer(EXCERPT, SilentGenerator(f"{EXCERPT}@{EXCERPT_VERSION}:none"), alone)
 
 
 def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *, version: str) -> Answerer:

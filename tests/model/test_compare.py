@@ -18,7 +18,7 @@ from tests.retrain_world import almanac, make_world
 PARAMS = CompareParams(
     questions_per_month=10_000, machine_cost_per_hour=3.6, currency="USD", retrains_per_year=4, refreshes_per_year=12
 )
-CLOSED, RETRIEVAL, TUNED_CLOSED, TUNED = STRATEGIES
+EXCERPT, CLOSED, RETRIEVAL, TUNED_CLOSED, TUNED = STRATEGIES
 
 
 def measured(place: int, f1: float, *, spread: float = 0.0, cost: Cost | None = None) -> Measured:
@@ -28,15 +28,15 @@ def measured(place: int, f1: float, *, spread: float = 0.0, cost: Cost | None = 
     return Measured(
         STRATEGIES[place],
         "7",
-        {"answer_f1": value, "traceability": value},
-        {"answer_f1": parts},
+        {"useful_share": value, "traceability": value},
+        {"useful_share": parts},
         {"p50_seconds": 1.0, "p95_seconds": 2.0, "questions": 16.0},
         cost or Cost(0.001, 0.0, 0.0),
     )
 
 
 def recommended(*entries: Measured) -> tuple[str, str]:
-    found = recommend(entries, PARAMS, confidence=0.95, num_resamples=500)
+    found = recommend(entries, PARAMS, headline="useful_share", confidence=0.95, num_resamples=500)
     return found.strategy.name, "\n".join(found.reasons)
 
 
@@ -73,30 +73,30 @@ def test_strategy_that_is_cheaper_in_all_has_no_break_even() -> None:
 
 
 def test_strategy_that_is_better_with_confidence_is_recommended() -> None:
-    name, reasons = recommended(measured(0, 0.1), measured(1, 0.3), measured(3, 0.6))
+    name, reasons = recommended(measured(1, 0.1), measured(2, 0.3), measured(4, 0.6))
     assert name == "fine_tuned_retrieval"
-    assert "fine-tuned + retrieval is better than base + retrieval: answer_f1 +0.300" in reasons
+    assert "fine-tuned + retrieval is better than base + retrieval: useful_share +0.300" in reasons
 
 
 def test_simplest_is_recommended_where_the_data_do_not_tell_apart() -> None:
-    name, reasons = recommended(measured(0, 0.1), measured(1, 0.50, spread=0.4), measured(3, 0.52, spread=0.4))
+    name, reasons = recommended(measured(1, 0.1), measured(2, 0.50, spread=0.4), measured(4, 0.52, spread=0.4))
     assert name == "base_retrieval"
     assert "the data do not tell apart fine-tuned + retrieval and base + retrieval" in reasons
     assert "the simplest to keep" in reasons
 
 
 def test_closed_book_is_said_to_cite_nothing() -> None:
-    name, reasons = recommended(measured(0, 0.6), measured(1, 0.3))
+    name, reasons = recommended(measured(1, 0.6), measured(2, 0.3))
     assert name == "base_closed_book"
     assert "cites nothing" in reasons
 
 
 def test_both_plots_are_images(tmp_path: Path) -> None:
     entries = [
-        measured(1, 0.4, cost=Cost(0.004, 0.0, 0.0)),
-        measured(3, 0.6, cost=Cost(0.001, 30.0, 0.0)),
+        measured(2, 0.4, cost=Cost(0.004, 0.0, 0.0)),
+        measured(4, 0.6, cost=Cost(0.001, 30.0, 0.0)),
     ]
-    plot_quality(entries, tmp_path / "quality.png")
+    plot_quality(entries, tmp_path / "quality.png", headline="useful_share")
     plot_cost(entries, PARAMS, tmp_path / "cost.png")
     assert break_evens(entries) == [(pytest.approx(10_000), pytest.approx(4.0))]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
@@ -133,7 +133,7 @@ def save_answerer(folder: Path, params_file: Path, settings: Settings) -> Path:
 
 
 @pytest.mark.slow
-def test_comparison_shows_four_strategies_in_terminal_markdown_and_mlflow(
+def test_comparison_shows_all_strategies_in_terminal_markdown_and_mlflow(
     world: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     folder, environment = world
@@ -175,10 +175,10 @@ def _logged(home: Path, result: dict[str, Any]) -> None:
         "comparison/comparison.md", "comparison/quality.png", "comparison/cost.png",
     }  # fmt: skip
     names = {entry.info.run_name for entry in client.search_runs([run.info.experiment_id])}
-    assert {"base", "tuned"} <= names
+    assert {"excerpt", "base", "tuned"} <= names
     traces = client.search_traces(locations=[run.info.experiment_id], max_results=500)
-    assert len(traces) == 2 * result["questions"]
-    assert all({"answer_f1", "contains"} <= {one.name for one in trace.info.assessments} for trace in traces)
+    assert len(traces) == 3 * result["questions"]
+    assert all({"useful_share", "answer_f1"} <= {one.name for one in trace.info.assessments} for trace in traces)
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def draw_plots(facts: Facts, folder: Path) -> None:
     """Loss, quality by topic, answers and abstentions, as PNG."""
     loss, topics, confusion = (folder / name for name in PLOTS)
     plot_loss({"train": facts.training.train_loss, "validation": facts.training.validation_loss}, loss)
-    plot_topics({name: _by_topic(found) for name, found in facts.evaluations.items()}, topics, metric="answer_f1")
+    plot_topics({name: _by_topic(found) for name, found in facts.evaluations.items()}, topics, metric="useful_share")
     plot_confusion({name: _confusion(found) for name, found in facts.evaluations.items()}, confusion)
 
 
@@ -197,7 +197,7 @@ def _ends(curve: Sequence[tuple[int, float]]) -> str:
 def _by_topic(evaluation: Evaluation) -> dict[str, float]:
     topics = sorted({row.topic for row in evaluation.rows})
     values = {
-        topic: ratio(metric_parts((row for row in evaluation.rows if row.topic == topic), "answer_f1").values())
+        topic: ratio(metric_parts((row for row in evaluation.rows if row.topic == topic), "useful_share").values())
         for topic in topics
     }
     return {topic: value for topic, value in values.items() if value is not None}

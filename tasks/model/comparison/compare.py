@@ -1,4 +1,4 @@
-"""The decision table, measured: base and fine-tuned, closed-book and with retrieval, on the same held-out questions.
+"""The decision table, measured: retrieval alone, base and fine-tuned, closed-book and with retrieval, same questions.
 
 measured: quality with intervals, latency, tokens, cost at a volume, freshness, traceability. What cannot be measured
 (data preparation, a team's maturity) stands as text in docs/compare.md.
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.answer.answer import answer_question
-from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, read_manifest
+from tasks.answer.answerer import Answerer, base_answerer, excerpt_answerer, load_answerer, read_manifest
 from tasks.bootstrap import Interval
 from tasks.corpus.document import sha256
 from tasks.corpus.plan import load_rates
@@ -24,6 +24,7 @@ from tasks.model.comparison.strategies import (
     STRATEGIES,
     Measured,
     Strategy,
+    Weights,
     cost_of,
     recommend,
 )
@@ -87,38 +88,49 @@ def compare_strategies(
     retrieval = open_retrieval(params, settings)
     questions, missing = held_out(params, retrieval)
     lineage = read_manifest(tuned[1]).lineage if tuned else {}
-    answerers = {False: base_answerer(params.generation, settings)} | ({True: tuned[0]} if tuned else {})
+    answerers: dict[Weights, Answerer] = {
+        "none": excerpt_answerer(params.generation),
+        "base": base_answerer(params.generation, settings),
+    }
+    if tuned:
+        answerers["fine_tuned"] = tuned[0]
     evaluations = {
-        fine_tuned: evaluate(
+        weights: evaluate(
             answerer,
             questions,
             params,
             settings,
             retrieval=retrieval,
-            modes=("closed_book", "retrieval"),
+            modes=[strategy.mode for strategy in STRATEGIES if strategy.weights == weights],
             probes=(),
             progress=progress,
         )
-        for fine_tuned, answerer in answerers.items()
+        for weights, answerer in answerers.items()
     }
     measured = tuple(
         _measured(
             strategy,
-            evaluations[strategy.fine_tuned],
+            evaluations[strategy.weights],
             params,
-            latency=_latency(answerers[strategy.fine_tuned], strategy.mode, questions, params, retrieval),
+            latency=_latency(answerers[strategy.weights], strategy.mode, questions, params, retrieval),
             training_seconds=_training_seconds(lineage),
             refresh_seconds=refresh_seconds(settings, retrieval),
         )
         for strategy in STRATEGIES
-        if strategy.fine_tuned in answerers
+        if strategy.weights in answerers
     )
     freshness = changed_since(lineage, questions, settings, retrieval)
     gate = params.model_gate
     return Report(
         measured,
-        recommend(measured, params.compare, confidence=gate.confidence, num_resamples=gate.num_resamples),
-        {answerers[key].version if key else BASE: found for key, found in evaluations.items()},
+        recommend(
+            measured,
+            params.compare,
+            headline=gate.headline,
+            confidence=gate.confidence,
+            num_resamples=gate.num_resamples,
+        ),
+        {answerers[weights].version: evaluation for weights, evaluation in evaluations.items()},
         len(questions),
         tuple(missing),
         freshness,
@@ -162,8 +174,8 @@ def _asker(answerer: Answerer, mode: Mode, params: Params, retrieval: Retrieval)
         return alone.generate(chat, max_new_tokens=params.evaluation.max_new_tokens_closed_book)
 
     def grounded(question: str) -> object:
-        found = material.index.search(Request(question, groups=(material.audience,)), material.access)
-        return answer_question(question, found, answerer.generator, answerer.params, retrieval.material.index.embedder)
+        passages = material.index.search(Request(question, groups=(material.audience,)), material.access)
+        return answer_question(question, passages, answerer.generator, answerer.params, material.index.embedder)
 
     return closed_book if mode == "closed_book" else grounded
 
@@ -231,7 +243,7 @@ def _fresh(measured: Sequence[Measured], freshness: Freshness, params: Params) -
     gate = params.model_gate
     values = {
         entry.strategy.name: interval_of(
-            [part for name, part in entry.parts["answer_f1"].items() if name in freshness.questions],
+            [part for name, part in entry.parts[gate.headline].items() if name in freshness.questions],
             confidence=gate.confidence,
             num_resamples=gate.num_resamples,
         )

@@ -17,7 +17,7 @@ from tasks.settings import Settings
 EXPERIMENT = "almanac-compare"
 MAX_ROWS = 100
 """Rows of the evaluation view: MLflow takes about 0.4 seconds for each."""
-_SCORED = ("answer_f1", "contains", "token_recall", "groundedness", "citation_precision")
+_SCORED = ("useful_share", "holds_anchor", "answer_f1", "claim_support", "citation_precision")
 
 
 def log_report(settings: Settings, report: Report, folder: Path) -> str:
@@ -97,7 +97,7 @@ def _evaluation_run(name: str, rows: Sequence[EvaluationRow]) -> str:
     data = [
         {
             "inputs": {"question": row.question, "id": row.question_id},
-            "outputs": {"answer": row.answer, "abstained": row.abstained, "cited": list(row.cited)},
+            "outputs": {"answer": row.answer, "outcome": row.outcome, "cited": list(row.cited)},
             "expectations": {"expected_response": row.reference if row.answerable else "no answer in the documents"},
         }
         for row in rows

@@ -18,15 +18,15 @@ _VOLUME_SPAN = 30
 """The volume axis goes from the stated volume divided by this to it times this."""
 
 
-def plot_quality(measured: Sequence[Measured], path: Path) -> None:
-    """`answer_f1` with its interval over the median latency."""
+def plot_quality(measured: Sequence[Measured], path: Path, *, headline: str) -> None:
+    """Draw the headline metric with its interval over the median latency."""
     figure, axes = _figure()
     for entry in measured:
-        quality, latency = entry.metrics["answer_f1"], entry.latency["p50_seconds"]
+        quality, latency = entry.metrics[headline], entry.latency["p50_seconds"]
         spread = [[max(quality.mean - quality.low, 0)], [max(quality.high - quality.mean, 0)]]
         axes.errorbar([latency], [quality.mean], yerr=spread, fmt="o", capsize=4, label=entry.strategy.title)
     axes.set_xlabel("latency, median of single questions (s)")
-    axes.set_ylabel("answer_f1")
+    axes.set_ylabel(headline)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)
     _save(figure, axes, path)

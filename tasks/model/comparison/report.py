@@ -14,6 +14,8 @@ from tasks.model.evaluation.evaluate import Evaluation
 from tasks.params import Params
 
 SHOWN = (
+    "useful_share",
+    "holds_anchor",
     "answer_f1",
     "f1",
     "exact_match",
@@ -23,7 +25,10 @@ SHOWN = (
     "abstention_recall",
     "citation_precision",
     "traceability",
-    "groundedness",
+    "claim_support",
+    "false_refusals",
+    "judged_right",
+    "words_to_read",
     "prompt_tokens",
     "completion_tokens",
     "machine_seconds",
@@ -49,7 +54,7 @@ class Report:
 
     Attributes:
         missing: golden questions that could not be asked, with the reason.
-        fresh: `answer_f1` on the questions of `freshness` by strategy.
+        fresh: the headline metric on the questions of `freshness` by strategy.
     """
 
     measured: tuple[Measured, ...]
@@ -100,17 +105,16 @@ def _entry(entry: Measured, report: Report) -> dict[str, Any]:
 
 
 def differences(report: Report) -> list[dict[str, Any]]:
-    """Paired differences of `answer_f1` and `contains` between every two strategies."""
+    """Return the paired differences of the headline metric and of `answer_f1` between every two strategies."""
     gate = report.params.model_gate
     found = []
     for place, first in enumerate(report.measured):
         for second in report.measured[place + 1 :]:
-            for name in ("answer_f1", "contains"):
+            for name in dict.fromkeys((gate.headline, "answer_f1")):
                 change = paired(second, first, name, confidence=gate.confidence, num_resamples=gate.num_resamples)
                 if change is not None:
-                    told = change.low > 0 or change.high < 0
                     names = {"of": second.strategy.name, "against": first.strategy.name, "metric": name}
-                    found.append(names | asdict(change) | {"told_apart": told})
+                    found.append(names | asdict(change) | {"told_apart": change.low > 0 or change.high < 0})
     return found
 
 
@@ -127,7 +131,7 @@ def table(report: Report) -> list[dict[str, str]]:
         )
     )
     rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.3g}"))
-    rows.append(_line(f"answer_f1 on {len(report.freshness.questions)} changed", report, _fresh_cell(report)))
+    rows.append(_line(f"{report.params.model_gate.headline} on {len(report.freshness.questions)} changed", report, _fresh_cell(report)))
     return rows
 
 
@@ -194,7 +198,7 @@ def _difference(entry: Mapping[str, Any]) -> str:
 def write_report(report: Report, folder: Path) -> Path:
     """Write `comparison.md`, `comparison.json` and both plots into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    plot_quality(report.measured, folder / "quality.png")
+    plot_quality(report.measured, folder / "quality.png", headline=report.params.model_gate.headline)
     plot_cost(report.measured, report.params.compare, folder / "cost.png")
     write_json(folder / "comparison.json", as_json(report))
     with whole_file(folder / "comparison.md") as beside:

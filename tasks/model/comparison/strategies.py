@@ -1,10 +1,11 @@
-"""The four strategies of the decision table: what each costs, where costs meet, and which one the data favour.
+"""The strategies of the decision table: what each costs, where costs meet, and which one the data favour.
 
 Formulas alone; what they take is measured in `tasks.model.comparison.compare`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.bootstrap import Interval
 from tasks.model.evaluation.metrics import Mode, Ratio, difference_of
@@ -12,6 +13,10 @@ from tasks.params import CompareParams
 
 SECONDS_PER_HOUR = 3600
 MONTHS_PER_YEAR = 12
+
+
+Weights = Literal["none", "base", "fine_tuned"]
+"""Who answers: no model (an excerpt of the passages), the base model, the fine-tuned one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +29,17 @@ class Strategy:
 
     name: str
     title: str
-    fine_tuned: bool
+    weights: Weights
     mode: Mode
     rank: int
 
 
 STRATEGIES = (
-    Strategy("base_closed_book", "base, closed-book", False, "closed_book", 0),
-    Strategy("base_retrieval", "base + retrieval", False, "retrieval", 1),
-    Strategy("fine_tuned_closed_book", "fine-tuned, closed-book", True, "closed_book", 2),
-    Strategy("fine_tuned_retrieval", "fine-tuned + retrieval", True, "retrieval", 3),
+    Strategy("excerpt", "retrieval alone", "none", "retrieval", 0),
+    Strategy("base_closed_book", "base, closed-book", "base", "closed_book", 1),
+    Strategy("base_retrieval", "base + retrieval", "base", "retrieval", 2),
+    Strategy("fine_tuned_closed_book", "fine-tuned, closed-book", "fine_tuned", "closed_book", 3),
+    Strategy("fine_tuned_retrieval", "fine-tuned + retrieval", "fine_tuned", "retrieval", 4),
 )
 
 
@@ -79,7 +85,7 @@ def cost_of(
         refresh_seconds: of one refresh.
     """
     second = params.machine_cost_per_hour / SECONDS_PER_HOUR
-    training = 0.0 if not strategy.fine_tuned else _monthly(training_seconds, params.retrains_per_year, second)
+    training = 0.0 if strategy.weights != "fine_tuned" else _monthly(training_seconds, params.retrains_per_year, second)
     refresh = _monthly(refresh_seconds, params.refreshes_per_year, second) if strategy.mode == "retrieval" else 0.0
     return Cost(machine_seconds * second, training, refresh or 0.0)
 
@@ -103,7 +109,7 @@ class Measured:
 
     Attributes:
         metrics: values with intervals; a metric that was not measured is absent.
-        parts: `answer_f1` and `traceability` by question, for paired comparison.
+        parts: the same by question, for paired comparison.
         latency: `p50_seconds`, `p95_seconds`, `questions`: asked one at a time, by the clock on the wall.
     """
 
@@ -124,29 +130,29 @@ class Recommendation:
 
 
 def recommend(
-    measured: Sequence[Measured], params: CompareParams, *, confidence: float, num_resamples: int
+    measured: Sequence[Measured], params: CompareParams, *, headline: str, confidence: float, num_resamples: int
 ) -> Recommendation:
-    """The simplest strategy that the data do not tell from the one with the highest `answer_f1`.
+    """The simplest strategy that the data do not tell from the one with the highest headline metric.
 
     Args:
         measured: all on the same questions.
         params: the volume, for the costs that are named.
+        headline: the metric that decides, as `useful_share`.
         confidence: of the paired intervals.
         num_resamples: of the bootstrap.
     """
-    best = max(measured, key=lambda entry: entry.metrics["answer_f1"].mean)
-    reasons = [f"{best.strategy.title} has the highest answer_f1: {shown(best.metrics['answer_f1'])}"]
-    if best.metrics["answer_f1"].mean == 0:
+    best = max(measured, key=lambda entry: entry.metrics[headline].mean)
+    reasons = [f"{best.strategy.title} has the highest {headline}: {shown(best.metrics[headline])}"]
+    if best.metrics[headline].mean == 0:
         reasons.append("no strategy got any question right: this recommends nothing but the simplest")
     tied = [best]
     for entry in measured:
         if entry is best:
             continue
-        change = paired(best, entry, "answer_f1", confidence=confidence, num_resamples=num_resamples)
-        told_apart = change is not None and change.low > 0
-        verdict = "is better than" if told_apart else "the data do not tell apart"
-        reasons.append(_pair(verdict, told_apart, best, entry, change))
-        if not told_apart:
+        change = paired(best, entry, headline, confidence=confidence, num_resamples=num_resamples)
+        distinct = change is not None and change.low > 0
+        reasons.append(_pair_reason(best, entry, change, distinct=distinct, headline=headline))
+        if not distinct:
             tied.append(entry)
     chosen = min(tied, key=lambda entry: entry.strategy.rank)
     if chosen is not best:
@@ -165,15 +171,15 @@ def shown(interval: Interval) -> str:
     return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def _pair(verdict: str, told_apart: bool, best: Measured, other: Measured, change: Interval | None) -> str:
-    found = (
+def _pair_reason(best: Measured, other: Measured, change: Interval | None, *, distinct: bool, headline: str) -> str:
+    difference = (
         "no common question"
         if change is None
-        else f"answer_f1 {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+        else f"{headline} {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
     )
-    if told_apart:
-        return f"{best.strategy.title} {verdict} {other.strategy.title}: {found}"
-    return f"{verdict} {best.strategy.title} and {other.strategy.title}: {found}"
+    if distinct:
+        return f"{best.strategy.title} is better than {other.strategy.title}: {difference}"
+    return f"the data do not tell apart {best.strategy.title} and {other.strategy.title}: {difference}"
 
 
 def _consequences(chosen: Measured, params: CompareParams) -> list[str]:

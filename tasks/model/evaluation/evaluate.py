@@ -34,6 +34,7 @@ from tasks.model.evaluation.metrics import (
     Ratio,
     contains,
     exact_match,
+    holds,
     metric_parts,
     ratio,
     token_f1,
@@ -188,10 +189,14 @@ def _rows(
     items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
     generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
     embedder = retrieval.material.index.embedder
-    asked = [_asked(item, generator, answerer.params, params.evaluation, embedder) for item in items]
+    asked, prepared = [], []
+    for item in items:
+        began = machine_clock()
+        asked.append(_asked(item, generator, answerer.params, params.evaluation, embedder))
+        prepared.append(machine_clock() - began)
     rows: dict[int, EvaluationRow] = {}
     for place, answer, draft, seconds in _answers(asked, generator, batch_size=params.evaluation.batch_size):
-        rows[place] = _scored(items[place], answer, draft, seconds)
+        rows[place] = _scored(items[place], answer, draft, seconds + prepared[place])
         if progress:
             progress(f"{answerer.version} {mode}", len(rows), len(items))
     return [rows[place] for place in range(len(items))]
@@ -217,7 +222,7 @@ def _items(mode: Mode, questions: Sequence[HeldOut], num_passages: int, retrieva
         if mode == "closed_book":
             yield _Item(entry, mode, ())
         elif mode == "retrieval":
-            yield _Item(entry, mode, retrieval.search(asked)[:num_passages], retrieval.seconds(asked))
+            yield _Item(entry, mode, retrieval.search(asked), retrieval.seconds(asked))
         elif entry.answerable:
             yield from _set_passages(mode, entry, num_passages, retrieval)
 
@@ -281,7 +286,12 @@ def _scored(item: _Item, answer: Answer, draft: str, seconds: float) -> Evaluati
         draft=draft,
         answer=answer.text,
         abstained=answer.abstained,
+        outcome=answer.outcome,
         reason=answer.reason,
+        holds_anchor=bool(question.anchor) and holds(answer.text, question.anchor or ""),
+        num_claims=len(answer.claims),
+        num_unverified_claims=sum(claim.verdict == "unverified" for claim in answer.claims),
+        judged=None,
         read=tuple(passage.chunk_id for passage in answer.passages),
         holding=tuple(n for n, passage in enumerate(answer.passages, start=1) if item.entry.is_held_by(passage)),
         cited=tuple(dict.fromkeys(citation.marker for citation in answer.citations)),

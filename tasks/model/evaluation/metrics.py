@@ -35,6 +35,10 @@ class EvaluationRow:
         answerable: whether the documents (in mode `removed`: the passages) hold the answer.
         draft: what the model wrote, unchecked; empty where it was not asked.
         answer: what a user would read.
+        outcome: `answer`, `closest_passages` or `nothing_found`.
+        holds_anchor: whether the golden anchor stands in what a user would read.
+        num_claims: of the answer; of them `num_unverified_claims` stand in no cited passage.
+        judged: what the judge says of an answer beside the reference, in [0, 1]; None: there is no judge.
         read: chunk ids of the passages, in the order of their markers.
         holding: numbers (from 1) of the passages that hold the anchor.
         cited: numbers of the passages that the answer cites.
@@ -52,7 +56,12 @@ class EvaluationRow:
     draft: str
     answer: str
     abstained: bool
+    outcome: str
     reason: str | None
+    holds_anchor: bool
+    num_claims: int
+    num_unverified_claims: int
+    judged: float | None
     read: tuple[str, ...]
     holding: tuple[int, ...]
     cited: tuple[int, ...]
@@ -110,6 +119,21 @@ def contains(answer: str, reference: str) -> float:
     return float(bool(theirs) and any(ours[start : start + len(theirs)] == theirs for start in starts))
 
 
+_MARKDOWN_SIGNS = re.compile(r"[`*_\\]")
+
+
+def holds(text: str, words: str) -> bool:
+    """Whether words stand in a text as a reader sees both: without Markdown's signs, line breaks and case.
+
+    For instance `**Call** `stop()`` holds `call stop()`.
+    """
+    return bool(words.strip()) and _as_read(words) in _as_read(text)
+
+
+def _as_read(text: str) -> str:
+    return " ".join(_MARKDOWN_SIGNS.sub("", text).casefold().split())
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A ratio over rows.
@@ -150,7 +174,21 @@ def _answered_with_support(row: EvaluationRow) -> float:
     return float(not row.abstained and bool(row.holding))
 
 
+def _useful(row: EvaluationRow) -> float:
+    """Whether the reader has what was asked for; where there is no answer, whether none was pretended."""
+    if not row.answerable:
+        return float(row.abstained)
+    return float(row.holds_anchor or (not row.abstained and bool(row.contains)))
+
+
 METRICS: Mapping[str, Metric] = {
+    "useful_share": Metric(_useful, _every),
+    "holds_anchor": Metric(lambda row: float(row.answerable and row.holds_anchor), _answerable),
+    "claim_support": Metric(
+        lambda row: float(row.num_claims - row.num_unverified_claims), lambda row: float(row.num_claims)
+    ),
+    "judged_right": Metric(lambda row: row.judged or 0.0, lambda row: float(row.judged is not None)),
+    "words_to_read": Metric(lambda row: float(len(row.answer.split())), _every, lower_is_better=True),
     "answer_f1": Metric(lambda row: row.f1 if row.answerable else float(row.abstained), _every),
     "f1": Metric(lambda row: row.f1 * row.answerable, _answerable),
     "exact_match": Metric(lambda row: row.exact_match * row.answerable, _answerable),

@@ -217,5 +217,5 @@ def by_topic(candidate: Evaluation, other: Evaluation) -> list[TopicChange]:
 
 
 def _right(evaluation: Evaluation) -> Mapping[str, bool]:
-    answer_f1 = METRICS["answer_f1"].value
-    return {row.question_id: answer_f1(row) >= RIGHT for row in evaluation.rows if row.mode == "retrieval"}
+    useful = METRICS["useful_share"].value
+    return {row.question_id: useful(row) >= RIGHT for row in evaluation.rows if row.mode == "retrieval"}
