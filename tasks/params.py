@@ -291,6 +291,13 @@ class FineTuningParams(Block):
     seed: int
 
 
+class JudgeParams(Block):
+    """A model behind an OpenAI-compatible endpoint that says whether an answer agrees with the golden answer."""
+
+    endpoint: str
+    model: str
+
+
 class EvaluationParams(Block):
     """The held-out questions on which answerers are compared; `max_questions` null: all of the split."""
 
@@ -299,6 +306,7 @@ class EvaluationParams(Block):
     max_questions: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=1)]
     max_new_tokens_closed_book: Annotated[int, Field(ge=1)]
+    judge: JudgeParams | None = None
 
 
 class ModelGateParams(Block):

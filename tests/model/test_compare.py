@@ -182,13 +182,13 @@ def _logged(home: Path, result: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_fine_tuned_answerer_two_strategies_are_compared_and_it_is_said(
+def test_without_a_fine_tuned_answerer_three_strategies_are_compared_and_it_is_said(
     world: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     done = almanac(world[1], "compare", "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert "no fine-tuned answerer is champion" in done.stdout
-    assert "recommended: base_" in done.stdout
+    assert "recommended: " in done.stdout
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from tasks.model.evaluation.metrics import (
     contains,
     difference_of,
     exact_match,
+    holds,
     interval_of,
     metric_parts,
     normalized,
@@ -29,7 +30,12 @@ ROW = EvaluationRow(
     draft="It is crimson [2].",
     answer="It is crimson [2].",
     abstained=False,
+    outcome="answer",
     reason=None,
+    holds_anchor=True,
+    num_claims=1,
+    num_unverified_claims=0,
+    judged=None,
     read=("a", "b", "c"),
     holding=(2,),
     cited=(2,),
@@ -178,3 +184,28 @@ def test_conditional_metric_of_two_systems_is_compared_by_its_ratio() -> None:
     assert change is not None
     assert change.mean == pytest.approx(0.5)
     assert change.low <= change.mean <= change.high
+
+
+def test_anchor_is_held_whatever_the_markdown_case_and_line_breaks() -> None:
+    assert holds("Then **call**\n`stop()` once.", "Call stop()")
+    assert not holds("Then call start().", "stop()")
+    assert not holds("Then call start().", " ")
+
+
+def test_closest_passages_that_hold_the_anchor_are_useful_and_no_answer() -> None:
+    shown = row(abstained=True, outcome="closest_passages", holds_anchor=True, f1=0.0, contains=0.0)
+    empty = row(abstained=True, outcome="nothing_found", holds_anchor=False, f1=0.0, contains=0.0)
+    assert value("useful_share", shown, empty) == pytest.approx(0.5)
+    assert value("answered_share", shown, empty) == 0
+
+
+def test_pretended_answer_is_not_useful_where_there_is_none() -> None:
+    pretended = row(answerable=False, abstained=False, holds_anchor=False)
+    refused = row(answerable=False, abstained=True, holds_anchor=False)
+    assert value("useful_share", pretended, refused) == pytest.approx(0.5)
+
+
+def test_claim_support_counts_claims_and_not_answers() -> None:
+    one = row(num_claims=1, num_unverified_claims=1)
+    three = row(num_claims=3, num_unverified_claims=0)
+    assert value("claim_support", one, three) == pytest.approx(0.75)

@@ -28,7 +28,8 @@ from tasks.model.comparison.strategies import (
     cost_of,
     recommend,
 )
-from tasks.model.evaluation.evaluate import Evaluation, Progress, evaluate
+from tasks.model.evaluation.evaluate import Evaluation, Progress, evaluate, load_judge
+from tasks.model.evaluation.judge import agreement
 from tasks.model.evaluation.metrics import METRICS, Mode, Ratio, interval_of
 from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
@@ -135,7 +136,7 @@ def compare_strategies(
         tuple(missing),
         freshness,
         _fresh(measured, freshness, params),
-        tuple(_notes(measured, questions, tuned)),
+        (*_notes(measured, questions, tuned), *_judge_notes(questions, params, settings)),
         retrieval.release,
         params,
     )
@@ -252,10 +253,22 @@ def _fresh(measured: Sequence[Measured], freshness: Freshness, params: Params) -
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _judge_notes(questions: Sequence[HeldOut], params: Params, settings: Settings) -> list[str]:
+    """What the judge's verdicts are worth, where there is one."""
+    judge = load_judge(params.evaluation, settings)
+    if judge is None:
+        return []
+    references = [(entry.question.question, entry.question.answer or "") for entry in questions if entry.answerable]
+    share = agreement(references, judge)
+    return (
+        [f"the judge {judge.identity} gets {share:.2f} of {2 * len(references)} known verdicts right"] if share else []
+    )
+
+
 def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut], tuned: object) -> list[str]:
     notes = []
     if tuned is None:
-        notes.append("no fine-tuned answerer is champion: two strategies; run `almanac retrain`, or name one")
+        notes.append("no fine-tuned answerer is champion: three strategies; run `almanac retrain`, or name one")
     if len(questions) < 200:
         notes.append(f"{len(questions)} questions are fewer than 200: intervals are wide")
     if any(entry.cost.training_per_month is None for entry in measured):

@@ -131,7 +131,13 @@ def table(report: Report) -> list[dict[str, str]]:
         )
     )
     rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.3g}"))
-    rows.append(_line(f"{report.params.model_gate.headline} on {len(report.freshness.questions)} changed", report, _fresh_cell(report)))
+    rows.append(
+        _line(
+            f"{report.params.model_gate.headline} on {len(report.freshness.questions)} changed",
+            report,
+            _fresh_cell(report),
+        )
+    )
     return rows
 
 

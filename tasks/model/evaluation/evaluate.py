@@ -26,6 +26,7 @@ from tasks.corpus.document import sha256
 from tasks.errors import CorruptionError
 from tasks.files import whole_file
 from tasks.index.passage import Passage
+from tasks.model.evaluation.judge import judged_rows
 from tasks.model.evaluation.metrics import (
     METRICS,
     MODES,
@@ -135,12 +136,13 @@ def evaluate(
         probes: of `tasks.model.evaluation.probes.PROBES`.
         progress: told of each batch.
     """
+    judge = load_judge(params.evaluation, settings)
     folder = settings.home.resolve() / "cache" / "evaluations" / _key(answerer, questions, params, retrieval)
     rows = [
         _row(record)
         for mode in modes
         for record in _kept(
-            folder / f"{mode}.jsonl", partial(_rows, mode, answerer, questions, params, retrieval, progress)
+            folder / f"{mode}.jsonl", partial(_rows, mode, answerer, questions, params, retrieval, progress, judge)
         )
     ]
     observed = {
@@ -153,6 +155,20 @@ def evaluate(
         for name in probes
     }
     return Evaluation(answerer.version, answerer.identity, retrieval.release, tuple(rows), observed)
+
+
+def load_judge(params: EvaluationParams, settings: Settings) -> Generator | None:
+    """Return the judge of `evaluation.judge`; None: there is none.
+
+    Raises:
+        ConfigurationError: the endpoint has no such model.
+        DependencyError: it does not answer.
+    """
+    if params.judge is None:
+        return None
+    from tasks.answer.generators.endpoint import EndpointGenerator
+
+    return EndpointGenerator(params.judge.endpoint, params.judge.model, settings)
 
 
 def _key(answerer: Answerer, questions: Sequence[HeldOut], params: Params, retrieval: Retrieval) -> str:
@@ -185,6 +201,7 @@ def _rows(
     params: Params,
     retrieval: Retrieval,
     progress: Progress | None,
+    judge: Generator | None,
 ) -> list[EvaluationRow]:
     items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
     generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
@@ -199,7 +216,8 @@ def _rows(
         rows[place] = _scored(items[place], answer, draft, seconds + prepared[place])
         if progress:
             progress(f"{answerer.version} {mode}", len(rows), len(items))
-    return [rows[place] for place in range(len(items))]
+    ordered = [rows[place] for place in range(len(items))]
+    return ordered if judge is None or mode != "retrieval" else judged_rows(ordered, judge)
 
 
 def _asked(

@@ -1,14 +1,15 @@
 """A judge: a model behind an OpenAI-compatible endpoint that says whether an answer agrees with the golden answer.
 
-A judge is itself a model that errs, so its verdicts never stand alone: it also judges pairs whose verdict is known (each
-golden answer beside itself, and beside the golden answer of another question), and the share that it gets right is
-reported beside its verdicts as `agreement`.
+A judge is itself a model that errs, so its verdicts never stand alone: it also judges pairs whose verdict is known
+(each golden answer beside itself, and beside that of another question), and the share that it gets right is reported
+beside its verdicts as `agreement`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.answer.generators.base import Generator
+from tasks.model.evaluation.metrics import EvaluationRow
 
 INSTRUCTION = (
     "Question: {question}\n\nReference answer: {reference}\n\nAnswer to judge:\n<answer>\n{answer}\n</answer>\n\n"
@@ -25,6 +26,18 @@ class JudgedPair:
     question: str
     reference: str
     answer: str
+
+
+def judged_rows(rows: Sequence[EvaluationRow], generator: Generator) -> list[EvaluationRow]:
+    """Return the rows with a verdict on each answer to a question that has one; what abstained is not judged."""
+    waiting = [
+        (place, JudgedPair(row.question, row.reference, row.answer))
+        for place, row in enumerate(rows)
+        if row.answerable and row.reference and not row.abstained
+    ]
+    verdicts = judge([pair for _, pair in waiting], generator)
+    by_place = {place: verdict for (place, _), verdict in zip(waiting, verdicts, strict=True)}
+    return [replace(row, judged=by_place.get(place)) for place, row in enumerate(rows)]
 
 
 def judge(pairs: Sequence[JudgedPair], generator: Generator) -> list[float | None]:
