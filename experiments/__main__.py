@@ -200,7 +200,7 @@ def train(params: Params, settings: Settings) -> None:
 
 def evaluate_answerer(params: Params, settings: Settings) -> None:
     """Ask the trained answerer and the base the held-out questions over the live index."""
-    from tasks.answer.answerer import BASE, read_manifest
+    from tasks.answer.answerer import BASE, EXCERPT, read_manifest
     from tasks.model.answerer.candidate import CANDIDATE, evaluate_answerers
     from tasks.model.answerer.card import card_metrics
     from tasks.model.evaluation.model_gate import decide
@@ -208,7 +208,7 @@ def evaluate_answerer(params: Params, settings: Settings) -> None:
 
     folder = ANSWERER / "training"
     found = evaluate_answerers(folder, None, params, settings)
-    decision = decide(found[CANDIDATE], found[BASE], None, params.model_gate)
+    decision = decide(found[CANDIDATE], found[BASE], found.get(EXCERPT), params.model_gate)
     run_id = str(read_manifest(folder).lineage["run_id"])
     metrics = found[CANDIDATE].metrics()
     run_log.log_metrics(settings, run_id, metrics)

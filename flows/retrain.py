@@ -12,7 +12,7 @@ from prefect import flow
 
 from flows.progress import LISTENER, report_to, show_report, tell
 from flows.steps import step
-from tasks.answer.answerer import BASE
+from tasks.answer.answerer import BASE, EXCERPT
 from tasks.answer.prompt import load_prompt
 from tasks.files import write_json
 from tasks.index.live import serving
@@ -138,7 +138,12 @@ def evaluate(made: TrainedCandidate, run: _Run) -> dict[str, Evaluation]:
 @step()
 def judge(evaluations: dict[str, Evaluation], run: _Run) -> GateDecision:
     """The model gate."""
-    return decide(evaluations[CANDIDATE], evaluations[BASE], evaluations.get(CHAMPION), run.params.model_gate)
+    return decide(
+        evaluations[CANDIDATE],
+        evaluations[BASE],
+        evaluations.get(CHAMPION) or evaluations.get(EXCERPT),
+        run.params.model_gate,
+    )
 
 
 @step()

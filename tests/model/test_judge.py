@@ -21,7 +21,10 @@ class Verdicts:
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
     ) -> list[Generation]:
         self.prompts.extend(chat[-1]["content"] for chat in conversations)
-        return [Generation(self.said or self._verdict(chat[-1]["content"]), 1, 1) for chat in conversations]
+        return [
+            Generation(self._verdict(chat[-1]["content"]) if self.said is None else self.said, 1, 1)
+            for chat in conversations
+        ]
 
     @staticmethod
     def _verdict(prompt: str) -> str:

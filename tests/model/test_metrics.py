@@ -149,7 +149,7 @@ def test_metric_that_no_question_bears_on_has_no_value() -> None:
 
 
 def test_every_metric_lies_between_zero_and_one_or_counts() -> None:
-    counts = {"prompt_tokens", "completion_tokens", "machine_seconds"}
+    counts = {"prompt_tokens", "completion_tokens", "machine_seconds", "words_to_read"}
     for name in METRICS.keys() - counts:
         found = value(name, ROW, row(mode="oracle"), row(mode="removed", answerable=False))
         assert found is None or 0 <= found <= 1, name
@@ -194,18 +194,18 @@ def test_anchor_is_held_whatever_the_markdown_case_and_line_breaks() -> None:
 
 def test_closest_passages_that_hold_the_anchor_are_useful_and_no_answer() -> None:
     shown = row(abstained=True, outcome="closest_passages", holds_anchor=True, f1=0.0, contains=0.0)
-    empty = row(abstained=True, outcome="nothing_found", holds_anchor=False, f1=0.0, contains=0.0)
+    empty = row(question_id="q2", abstained=True, outcome="nothing_found", holds_anchor=False, f1=0.0, contains=0.0)
     assert value("useful_share", shown, empty) == pytest.approx(0.5)
     assert value("answered_share", shown, empty) == 0
 
 
 def test_pretended_answer_is_not_useful_where_there_is_none() -> None:
     pretended = row(answerable=False, abstained=False, holds_anchor=False)
-    refused = row(answerable=False, abstained=True, holds_anchor=False)
+    refused = row(question_id="q2", answerable=False, abstained=True, holds_anchor=False)
     assert value("useful_share", pretended, refused) == pytest.approx(0.5)
 
 
 def test_claim_support_counts_claims_and_not_answers() -> None:
     one = row(num_claims=1, num_unverified_claims=1)
-    three = row(num_claims=3, num_unverified_claims=0)
+    three = row(question_id="q2", num_claims=3, num_unverified_claims=0)
     assert value("claim_support", one, three) == pytest.approx(0.75)

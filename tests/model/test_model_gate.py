@@ -137,7 +137,7 @@ def test_other_questions_are_no_comparison() -> None:
 
 
 def test_gained_and_lost_questions_are_named_by_topic() -> None:
-    before = [row(question_id="a", topic="x", f1=0.0), row(question_id="b", topic="x", f1=0.9)]
-    after = [row(question_id="a", topic="x", f1=0.9), row(question_id="b", topic="x", f1=0.1)]
+    before = [row(question_id="a", topic="x", holds_anchor=False, contains=0.0), row(question_id="b", topic="x")]
+    after = [row(question_id="a", topic="x"), row(question_id="b", topic="x", holds_anchor=False, contains=0.0)]
     (change,) = by_topic(evaluation("candidate", after), evaluation("base", before))
     assert (change.topic, change.num_questions, change.gained, change.lost) == ("x", 2, ("a",), ("b",))

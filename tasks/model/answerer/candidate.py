@@ -13,7 +13,16 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.answer.answerer import BASE, Answerer, base_answerer, load_answerer, weights_identity, write_manifest
+from tasks.answer.answerer import (
+    BASE,
+    EXCERPT,
+    Answerer,
+    base_answerer,
+    excerpt_answerer,
+    load_answerer,
+    weights_identity,
+    write_manifest,
+)
 from tasks.answer.generators.transformers import load_base
 from tasks.corpus.document import DOCUMENT_SCHEMA, sha256
 from tasks.corpus.snapshot import read_documents
@@ -146,19 +155,25 @@ def evaluate_answerers(
     settings: Settings,
     progress: Progress | None = None,
 ) -> dict[str, Evaluation]:
-    """`base`, `champion` where one serves, and `candidate` on the same questions over the release of now."""
+    """Evaluate `base`, what serves and `candidate` on the same questions over the release of now.
+
+    What serves is the `champion`; where none was promoted, the `excerpt`, or `base` where `generation.answerer` says so.
+    """
     retrieval = open_retrieval(params, settings)
     questions, _ = held_out(params, retrieval)
 
     def judged(answerer: Answerer) -> Evaluation:
         return evaluate(answerer, questions, params, settings, retrieval=retrieval, progress=progress)
 
-    found = {BASE: judged(base_answerer(params.generation, settings))}
+    evaluations = {BASE: judged(base_answerer(params.generation, settings))}
     if champion is not None:
         folder = release_folder(settings, champion)
-        found[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))
-    found[CANDIDATE] = judged(load_answerer(candidate, params.generation, settings, version=CANDIDATE))
-    return found
+        evaluations[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))
+    elif params.generation.is_excerpt:
+        excerpt = excerpt_answerer(params.generation)
+        evaluations[EXCERPT] = evaluate(excerpt, questions, params, settings, retrieval=retrieval, probes=())
+    evaluations[CANDIDATE] = judged(load_answerer(candidate, params.generation, settings, version=CANDIDATE))
+    return evaluations
 
 
 def lineage_of(

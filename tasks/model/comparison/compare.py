@@ -260,9 +260,9 @@ def _judge_notes(questions: Sequence[HeldOut], params: Params, settings: Setting
         return []
     references = [(entry.question.question, entry.question.answer or "") for entry in questions if entry.answerable]
     share = agreement(references, judge)
-    return (
-        [f"the judge {judge.identity} gets {share:.2f} of {2 * len(references)} known verdicts right"] if share else []
-    )
+    if share is None:
+        return []
+    return [f"the judge {judge.identity} gets {share:.2f} of {2 * len(references)} known verdicts right"]
 
 
 def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut], tuned: object) -> list[str]:

@@ -195,9 +195,6 @@ class TopicChange:
     lost: tuple[str, ...]
 
 
-RIGHT = 0.5
-
-
 def by_topic(candidate: Evaluation, other: Evaluation) -> list[TopicChange]:
     """Gained and lost questions in mode `retrieval`, topics in alphabetical order."""
     ours, theirs = _right(candidate), _right(other)
@@ -218,4 +215,4 @@ def by_topic(candidate: Evaluation, other: Evaluation) -> list[TopicChange]:
 
 def _right(evaluation: Evaluation) -> Mapping[str, bool]:
     useful = METRICS["useful_share"].value
-    return {row.question_id: useful(row) >= RIGHT for row in evaluation.rows if row.mode == "retrieval"}
+    return {row.question_id: bool(useful(row)) for row in evaluation.rows if row.mode == "retrieval"}
