@@ -157,7 +157,7 @@ def evaluate_answerers(
 ) -> dict[str, Evaluation]:
     """Evaluate `base`, what serves and `candidate` on the same questions over the release of now.
 
-    What serves is the `champion`; where none was promoted, the `excerpt`, or `base` where `generation.answerer` says so.
+    What serves is the `champion`; where none was promoted, the `excerpt`, or `base` if `generation.answerer` says so.
     """
     retrieval = open_retrieval(params, settings)
     questions, _ = held_out(params, retrieval)
