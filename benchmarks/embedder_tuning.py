@@ -31,8 +31,9 @@ from tasks.index.release import Release
 from tasks.index.search import Index
 from tasks.index.table import connect
 from tasks.model.embedder.pairs import EmbedderQuestion, mine_pairs, write_pairs
-from tasks.model.embedder.result import EmbedderResult
+from tasks.model.embedder.result import HEADLINE, EmbedderResult
 from tasks.model.embedder.training import train_embedder
+from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params, SearchParams, load_params
 from tasks.settings import Settings, quiet_environment
 
@@ -105,9 +106,9 @@ def asked(index: Index) -> Iterator[EmbedderQuestion]:
         yield EmbedderQuestion(question, relevant, "validation" if place < HELD_OUT_PERCENT else "train")
 
 
-def show(step: int, num_steps: int, measured: Any) -> None:
-    values = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
-    print(f"step {step}/{num_steps}: {values}", flush=True)
+def show(progress: TrainingProgress) -> None:
+    measured = "" if progress.validation_loss is None else f", {HEADLINE} {1 - progress.validation_loss:.4f}"
+    print(f"step {progress.step}/{progress.num_steps}: loss {progress.train_loss:.4f}{measured}", flush=True)
 
 
 def use_model(settings: Settings, folder: Path) -> None:

@@ -171,7 +171,7 @@ def _write_rows(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, ob
 
 def examples(params: Params, settings: Settings) -> None:
     """Build and gate the training set over the live index; it is no version of the data registry."""
-    from tasks.model.examples.training_set import build_training_set
+    from tasks.model.examples.build import build_training_set
 
     _empty(EXAMPLES)
     build_training_set(params, settings, EXAMPLES)

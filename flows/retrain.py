@@ -27,11 +27,13 @@ from tasks.model.embedder.result import EmbedderResult
 from tasks.model.embedder.training import train_embedder
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.model_gate import GateDecision, decide
-from tasks.model.examples.training_set import TrainingSet, build_training_set, read_training_set, version_training_set
+from tasks.model.examples.build import build_training_set
+from tasks.model.examples.training_set import TrainingSet, read_training_set, version_training_set
 from tasks.model.training import run_log
-from tasks.model.training.loop import TrainingProgress
+from tasks.model.training.estimate import estimate
+from tasks.model.training.result import TrainingResult
 from tasks.model.training.sequences import TRAINED_PROMPT
-from tasks.model.training.train import TrainingResult, estimate
+from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Method, Params, load_params
 from tasks.registry.data_registry import Revision
 from tasks.releases.kind import ANSWERER
@@ -259,7 +261,7 @@ def tune_embedder(training_set: TrainingSet, revision: Revision, run: _Run) -> E
         run.params,
         run.settings,
         lineage={"training_set": revision.tag, "corpus": training_set.corpus, "index_release": run.release},
-        listener=lambda done, total, _: report(done, total),
+        listener=lambda progress: report(progress.step, progress.num_steps),
     )
 
 

@@ -14,8 +14,9 @@ import yaml
 from tasks.answer.answerer import load_answerer
 from tasks.errors import BusyError, ConfigurationError
 from tasks.lease import hold
+from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples, write_examples
-from tasks.model.examples.training_set import TrainingSet, build_training_set
+from tasks.model.examples.training_set import TrainingSet
 from tasks.model.training.run_log import KEY
 from tasks.params import load_params
 from tasks.releases.folder import release_folder

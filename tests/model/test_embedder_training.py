@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigurationError, GateError
+from tasks.files import sha256_of_file
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.embedding.files import find_model
 from tasks.index.embedding.registered import pinned
@@ -20,7 +21,7 @@ from tasks.index.live import LiveIndex, open_index, serving
 from tasks.index.release import load_release
 from tasks.index.search import Request
 from tasks.index.table import connect
-from tasks.model.embedder.batches import epoch_batches
+from tasks.model.embedder.batches import Batch, num_batches, step_batch
 from tasks.model.embedder.pairs import ChunkText, Pair, read_pairs, write_example_pairs, write_pairs
 from tasks.model.embedder.questions import held_out, questions_of
 from tasks.model.embedder.ranking import ranking_values
@@ -28,6 +29,7 @@ from tasks.model.embedder.registry import judge_embedder, register_embedder
 from tasks.model.embedder.result import EmbedderResult
 from tasks.model.embedder.training import train_embedder
 from tasks.model.examples.example import Example, ExamplePassage, write_examples
+from tasks.model.training.trainer import TrainingProgress
 from tasks.params import EmbeddingParams, Params
 from tasks.releases.kind import EMBEDDER
 from tasks.releases.lifecycle import promote
@@ -101,12 +103,17 @@ def small_params(write_params: WriteParams, small: Path, **fine_tuning: Any) -> 
     return write_params([files_source(small)], embedding={"model": str(small)}, fine_tuning=tuning)
 
 
+def epoch_batches(pairs: list[Pair], *, size: int, seed: int, epoch: int) -> list[Batch]:
+    count = num_batches(len(pairs), size)
+    return [step_batch(pairs, size=size, seed=seed, step=epoch * count + turn) for turn in range(count)]
+
+
 def test_pairs_are_read_as_they_were_written(pairs: Path) -> None:
     assert read_pairs(pairs) == some_pairs()
 
 
 def test_each_epoch_asks_each_question_once_and_no_text_stands_twice_in_a_batch() -> None:
-    batches = list(epoch_batches([pair(topic) for topic in TOPICS], size=5, seed=1, epoch=0))
+    batches = epoch_batches([pair(topic) for topic in TOPICS], size=5, seed=1, epoch=0)
     assert sorted(question for batch in batches for question in batch.questions) == sorted(
         f"Who checks the {topic}?" for topic in TOPICS
     )
@@ -126,7 +133,7 @@ def test_batches_are_filled_document_by_document() -> None:
 
 def test_epochs_take_other_negatives_in_another_order() -> None:
     rows = [pair(topic) for topic in TOPICS]
-    first, second = (next(epoch_batches(rows, size=16, seed=1, epoch=epoch)) for epoch in (0, 1))
+    first, second = (epoch_batches(rows, size=16, seed=1, epoch=epoch)[0] for epoch in (0, 1))
     assert {chunk.key for chunk in first.chunks} & {chunk.key for chunk in second.chunks} == {
         f"{topic}-0" for topic in TOPICS
     }
@@ -190,15 +197,9 @@ def test_tuned_folder_loads_as_the_embedder_with_pooling_and_limits_of_its_base(
     pairs: Path, small: Path, tmp_path: Path, write_params: WriteParams, settings: Settings
 ) -> None:
     params = small_params(write_params, small)
-    seen: list[tuple[int, int, set[str]]] = []
+    seen: list[TrainingProgress] = []
 
-    result = train(
-        pairs,
-        tmp_path / "tuned",
-        params,
-        settings,
-        listener=lambda step, n, values: seen.append((step, n, set(values))),
-    )
+    result = train(pairs, tmp_path / "tuned", params, settings, listener=seen.append)
 
     base, tuned = (find_model(model, settings) for model in (params.embedding.model, str(result.folder)))
     assert (base.pooling, base.dim, base.max_tokens) == (tuned.pooling, tuned.dim, tuned.max_tokens)
@@ -206,10 +207,11 @@ def test_tuned_folder_loads_as_the_embedder_with_pooling_and_limits_of_its_base(
     assert old.identity != new.identity
     cosines = (old.embed(["a ledger"]) * new.embed(["a ledger"])).sum()
     assert (cosines < 0.99999) == (result.best_step > 0)
-    assert [step for step, _, _ in seen] == [1, 2, 3, 4]
+    assert [(progress.step, progress.num_steps) for progress in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [progress.validation_loss is not None for progress in seen] == [False, True, False, True]
     assert set(result.selection) == {0, 2, 4}
     assert result.after.keys() == result.before.keys() == result.gain.keys()
-    assert not (tmp_path / "tuned.work").exists()
+    assert not list(tmp_path.glob(".tuned*"))
     assert train(pairs, tmp_path / "tuned", params, settings) == result
     with pytest.raises(ConfigurationError, match="name another folder"):
         train(pairs, tmp_path / "tuned", small_params(write_params, small, seed=4), settings)
@@ -220,8 +222,8 @@ def embedding(model: str | Path, params: Params) -> EmbeddingParams:
 
 
 def train_and_die(pairs: Path, output: Path, params: Params, settings: Settings) -> None:
-    def die(step: int, num_steps: int, _: Any) -> None:
-        if step == 3:
+    def die(progress: TrainingProgress) -> None:
+        if progress.step == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
     train(pairs, output, params, settings, listener=die)
@@ -239,23 +241,20 @@ def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()
-    losses: list[float] = []
+    after_kill: list[TrainingProgress] = []
+    undisturbed: list[TrainingProgress] = []
 
-    resumed = train(
-        pairs, tmp_path / "killed", params, settings, listener=lambda step, n, values: losses.append(values["loss"])
-    )
-    whole_losses: list[float] = []
-    whole = train(
-        pairs,
-        tmp_path / "whole",
-        params,
-        settings,
-        listener=lambda step, n, values: whole_losses.append(values["loss"]),
-    )
+    resumed = train(pairs, tmp_path / "killed", params, settings, listener=after_kill.append)
+    whole = train(pairs, tmp_path / "whole", params, settings, listener=undisturbed.append)
 
     assert resumed.resumed_from == 2
-    assert losses == pytest.approx(whole_losses[2:], abs=1e-5)
-    assert resumed.after == pytest.approx(whole.after)
+    assert losses_of(after_kill) == losses_of(undisturbed)[2:]
+    assert resumed.after == whole.after
+    assert sha256_of_file(resumed.folder / "model.safetensors") == sha256_of_file(whole.folder / "model.safetensors")
+
+
+def losses_of(heard: list[TrainingProgress]) -> list[float | None]:
+    return [progress.train_loss for progress in heard]
 
 
 def examples_of(params: Params, settings: Settings, path: Path) -> Path:

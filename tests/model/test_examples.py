@@ -20,16 +20,13 @@ from tasks.index.live import LiveIndex
 from tasks.index.passage import Passage
 from tasks.index.search import Request
 from tasks.index.table import connect
+from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.examples.synthetic import folded, make_questions
 from tasks.model.examples.teacher import Teacher
-from tasks.model.examples.training_set import (
-    build_training_set,
-    restore_training_set,
-    training_set_tags,
-    version_training_set,
-)
+from tasks.model.examples.training_set import FOLDER, read_training_set, version_training_set
 from tasks.params import Params, TeacherParams
+from tasks.registry.data_registry import Registry
 from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.chat_model import save_chat_model
 from tests.conftest import BASE_PARAMS, files_source, merged
@@ -400,16 +397,18 @@ def test_training_set_comes_back_by_its_tag(folder: Path, settings: Settings) ->
     assert version_training_set(settings, first).tag == "examples-0001"
     assert version_training_set(settings, first).tag == "examples-0001"
     assert version_training_set(settings, second).tag == "examples-0002"
-    assert training_set_tags(settings) == ["examples-0001", "examples-0002"]
+    registry = Registry(settings.registry, settings.remote, folder=FOLDER)
+    assert sorted(registry.tags("examples-*")) == ["examples-0001", "examples-0002"]
     shutil.rmtree(settings.registry / ".dvc" / "cache")
     shutil.rmtree(settings.registry / "examples")
 
-    restored = restore_training_set(settings, "examples-0001", folder / "back")
+    registry.restore("examples-0001", folder / "back")
 
+    restored = read_training_set(folder / "back")
     assert restored.sha256 == first.sha256
     assert restored.path.read_bytes() == first.path.read_bytes()
     with pytest.raises(ConfigurationError, match="examples-0009"):
-        restore_training_set(settings, "examples-0009", folder / "other")
+        registry.restore("examples-0009", folder / "other")
 
 
 @pytest.mark.slow

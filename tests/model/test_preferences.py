@@ -11,10 +11,11 @@ from tasks.answer.answerer import load_answerer, write_manifest
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example, write_examples
-from tasks.model.training.loop import Share, TrainingProgress
-from tasks.model.training.preferences import Preferences, is_preference, make_preferences, preference, train_preferences
+from tasks.model.training.objective import Share
+from tasks.model.training.preferences import Preferences, is_preference, make_preferences, preference
 from tasks.model.training.sequences import messages_of
-from tasks.model.training.train import answerer_manifest
+from tasks.model.training.train import answerer_manifest, train
+from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
@@ -129,12 +130,12 @@ def test_too_few_preferences_are_refused_with_their_number(
     path = tmp_path / "few.jsonl"
     write_examples([make_preference(1), make_preference(2), make_example(3)], path)
     with pytest.raises(GateError, match=r"needs 8 train examples .* found 2"):
-        train_preferences(path, tmp_path / "out", params, here, lineage={})
+        train(path, tmp_path / "out", params, here, lineage={})
 
 
-def test_another_method_is_refused(examples: Path, model: Path, tmp_path: Path, here: Settings) -> None:
-    with pytest.raises(ConfigurationError, match="must be dpo"):
-        train_preferences(examples, tmp_path / "out", make_params(model), here, lineage={})
+def test_method_of_no_answerer_is_refused(examples: Path, model: Path, tmp_path: Path, here: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="must be one of lora, full, continual_pretraining, dpo here"):
+        train(examples, tmp_path / "out", make_params(model, method="embedder"), here, lineage={})
 
 
 def test_preference_that_is_too_long_is_named(base: TransformersGenerator, params: Params) -> None:
@@ -147,7 +148,7 @@ def test_training_prefers_chosen_answers_and_its_folder_is_an_answerer(
     examples: Path, params: Params, base: TransformersGenerator, tmp_path: Path, here: Settings
 ) -> None:
     heard: list[TrainingProgress] = []
-    result = train_preferences(examples, tmp_path / "out", params, here, lineage={"corpus": "c"}, listener=heard.append)
+    result = train(examples, tmp_path / "out", params, here, lineage={"corpus": "c"}, listener=heard.append)
 
     assert [progress.step for progress in heard] == [1, 2, 3, 4, 5, 6]
     first, last = result.validation_loss[0][1], min(loss for _, loss in result.validation_loss)
@@ -160,4 +161,4 @@ def test_training_prefers_chosen_answers_and_its_folder_is_an_answerer(
     objective = make_preferences([make_preference(20)], base, base.model, params)
     (sequence,) = objective.base
     assert float(preference(answerer.generator.model, sequence)) > objective.base[sequence]
-    assert train_preferences(examples, tmp_path / "out", params, here, lineage={}) == result
+    assert train(examples, tmp_path / "out", params, here, lineage={}) == result

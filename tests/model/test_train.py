@@ -12,8 +12,9 @@ from tasks.answer.prompt import NOT_FOUND
 from tasks.errors import ConfigurationError
 from tasks.model.examples.example import Example, ExamplePassage, example_id, write_examples
 from tasks.model.training.calibrate import refusal_bias
-from tasks.model.training.loop import Share, TrainingProgress
+from tasks.model.training.estimate import estimate
 from tasks.model.training.loss import anchor, divergence, log_likelihood
+from tasks.model.training.objective import Share
 from tasks.model.training.packing import lay_out, rows_of
 from tasks.model.training.schedule import learning_rate, make_schedule
 from tasks.model.training.sequences import (
@@ -25,7 +26,8 @@ from tasks.model.training.sequences import (
     text_sequences,
 )
 from tasks.model.training.supervised import Supervised
-from tasks.model.training.train import answerer_manifest, estimate, train
+from tasks.model.training.train import answerer_manifest, train
+from tasks.model.training.trainer import TrainingProgress
 from tasks.model.training.weights import trainable, trained_tensors
 from tasks.params import Params
 from tasks.settings import Settings

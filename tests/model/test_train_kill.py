@@ -11,7 +11,8 @@ import pytest
 
 from tasks.model.examples.example import write_examples
 from tasks.model.training.checkpoint import STATE
-from tasks.model.training.train import TrainingResult, read_result, train
+from tasks.model.training.result import TrainingResult, read_result
+from tasks.model.training.train import train
 from tasks.params import Params
 from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.chat_model import save_chat_model

@@ -20,8 +20,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
 
 from tasks.answer.answerer import read_manifest, write_manifest
+from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples
-from tasks.model.examples.training_set import build_training_set
 from tasks.releases.kind import ANSWERER
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
 from tests.answerers import register_answerer, save_answerer

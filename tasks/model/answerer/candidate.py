@@ -36,9 +36,10 @@ from tasks.model.evaluation.questions import held_out, open_retrieval
 from tasks.model.examples.example import read_examples
 from tasks.model.examples.release_data import open_release_data
 from tasks.model.examples.training_set import TrainingSet
-from tasks.model.training.loop import Listener
+from tasks.model.training.result import TrainingResult
 from tasks.model.training.run_log import TrainingData
-from tasks.model.training.train import TrainingResult, answerer_manifest, train
+from tasks.model.training.train import answerer_manifest, train
+from tasks.model.training.trainer import Listener
 from tasks.params import Method, Params, digest
 from tasks.registry.data_registry import Revision
 from tasks.releases.folder import release_folder
@@ -52,26 +53,26 @@ Progress = Callable[[str, int, int], None]
 
 
 def checked_method(method: str | None) -> Method | None:
-    """A method by its name.
+    """Return a method by its name.
 
     Raises:
         ConfigurationError: there is no such method.
     """
-    known: dict[str, Method] = {name: name for name in get_args(Method)}
-    if method is not None and method not in known:
-        raise ConfigurationError(f"a method must be one of {sorted(known)}, found {method!r}; correct its spelling")
-    return known[method] if method else None
+    methods: dict[str, Method] = {name: name for name in get_args(Method)}
+    if method is not None and method not in methods:
+        raise ConfigurationError(f"a method must be one of {sorted(methods)}, found {method!r}; correct its spelling")
+    return methods[method] if method else None
 
 
 def with_method(params: Params, method: Method | None) -> Params:
-    """`params` with another training method."""
+    """Return `params` with another training method."""
     if method is None:
         return params
     return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"method": method})})
 
 
 def inputs_digest(params: Params, release: str) -> str:
-    """Names the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
+    """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
     blocks = (params.examples, params.example_gate, params.generation, params.fine_tuning, params.search)
     return sha256(release, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
 
@@ -79,7 +80,7 @@ def inputs_digest(params: Params, release: str) -> str:
 def retrain_key(
     training_set: TrainingSet, params: Params, settings: Settings, *, release: str, champion: ReleaseVersion | None
 ) -> str:
-    """Names a retrain by everything that its outcome depends on: the same key has the same outcome."""
+    """Name a retrain by everything that its outcome depends on: the same key has the same outcome."""
     base = load_base(params.generation, settings)
     blocks = (params.fine_tuning, params.generation, params.evaluation, params.model_gate, params.search)
     return sha256(
@@ -121,27 +122,20 @@ def train_candidate(
 ) -> TrainedCandidate:
     """Train by the method that `fine_tuning` names; killed, the same call goes on from the last checkpoint."""
     output = folder / "training"
-    if params.fine_tuning.method == "dpo":
-        from tasks.model.training.preferences import train_preferences
-
-        result = train_preferences(training_set.path, output, params, settings, lineage=lineage, listener=listener)
-    else:
-        documents = documents_of(folder, params, settings)
-        result = train(
-            training_set.path, output, params, settings, lineage=lineage, documents=documents, listener=listener
-        )
+    documents = documents_of(folder, params, settings)
+    result = train(training_set.path, output, params, settings, lineage=lineage, documents=documents, listener=listener)
     write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
     return TrainedCandidate(output, result)
 
 
 def documents_of(folder: Path, params: Params, settings: Settings) -> Path | None:
-    """The documents that `continual_pretraining` reads: those that the audience may read now; None: not needed."""
+    """Write the documents that `continual_pretraining` reads, which the audience may read now; None: not needed."""
     if params.fine_tuning.method != "continual_pretraining":
         return None
     path = folder / DOCUMENTS
     if not path.exists():
-        material = open_release_data(params, settings)
-        batches = read_documents(material.snapshot, material.topics.keys())
+        release = open_release_data(params, settings)
+        batches = read_documents(release.snapshot, release.topics.keys())
         with whole_file(path) as beside, pq.ParquetWriter(beside, DOCUMENT_SCHEMA) as writer:
             for batch in batches:
                 writer.write_table(pa.Table.from_batches([batch]).select(DOCUMENT_SCHEMA.names).cast(DOCUMENT_SCHEMA))
@@ -179,7 +173,7 @@ def evaluate_answerers(
 def lineage_of(
     training_set: TrainingSet, revision: Revision, params: Params, settings: Settings, *, release: str, run_id: str
 ) -> dict[str, str]:
-    """Where an answerer comes from."""
+    """Return where an answerer comes from."""
     return {
         "base": weights_identity(load_base(params.generation, settings)),
         "training_set": revision.tag,
@@ -193,7 +187,7 @@ def lineage_of(
 
 
 def training_data(training_set: TrainingSet, revision: Revision, settings: Settings) -> TrainingData:
-    """The training set as MLflow's dataset."""
+    """Return the training set as MLflow's dataset."""
     counts = {
         "num_train": training_set.num_train,
         "num_validation": training_set.num_validation,
@@ -204,18 +198,18 @@ def training_data(training_set: TrainingSet, revision: Revision, settings: Setti
 
 
 def card_facts(
-    made: TrainedCandidate,
+    candidate: TrainedCandidate,
     training_set: TrainingSet,
     evaluations: Mapping[str, Evaluation],
     decision: GateDecision,
     lineage: Mapping[str, str],
 ) -> Facts:
-    """What the card says of a candidate."""
+    """Return what the card says of a candidate."""
     serves = evaluations.get(CHAMPION, evaluations[BASE])
     return Facts(
-        method=made.result.method,
+        method=candidate.result.method,
         data=count_examples(read_examples(training_set.path)),
-        training=made.result,
+        training=candidate.result,
         evaluations=evaluations,
         reasons=decision.reasons,
         notes=decision.notes,
@@ -230,7 +224,7 @@ def _change(entry: TopicChange) -> str:
 
 
 def write_answerer(
-    made: TrainedCandidate,
+    candidate: TrainedCandidate,
     facts: Facts,
     output: Path,
     params: Params,
@@ -238,18 +232,18 @@ def write_answerer(
     *,
     signature: Callable[[Path], None],
 ) -> Path:
-    """The folder that is registered: the trained files, the card, the signature, the manifest over all of them."""
+    """Write the folder that is registered: the trained files, the card, the signature, the manifest over them all."""
     with whole_folder(output) as beside:
-        shutil.copytree(made.folder, beside, dirs_exist_ok=True)
+        shutil.copytree(candidate.folder, beside, dirs_exist_ok=True)
         (beside / "README.md").write_text(model_card(facts, params), encoding="utf-8")
         draw_plots(facts, beside / "plots")
         signature(beside)
-        write_manifest(beside, answerer_manifest(made.result, params, settings, lineage=facts.lineage))
+        write_manifest(beside, answerer_manifest(candidate.result, params, settings, lineage=facts.lineage))
     return output
 
 
 def read_outcome(path: Path) -> dict[str, Any] | None:
-    """What a finished retrain returned; None: none finished under this name."""
+    """Return what a finished retrain returned; None: none finished under this name."""
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

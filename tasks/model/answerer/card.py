@@ -15,7 +15,7 @@ from tasks.model.answerer.card_plots import plot_confusion, plot_loss, plot_topi
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import interval_of, metric_parts, ratio
 from tasks.model.examples.example import Example
-from tasks.model.training.train import TrainingResult
+from tasks.model.training.result import TrainingResult
 from tasks.params import ModelGateParams, Params
 
 MAX_DESCRIPTION_CHARACTERS = 4800
@@ -68,20 +68,20 @@ class Facts:
 
 
 def count_examples(examples: Iterable[Example]) -> Data:
-    """Counts of a training set, replay included."""
-    found = list(examples)
+    """Return counts of a training set, replay included."""
+    listed = list(examples)
     return Data(
-        num_train=sum(example.split == "train" for example in found),
-        num_validation=sum(example.split == "validation" for example in found),
-        num_abstaining=sum(example.answer == NOT_FOUND for example in found),
-        num_documents=len({document for example in found for document in example.document_ids}),
-        origins=dict(sorted(Counter(example.origin for example in found).items())),
-        topics=dict(sorted(Counter(example.topic for example in found if example.topic).items())),
+        num_train=sum(example.split == "train" for example in listed),
+        num_validation=sum(example.split == "validation" for example in listed),
+        num_abstaining=sum(example.answer == NOT_FOUND for example in listed),
+        num_documents=len({document for example in listed for document in example.document_ids}),
+        origins=dict(sorted(Counter(example.origin for example in listed).items())),
+        topics=dict(sorted(Counter(example.topic for example in listed if example.topic).items())),
     )
 
 
 def model_card(facts: Facts, params: Params) -> str:
-    """The whole card."""
+    """Return the whole card."""
     return "\n\n".join(
         [
             f"# Answerer: {facts.method} on {facts.lineage['base']}",
@@ -98,7 +98,7 @@ def model_card(facts: Facts, params: Params) -> str:
 
 
 def description(facts: Facts, params: Params, links: Mapping[str, str]) -> str:
-    """What a person needs to decide, in the space that MLflow gives a version."""
+    """Return what a person needs to decide, in the space that MLflow gives a version."""
     training, data = facts.training, facts.data
     parts = [
         verdict(facts.reasons),
@@ -116,45 +116,47 @@ def description(facts: Facts, params: Params, links: Mapping[str, str]) -> str:
 
 
 def card_metrics(gate: ModelGateParams) -> tuple[str, ...]:
-    """The metrics that a person sees, the headline first."""
+    """Return the metrics that a person sees, the headline first."""
     return tuple(dict.fromkeys((gate.headline, *SHOWN, *gate.guarded)))
 
 
 def verdict(reasons: Sequence[str]) -> str:
-    """What the gate said."""
+    """Return what the gate said."""
     if not reasons:
         return "**Gate passed.** A person sets the alias `champion` to let it serve."
     return "**Gate refused:**\n\n" + "\n".join(f"- {reason}" for reason in reasons)
 
 
 def draw_plots(facts: Facts, folder: Path) -> None:
-    """Loss, quality by topic, answers and abstentions, as PNG."""
+    """Draw loss, quality by topic, answers and abstentions, as PNG."""
     loss, topics, confusion = (folder / name for name in PLOTS)
     plot_loss({"train": facts.training.train_loss, "validation": facts.training.validation_loss}, loss)
-    plot_topics({name: _by_topic(found) for name, found in facts.evaluations.items()}, topics, metric="useful_share")
-    plot_confusion({name: _confusion(found) for name, found in facts.evaluations.items()}, confusion)
+    plot_topics(
+        {name: _by_topic(evaluation) for name, evaluation in facts.evaluations.items()}, topics, metric="useful_share"
+    )
+    plot_confusion({name: _confusion(evaluation) for name, evaluation in facts.evaluations.items()}, confusion)
 
 
 def metrics_table(facts: Facts, gate: ModelGateParams) -> str:
-    """Headline, guarded and other metrics of each answerer, with intervals."""
+    """Return headline, guarded and other metrics of each answerer, with intervals."""
     names = card_metrics(gate)
-    rows = [[name, *(_cell(found, name, gate) for found in facts.evaluations.values())] for name in names]
-    known = [row for row in rows if any(row[1:])]
-    num_questions = len({row.question_id for found in facts.evaluations.values() for row in found.rows})
+    rows = [[name, *(_cell(evaluation, name, gate) for evaluation in facts.evaluations.values())] for name in names]
+    measured = [row for row in rows if any(row[1:])]
+    num_questions = len({row.question_id for evaluation in facts.evaluations.values() for row in evaluation.rows})
     note = f"{num_questions} held-out questions; intervals of {gate.confidence:.0%} by bootstrap over questions."
     return "\n\n".join(
-        [_table(("metric", *facts.evaluations), known), note, *(f"Note: {line}." for line in facts.notes)]
+        [_table(("metric", *facts.evaluations), measured), note, *(f"Note: {line}." for line in facts.notes)]
     )
 
 
 def _cell(evaluation: Evaluation, name: str, gate: ModelGateParams) -> str:
     parts = list(evaluation.parts(name).values())
-    found = interval_of(parts, confidence=gate.confidence, num_resamples=gate.num_resamples) if parts else None
-    if found is None:
+    interval = interval_of(parts, confidence=gate.confidence, num_resamples=gate.num_resamples) if parts else None
+    if interval is None:
         return ""
     if name.startswith("perplexity"):
-        found = Interval(math.exp(found.mean), math.exp(found.low), math.exp(found.high))
-    return f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
+        interval = Interval(math.exp(interval.mean), math.exp(interval.low), math.exp(interval.high))
+    return f"{interval.mean:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
 def _data(data: Data, audience: str) -> str:
@@ -204,7 +206,7 @@ def _by_topic(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _confusion(evaluation: Evaluation) -> list[list[int]]:
-    """With retrieval and with the support left out: `[answered, abstained]` of the answerable and of the others."""
+    """Return `[answered, abstained]` of the answerable and of the others, with retrieval and with support left out."""
     asked = [row for row in evaluation.rows if row.mode in ("retrieval", "removed")]
     counts = Counter((row.answerable, row.abstained) for row in asked)
     return [[counts[answerable, abstained] for abstained in (False, True)] for answerable in (True, False)]

@@ -16,7 +16,7 @@ _COLOURS = ("#8a8f98", "#2a78b8", "#d9722e")
 
 
 def plot_loss(curves: Mapping[str, Curve], path: Path) -> None:
-    """Loss by optimiser step, a line for each curve."""
+    """Draw the loss by optimiser step, a line for each curve."""
     figure = _figure(6.4, 3.6)
     axes = figure.subplots()
     for (name, points), colour in zip(curves.items(), _COLOURS[1:], strict=False):
@@ -28,7 +28,7 @@ def plot_loss(curves: Mapping[str, Curve], path: Path) -> None:
 
 
 def plot_topics(quality: Mapping[str, Mapping[str, float]], path: Path, *, metric: str) -> None:
-    """One metric by topic.
+    """Return one metric by topic.
 
     Args:
         quality: answerer to topic to value in [0, 1].
@@ -48,7 +48,7 @@ def plot_topics(quality: Mapping[str, Mapping[str, float]], path: Path, *, metri
 
 
 def plot_confusion(counts: Mapping[str, Sequence[Sequence[int]]], path: Path) -> None:
-    """Answered or abstained, against answerable or not.
+    """Draw answered or abstained, against answerable or not.
 
     Args:
         counts: answerer to `[[answered, abstained] of the answerable, [answered, abstained] of the unanswerable]`.

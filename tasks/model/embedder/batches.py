@@ -27,24 +27,26 @@ class Batch:
 
 
 def num_batches(num_pairs: int, size: int) -> int:
-    """Batches of an epoch, as even as can be."""
+    """Return the number of batches of an epoch, which are as even as can be."""
     return -(-num_pairs // size)
 
 
-def epoch_batches(pairs: Sequence[Pair], *, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """The batches of an epoch; the same for the same arguments.
+def step_batch(pairs: Sequence[Pair], *, size: int, seed: int, step: int) -> Batch:
+    """Return the batch of a step; the same for the same arguments, and each epoch holds each pair once.
 
     Args:
         pairs: of the train split.
         size: questions in a batch, at most.
         seed: of the order.
-        epoch: from 0; each takes the next hard negative of a pair.
+        step: from 0; each epoch takes the next hard negative of a pair.
     """
-    ordered = _by_document(pairs, random.Random(f"{seed}:{epoch}"))  # noqa: S311
     count = num_batches(len(pairs), size)
-    batches = [_batch(ordered[len(pairs) * n // count : len(pairs) * (n + 1) // count], epoch) for n in range(count)]
-    random.Random(f"{seed}:{epoch}:order").shuffle(batches)  # noqa: S311
-    yield from batches
+    epoch, turn = divmod(step, count)
+    order = list(range(count))
+    random.Random(f"{seed}:{epoch}:order").shuffle(order)  # noqa: S311
+    ordered = _by_document(pairs, random.Random(f"{seed}:{epoch}"))  # noqa: S311
+    place = order[turn]
+    return _batch(ordered[len(pairs) * place // count : len(pairs) * (place + 1) // count], epoch)
 
 
 def _by_document(pairs: Sequence[Pair], chance: random.Random) -> list[Pair]:

@@ -9,7 +9,7 @@ CARD = "README.md"
 
 
 def card(result: EmbedderResult, base: str, lineage: Mapping[str, Any]) -> str:
-    """Data, metrics with intervals, limits and lineage, for a person who decides."""
+    """Return data, metrics with intervals, limits and lineage, for a person who decides."""
     rows = "\n".join(
         f"| {name} | {result.before[name]:.3f} | {result.after[name]:.3f} | {gain.mean:+.3f} "
         f"[{gain.low:+.3f}, {gain.high:+.3f}] |"

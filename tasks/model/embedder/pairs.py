@@ -79,7 +79,7 @@ class _Row:
 
 
 def write_example_pairs(examples: Path, output: Path, params: "Params", settings: "Settings") -> int:
-    """Pairs of all answerable examples whose chunk is in the live index, with mined negatives; return how many.
+    """Write pairs of the answerable examples whose chunk is in the live index, with mined negatives; return how many.
 
     Raises:
         ConfigurationError: no index was released yet.
@@ -92,20 +92,20 @@ def write_example_pairs(examples: Path, output: Path, params: "Params", settings
 
     db = connect(settings)
     index = open_index(db, serving(settings).release, params, settings)
-    asked = list(asked_by(read_examples(examples)))
+    questions = list(questions_of_examples(read_examples(examples)))
     depth = min(CANDIDATES, params.search.candidates)
-    mined = mine_pairs(asked, index, load_access(db), audience=params.examples.audience, depth=depth)
-    count = write_pairs(mined, output)
+    pairs = mine_pairs(questions, index, load_access(db), audience=params.examples.audience, depth=depth)
+    count = write_pairs(pairs, output)
     if count == 0:
         raise GateError(
-            f"the embedder needs answerable examples on chunks of the live index, found none among {len(asked)}; "
+            f"the embedder needs answerable examples on chunks of the live index, found none among {len(questions)}; "
             "make the training set anew with `almanac retrain`"
         )
     return count
 
 
-def asked_by(examples: Iterable[Example]) -> Iterator[EmbedderQuestion]:
-    """Answerable examples, each question once."""
+def questions_of_examples(examples: Iterable[Example]) -> Iterator[EmbedderQuestion]:
+    """Yield the answerable examples' questions, each once."""
     seen: set[str] = set()
     for example in examples:
         if example.answerable and example.question not in seen:
@@ -115,7 +115,12 @@ def asked_by(examples: Iterable[Example]) -> Iterator[EmbedderQuestion]:
 
 
 def mine_pairs(
-    asked: Sequence[EmbedderQuestion], index: "Index", access: "AccessMap", *, audience: str, depth: int = CANDIDATES
+    questions: Sequence[EmbedderQuestion],
+    index: "Index",
+    access: "AccessMap",
+    *,
+    audience: str,
+    depth: int = CANDIDATES,
 ) -> Iterator[Pair]:
     """Find positives and hard negatives in a release; a question without a readable chunk is left out.
 
@@ -123,7 +128,7 @@ def mine_pairs(
     that embedder and a tuned one by different standards.
 
     Args:
-        asked: questions with the ids of their chunks.
+        questions: with the ids of their chunks.
         index: the release.
         access: who may read what, as of now.
         audience: the group whose documents may enter the weights.
@@ -132,30 +137,30 @@ def mine_pairs(
     from tasks.index.search import Request
 
     rows = _Rows(index, access, audience)
-    rows.fetch([key for entry in asked for key in entry.relevant])
-    for entry in asked:
-        readable = [key for key in dict.fromkeys(entry.relevant) if key in rows.known]
+    rows.fetch([key for question in questions for key in question.relevant])
+    for question in questions:
+        readable = [key for key in dict.fromkeys(question.relevant) if key in rows.known]
         if not readable:
             continue
-        held_out = entry.split == "validation"
+        held_out = question.split == "validation"
         mode: Mode | None = "full_text" if held_out else None
-        found = index.search(Request(entry.question, groups=(audience,), mode=mode, top_k=depth), access)
+        passages = index.search(Request(question.question, groups=(audience,), mode=mode, top_k=depth), access)
         if held_out:
-            positive, bound = next((p.chunk_id for p in found if p.chunk_id in readable), readable[0]), math.inf
+            positive, bound = next((p.chunk_id for p in passages if p.chunk_id in readable), readable[0]), math.inf
         else:
-            positive, nearest = rows.nearest(readable, index.embedder.embed([entry.question])[0])
+            positive, nearest = rows.nearest(readable, index.embedder.embed([question.question])[0])
             bound = MAX_NEGATIVE_RATIO * nearest
-        near = [passage.chunk_id for passage in found if _is_negative(passage, entry, bound)]
+        near = [passage.chunk_id for passage in passages if _is_negative(passage, question, bound)]
         rows.fetch(near)
         negatives = [rows.known[key].text for key in near if key in rows.known][:NEGATIVES_PER_QUESTION]
         text = rows.known[positive].text
         different = tuple(negative for negative in negatives if negative.text != text.text)
-        yield Pair(entry.question, text, tuple(readable), different, entry.split)
+        yield Pair(question.question, text, tuple(readable), different, question.split)
 
 
-def _is_negative(passage: Passage, asked: EmbedderQuestion, bound: float) -> bool:
+def _is_negative(passage: Passage, question: EmbedderQuestion, bound: float) -> bool:
     near = passage.similarity is not None and passage.similarity < bound
-    return near and passage.chunk_id not in asked.relevant
+    return near and passage.chunk_id not in question.relevant
 
 
 class _Rows:
@@ -179,7 +184,7 @@ class _Rows:
                     self.known[row["chunk_id"]] = _Row(text, np.asarray(row["vector"]))
 
     def nearest(self, keys: Iterable[str], vector: npt.NDArray[np.float32]) -> tuple[str, float]:
-        """The known key whose vector is nearest, and its cosine."""
+        """Return the known key whose vector is nearest, and its cosine."""
         cosines = {key: float(np.dot(self.known[key].vector, vector)) for key in keys}
         best = max(cosines, key=lambda key: cosines[key])
         return best, cosines[best]

@@ -32,13 +32,13 @@ class Questions:
     relevant: Any
 
     def values(self, embedder: "Embedder") -> Mapping[str, Values]:
-        """Metrics of an embedder, by question."""
+        """Return the metrics of an embedder, by question."""
         scores = embedder.embed(self.questions) @ embedder.embed(self.texts).T
         return ranking_values(scores, self.relevant)
 
 
 def questions_of(pairs: Sequence[Pair], others: Sequence[Pair] = (), *, max_chunks: int) -> Questions:
-    """The questions of `pairs` over their own chunks and, up to `max_chunks`, those of `others`."""
+    """Return the questions of `pairs` over their own chunks and, up to `max_chunks`, those of `others`."""
     chunks = _chunks(pairs)
     for text, chunk in _chunks(others).items():
         if len(chunks) >= max_chunks:
@@ -56,18 +56,20 @@ def _chunks(pairs: Sequence[Pair]) -> dict[str, ChunkText]:
 
 
 def held_out(rows: Sequence[Pair]) -> tuple[Questions, Questions]:
-    """Questions that choose the step, and questions that measure; no document is in both."""
-    held = [pair for pair in rows if pair.split == "validation"]
-    num_train = len(rows) - len(held)
-    groups = sorted({pair.positive.group for pair in held}, key=lambda name: hashlib.sha256(name.encode()).digest())
-    if min(num_train, len(held)) < MIN_PAIRS or len(groups) < 2:
+    """Return questions that choose the step, and questions that measure; no document is in both."""
+    validation = [pair for pair in rows if pair.split == "validation"]
+    num_train = len(rows) - len(validation)
+    groups = sorted(
+        {pair.positive.group for pair in validation}, key=lambda name: hashlib.sha256(name.encode()).digest()
+    )
+    if min(num_train, len(validation)) < MIN_PAIRS or len(groups) < 2:
         raise GateError(
             f"the embedder needs {MIN_PAIRS} pairs for training and {MIN_PAIRS} for validation on 2 documents, found "
-            f"{num_train} and {len(held)} on {len(groups)}; make more examples (examples.num_synthetic, feedback)"
+            f"{num_train} and {len(validation)} on {len(groups)}; make more examples (examples.num_synthetic, feedback)"
         )
     choosing = set(groups[::2])
-    selection = [pair for pair in held if pair.positive.group in choosing]
-    report = [pair for pair in held if pair.positive.group not in choosing]
+    selection = [pair for pair in validation if pair.positive.group in choosing]
+    report = [pair for pair in validation if pair.positive.group not in choosing]
     others = [pair for pair in rows if pair.split == "train"]
     return (
         questions_of(selection, max_chunks=SELECTION_POOL),

@@ -14,7 +14,7 @@ Values = npt.NDArray[np.float64]
 
 
 def ranking_values(scores: npt.NDArray[np.floating], relevant: npt.NDArray[np.bool_]) -> Mapping[str, Values]:
-    """Metrics of a ranking by falling score, each `(num_questions,)`; of equal scores the irrelevant come first.
+    """Return the metrics of a ranking by falling score, each `(num_questions,)`; of equals the irrelevant come first.
 
     Args:
         scores: `(num_questions, num_chunks)`.
@@ -27,19 +27,19 @@ def ranking_values(scores: npt.NDArray[np.floating], relevant: npt.NDArray[np.bo
         raise ValueError(f"each question needs a relevant chunk among its scores, found shapes {scores.shape}")
     order = np.lexsort((relevant, -scores), axis=1)
     hits = np.take_along_axis(relevant, order, axis=1)
-    found = hits.sum(axis=1)
+    num_relevant = hits.sum(axis=1)
     first = hits.argmax(axis=1) + 1
     return {
-        "recall_at_1": hits[:, :1].sum(axis=1) / found,
-        "recall_at_5": hits[:, :5].sum(axis=1) / found,
+        "recall_at_1": hits[:, :1].sum(axis=1) / num_relevant,
+        "recall_at_5": hits[:, :5].sum(axis=1) / num_relevant,
         "mrr_at_10": np.where(first <= DEPTH, 1 / first, 0.0),
-        "ndcg_at_10": _ndcg(hits, found),
+        "ndcg_at_10": _ndcg(hits, num_relevant),
     }
 
 
-def _ndcg(hits: npt.NDArray[np.bool_], found: npt.NDArray[np.int_]) -> Values:
+def _ndcg(hits: npt.NDArray[np.bool_], num_relevant: npt.NDArray[np.int_]) -> Values:
     depth = min(DEPTH, hits.shape[1])
     discounts = 1 / np.log2(np.arange(2, depth + 2))
-    ideal = np.cumsum(discounts)[np.minimum(found, depth) - 1]
+    ideal = np.cumsum(discounts)[np.minimum(num_relevant, depth) - 1]
     values: Values = (hits[:, :depth] * discounts).sum(axis=1) / ideal
     return values

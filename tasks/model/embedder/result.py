@@ -19,7 +19,7 @@ class EmbedderResult:
         after: metrics of what stands in `folder`.
         gain: `after - before` with its interval.
         selection: `mrr_at_10` by step, on the questions that chose the step.
-        resumed_from: step of the checkpoint, 0 without one.
+        resumed_from: step of the checkpoint that the call went on from; None without one.
     """
 
     folder: Path
@@ -31,7 +31,7 @@ class EmbedderResult:
     after: Mapping[str, float]
     gain: Mapping[str, Interval]
     selection: Mapping[int, float]
-    resumed_from: int
+    resumed_from: int | None
     seconds: float
     cpu_seconds: float
 

@@ -52,7 +52,7 @@ class HeldOutQuestions:
             self._by_word[word].append(number)
 
     def collision(self, question: str) -> Collision | None:
-        """The golden question that this one is, if any."""
+        """Return the golden question that this one is, if any."""
         exact = self._exact.get(normalized_question(question))
         if exact is not None:
             return Collision(question, self._ids[exact], 1.0)
@@ -63,16 +63,16 @@ class HeldOutQuestions:
         return Collision(question, self._ids[-number], similarity) if similarity >= MIN_JACCARD else None
 
     def collisions(self, questions: Sequence[str]) -> list[Collision]:
-        """All collisions, in order."""
+        """Return all collisions, in order."""
         return [found for question in questions if (found := self.collision(question))]
 
 
 def normalized_question(question: str) -> str:
-    """Its words in lower case, punctuation and blanks left out."""
+    """Return its words in lower case, punctuation and blanks left out."""
     return " ".join(re.findall(r"\w+", question.casefold()))
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """|intersection| / |union| in [0, 1]; 0 where both are empty."""
+    """Return |intersection| / |union| in [0, 1]; 0 where both are empty."""
     union = len(one | other)
     return len(one & other) / union if union else 0.0

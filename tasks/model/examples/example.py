@@ -24,7 +24,7 @@ class ExamplePassage:
     text: str
 
     def as_passage(self) -> Passage:
-        """What `tasks.answer.prompt.render` takes."""
+        """Return what `tasks.answer.prompt.render` takes."""
         return Passage(
             self.chunk_id, self.document_id, "", "", self.title, "", self.text, 0, len(self.text), 0.0, None, None
         )
@@ -70,7 +70,7 @@ class Example:
 
 
 def example_id(question: str, passages: Iterable[ExamplePassage], answer: str) -> str:
-    """Sixteen hex characters that two examples share only if they train the same."""
+    """Return sixteen hex characters that two examples share only if they train the same."""
     content = json.dumps([question, [passage.text for passage in passages], answer], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

@@ -65,7 +65,7 @@ class RatedAnswer:
 
 
 def read_rated(settings: Settings) -> list[RatedAnswer]:
-    """All answers that people rated or corrected, oldest first.
+    """Return all answers that people rated or corrected, oldest first.
 
     Raises:
         DependencyError: MLflow does not answer.
@@ -75,23 +75,23 @@ def read_rated(settings: Settings) -> list[RatedAnswer]:
         if experiment is None:
             return []
         rated: dict[str, RatedAnswer] = {}
-        for wanted in (
+        for condition in (
             f"feedback.{RATING} = 'true'",
             f"feedback.{RATING} = 'false'",
             f"expectation.{CORRECTION} LIKE '%'",
         ):
-            for trace in _traces(client, experiment.experiment_id, wanted):
+            for trace in _traces(client, experiment.experiment_id, condition):
                 answer = _rated(trace)
                 if answer is not None:
                     rated[answer.trace_id] = answer
     return sorted(rated.values(), key=lambda answer: answer.trace_id)
 
 
-def _traces(client: Any, experiment_id: str, wanted: str) -> Iterator["Trace"]:
+def _traces(client: Any, experiment_id: str, condition: str) -> Iterator["Trace"]:
     token = None
     while True:
         page = client.search_traces(
-            locations=[experiment_id], filter_string=wanted, max_results=_PAGE, page_token=token, include_spans=True
+            locations=[experiment_id], filter_string=condition, max_results=_PAGE, page_token=token, include_spans=True
         )
         yield from page
         token = page.token
@@ -102,20 +102,20 @@ def _traces(client: Any, experiment_id: str, wanted: str) -> Iterator["Trace"]:
 def _rated(trace: "Trace") -> RatedAnswer | None:
     spans = trace.data.spans
     root = next((span for span in spans if span.parent_id is None), None)
-    found = next((span for span in spans if span.span_type == "RETRIEVER"), None)
+    retriever = next((span for span in spans if span.span_type == "RETRIEVER"), None)
     question, outputs = (root.inputs or {}).get("question") if root else None, (root.outputs or {}) if root else {}
-    if not isinstance(question, str) or not isinstance(outputs.get("answer"), str) or found is None:
+    if not isinstance(question, str) or not isinstance(outputs.get("answer"), str) or retriever is None:
         return None
-    documents = [entry for entry in found.outputs or [] if isinstance(entry, dict)]
+    documents = [entry for entry in retriever.outputs or [] if isinstance(entry, dict)]
     assessments = [entry for entry in trace.info.assessments or [] if entry.valid is not False]
-    named = json.loads(trace.info.tags.get("almanac.document_ids", "[]"))
+    tagged = json.loads(trace.info.tags.get("almanac.document_ids", "[]"))
     return RatedAnswer(
         trace_id=trace.info.trace_id,
         question=question,
         answer=outputs["answer"],
         abstained=bool(outputs.get("abstained")),
         chunk_ids=tuple(str(entry.get("id")) for entry in documents),
-        document_ids=tuple(dict.fromkeys([*named, *(str(_document_id(entry)) for entry in documents)])),
+        document_ids=tuple(dict.fromkeys([*tagged, *(str(_document_id(entry)) for entry in documents)])),
         votes=_votes(assessments),
         correction=_correction(assessments),
     )
@@ -126,8 +126,8 @@ def _document_id(entry: Mapping[str, Any]) -> object:
 
 
 def _votes(assessments: Sequence["Assessment"]) -> dict[str, bool]:
-    given = [entry for entry in assessments if entry.name == RATING and entry.feedback and _of_a_person(entry)]
-    ordered = sorted(given, key=_when)
+    ratings = [entry for entry in assessments if entry.name == RATING and entry.feedback and _of_a_person(entry)]
+    ordered = sorted(ratings, key=_when)
     return {
         str(entry.source.source_id): entry.feedback.value
         for entry in ordered
@@ -136,8 +136,10 @@ def _votes(assessments: Sequence["Assessment"]) -> dict[str, bool]:
 
 
 def _correction(assessments: Sequence["Assessment"]) -> str | None:
-    given = [entry for entry in assessments if entry.name == CORRECTION and entry.expectation and _of_a_person(entry)]
-    values = [entry.expectation.value for entry in sorted(given, key=_when) if entry.expectation]
+    corrections = [
+        entry for entry in assessments if entry.name == CORRECTION and entry.expectation and _of_a_person(entry)
+    ]
+    values = [entry.expectation.value for entry in sorted(corrections, key=_when) if entry.expectation]
     values = [value for value in values if isinstance(value, str)]
     return values[-1].strip() or None if values else None
 
@@ -154,9 +156,9 @@ def _when(entry: "Assessment") -> int:
 
 
 def feedback_seeds(
-    rated: Sequence[RatedAnswer], material: ReleaseData, splits: Splits
+    rated: Sequence[RatedAnswer], release: ReleaseData, splits: Splits
 ) -> tuple[list[Seed], Counter[str]]:
-    """The seeds of the answers that teach something, and why the others do not.
+    """Return the seeds of the answers that teach something, and why the others do not.
 
     Rated up: the answer as it was given. Corrected: the correction, and if the answer was rated down it becomes the
     rejected one. Rated down without a correction: nothing to learn from.
@@ -164,7 +166,7 @@ def feedback_seeds(
     seeds: list[Seed] = []
     left_out: Counter[str] = Counter()
     for answer in rated:
-        seed = _seed(answer, material, splits)
+        seed = _seed(answer, release, splits)
         if isinstance(seed, Seed):
             seeds.append(seed)
         else:
@@ -172,16 +174,16 @@ def feedback_seeds(
     return seeds, left_out
 
 
-def _seed(rated: RatedAnswer, material: ReleaseData, splits: Splits) -> Seed | str:
+def _seed(rated: RatedAnswer, release: ReleaseData, splits: Splits) -> Seed | str:
     if rated.correction is None and not rated.approved:
         return "rated down or undecided, without a correction"
-    if not all(document in material.topics for document in rated.document_ids):
+    if not all(document in release.topics for document in rated.document_ids):
         return "showed a document that the audience may not read now"
-    near = _in_order(material.chunks_by_id(rated.chunk_ids), rated.chunk_ids)
-    wanted = _wanted(rated)
-    if wanted is None:
+    near = _in_order(release.chunks_by_id(rated.chunk_ids), rated.chunk_ids)
+    answer = _answer_to_learn(rated)
+    if answer is None:
         return _unanswerable(rated, near, splits)
-    supporting = _supporting(rated, wanted, near)
+    supporting = _supporting(rated, answer, near)
     if not supporting:
         return "no passage of now supports the answer"
     document = supporting[0].document_id
@@ -190,7 +192,7 @@ def _seed(rated: RatedAnswer, material: ReleaseData, splits: Splits) -> Seed | s
         return "its document is held out for the test"
     return Seed(
         question=rated.question,
-        answer=wanted,
+        answer=answer,
         support=supporting,
         anchor=None,
         origin="feedback",
@@ -220,27 +222,27 @@ def _unanswerable(rated: RatedAnswer, near: Sequence[Passage], splits: Splits) -
     )
 
 
-def _wanted(rated: RatedAnswer) -> str | None:
-    """The answer to learn, without markers; None: that there is none."""
+def _answer_to_learn(rated: RatedAnswer) -> str | None:
+    """Return the answer to learn, without markers; None: that there is none."""
     if rated.correction is not None:
         return None if is_refusal(rated.correction) else without_markers(rated.correction)
     return None if rated.abstained else without_markers(rated.answer)
 
 
 def _rejected(rated: RatedAnswer, near: Sequence[Passage]) -> str | None:
-    """The answer that was rated down; its markers only where every passage that it counted is still there."""
+    """Return the answer that was rated down; its markers only where every passage that it counted is still there."""
     if not rated.refused or rated.correction is None or rated.abstained:
         return None
     whole = len(near) == len(rated.chunk_ids)
     return rated.answer if whole else without_markers(rated.answer)
 
 
-def _supporting(rated: RatedAnswer, wanted: str, near: Sequence[Passage]) -> tuple[Passage, ...]:
-    """The passages that the approved answer cited, else those that hold the correction, best first."""
+def _supporting(rated: RatedAnswer, answer: str, near: Sequence[Passage]) -> tuple[Passage, ...]:
+    """Return the passages that the approved answer cited, else those that hold the correction, best first."""
     cited = {rated.chunk_ids[marker - 1] for marker in cited_numbers(rated.answer) if marker <= len(rated.chunk_ids)}
-    content, asked = terms(wanted), terms(rated.question)
+    content, question = terms(answer), terms(rated.question)
     scored = [
-        (1.0 if holds_span(passage.text, wanted) else support(content, passage, asked).score, passage)
+        (1.0 if holds_span(passage.text, answer) else support(content, passage, question).score, passage)
         for passage in near
         if rated.correction is not None or passage.chunk_id in cited
     ]
@@ -250,5 +252,5 @@ def _supporting(rated: RatedAnswer, wanted: str, near: Sequence[Passage]) -> tup
 
 
 def _in_order(passages: Sequence[Passage], chunk_ids: Sequence[str]) -> list[Passage]:
-    found = {passage.chunk_id: passage for passage in passages}
-    return [found[chunk_id] for chunk_id in chunk_ids if chunk_id in found]
+    by_id = {passage.chunk_id: passage for passage in passages}
+    return [by_id[chunk_id] for chunk_id in chunk_ids if chunk_id in by_id]

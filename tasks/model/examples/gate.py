@@ -81,7 +81,7 @@ def check_examples(examples: Sequence[Example], params: ExampleGateParams) -> Ga
 
 
 def example_frame(examples: Sequence[Example]) -> "pd.DataFrame":
-    """One row an example, with the columns that rules may name."""
+    """Return one row an example, with the columns that rules may name."""
     import pandas as pd
 
     return pd.DataFrame([_row(example) for example in examples], columns=sorted(COLUMNS))
@@ -112,7 +112,7 @@ def _citations_exist(example: Example) -> bool:
 
 
 def _on_counts(rule: GateRule) -> GateRule:
-    """Rules about secrets and personal data judge counts; named on `text`, they mean what was counted there."""
+    """Return the rule on counts: about secrets and personal data, named on `text`, it means what was counted there."""
     counted = _COUNTED_IN_TEXT.get(rule.expect)
     if counted is None or rule.arguments.get("column") != "text":
         return rule

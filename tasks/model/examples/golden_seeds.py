@@ -14,7 +14,7 @@ from tasks.params import Params
 
 
 def load_questions(params: Params) -> list[GoldenQuestion]:
-    """Every golden question of evaluation and of the index gate.
+    """Return every golden question of evaluation and of the index gate.
 
     Raises:
         ConfigurationError: a file is absent or damaged.
@@ -24,16 +24,16 @@ def load_questions(params: Params) -> list[GoldenQuestion]:
 
 
 def golden_seeds(
-    questions: Sequence[GoldenQuestion], material: ReleaseData, splits: Splits
+    questions: Sequence[GoldenQuestion], release: ReleaseData, splits: Splits
 ) -> tuple[list[Seed], Counter[str]]:
-    """The seeds of the questions of split `train`, and why the others of that split are left out."""
+    """Return the seeds of the questions of split `train`, and why the others of that split are left out."""
     training = [question for question in questions if question.split == "train"]
-    wanted = {question.document for question in training if question.document is not None}
-    located, missing = locate(training, material.texts(wanted))
+    documents = {question.document for question in training if question.document is not None}
+    located, missing = locate(training, release.texts(documents))
     left_out = Counter(f"golden: {reason}, or not for the audience" for _, reason in missing)
     seeds = [_unanswerable(question, splits) for question in training if question.document is None]
     for entry in located:
-        seed = _answerable(entry, material, splits)
+        seed = _answerable(entry, release, splits)
         if seed is None:
             left_out["golden: its document resembles one of a golden test question"] += 1
         else:
@@ -41,7 +41,7 @@ def golden_seeds(
     return seeds, left_out
 
 
-def _answerable(entry: Located, material: ReleaseData, splits: Splits) -> Seed | None:
+def _answerable(entry: Located, release: ReleaseData, splits: Splits) -> Seed | None:
     question = entry.question
     split = splits.of(question.document or "")
     if split is None or question.document is None:
@@ -49,7 +49,7 @@ def _answerable(entry: Located, material: ReleaseData, splits: Splits) -> Seed |
     return Seed(
         question=question.question,
         answer=question.answer or question.anchor,
-        support=tuple(_supporting(entry, material.chunks([question.document]))[:1]),
+        support=tuple(_supporting(entry, release.chunks([question.document]))[:1]),
         anchor=question.anchor,
         origin="golden",
         how=question.id,
@@ -60,7 +60,7 @@ def _answerable(entry: Located, material: ReleaseData, splits: Splits) -> Seed |
 
 
 def _supporting(entry: Located, chunks: Iterable[Passage]) -> list[Passage]:
-    """The chunks that hold the whole anchor at one of its places, those first that hold most of answer and question."""
+    """Return the chunks that hold the anchor whole at one of its places, those first that hold most of the question."""
     length = len(entry.question.anchor or "")
     holding = [
         chunk

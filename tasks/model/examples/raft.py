@@ -55,10 +55,10 @@ class Raft:
     """Makes examples from seeds; deterministic, and no example depends on another."""
 
     def __init__(
-        self, material: ReleaseData, splits: Splits, params: Params, count_tokens: Callable[[str], int]
+        self, release: ReleaseData, splits: Splits, params: Params, count_tokens: Callable[[str], int]
     ) -> None:
-        """Take passages from `material`; `count_tokens` is the answerer's."""
-        self._material, self._splits = material, splits
+        """Take passages from `release`; `count_tokens` is the answerer's."""
+        self._release, self._splits = release, splits
         self._examples, self._generation = params.examples, params.generation
         self._max_passages = min(params.examples.num_passages, params.generation.num_passages)
         self._count_tokens = lru_cache(maxsize=100_000)(count_tokens)
@@ -66,11 +66,11 @@ class Raft:
         self._random: list[Passage] = []
 
     def use_at_random(self, passages: Sequence[Passage]) -> None:
-        """Passages from which random distractors are drawn."""
+        """Draw random distractors from these passages."""
         self._random = list(passages)
 
     def with_support(self, seed: Seed) -> Example | None:
-        """The example of a seed; None where no passage holds the answer once it is cut to what the answerer reads."""
+        """Return a seed's example; None where no passage holds the answer once it is cut to what the answerer reads."""
         if seed.answer is None:
             return self.without_support(seed)
         supporting = [self._trimmed(passage, seed.question) for passage in seed.support]
@@ -86,14 +86,14 @@ class Raft:
         return self._example(seed, shown, f"{seed.answer.rstrip('. ')} {cited}", numbers)
 
     def without_support(self, seed: Seed) -> Example | None:
-        """The same question over passages none of which holds the answer; None where there are no such passages."""
+        """Return the same question over passages none of which holds the answer; None where there are no such."""
         # A golden answer is in somebody's own words: its document may say it elsewhere in others.
         own = () if seed.origin in ("synthetic", "teacher") else {passage.document_id for passage in seed.support}
         shown = self._shuffled(seed, list(self._distractors(seed, self._max_passages, without=own)))
         return self._example(seed, shown, NOT_FOUND, ()) if shown else None
 
     def _distractors(self, seed: Seed, count: int, without: Collection[str] = ()) -> Iterator[Passage]:
-        """Passages that do not hold the answer, of documents of the split but those in `without`, each chunk once."""
+        """Yield passages that do not hold the answer, of the split's documents but `without`, each chunk once."""
         taken = {passage.chunk_id for passage in seed.support}
         for passage in self._candidates(seed):
             if count <= 0:
@@ -113,7 +113,7 @@ class Raft:
         if hashed_share(seeded, "random", seed.question) < self._examples.random_distractor_fraction:
             start = int(hashed_share(seeded, "start", seed.question) * len(self._random))
             yield from self._random[start : start + self._num_candidates]
-        yield from self._material.search(seed.question, self._num_candidates)
+        yield from self._release.search(seed.question, self._num_candidates)
 
     def _trimmed(self, passage: Passage, question: str) -> Passage:
         part = fit_passage(passage, question, self._count_tokens, max_tokens=self._generation.max_passage_tokens)
@@ -136,21 +136,21 @@ class Raft:
             origin=seed.origin,
             how=seed.how if numbers or seed.answer is None else f"{seed.how}, support left out",
             topic=seed.topic,
-            corpus=self._material.corpus,
+            corpus=self._release.corpus,
             cluster=seed.cluster,
             split=seed.split,
         )
 
 
 def _holds(passage: Passage, seed: Seed) -> bool:
-    """Whether a supporting passage, cut to size, still holds the answer."""
+    """Return whether a supporting passage, cut to size, still holds the answer."""
     if seed.anchor is not None and seed.anchor not in passage.text:
         return False
     return seed.anchor is not None or _may_hold(passage, seed)
 
 
 def _may_hold(passage: Passage, seed: Seed) -> bool:
-    """Whether a passage may hold the answer: its words in a row, the anchor, or most of its content."""
+    """Return whether a passage may hold the answer: its words in a row, the anchor, or most of its content."""
     answer = seed.answer or ""
     if holds_span(passage.text, answer) or (seed.anchor is not None and seed.anchor in passage.text):
         return True
@@ -158,7 +158,7 @@ def _may_hold(passage: Passage, seed: Seed) -> bool:
 
 
 def _rejected(seed: Seed, shown: Sequence[Passage]) -> str | None:
-    """The rejected answer, its markers renumbered to the passages that are shown; others are dropped."""
+    """Return the rejected answer, its markers renumbered to the passages that are shown; others are dropped."""
     if seed.rejected is None:
         return None
     places = {passage.chunk_id: number for number, passage in enumerate(shown, start=1)}

@@ -51,32 +51,32 @@ class ReleaseData:
     _db: "DBConnection" = field(repr=False)
 
     def search(self, question: str, top_k: int) -> list[Passage]:
-        """The usable passages that retrieval finds, best first."""
-        found = self.index.search(Request(question, groups=(self.audience,), top_k=top_k), self.access)
-        return [passage for passage in found if passage.document_id in self.topics]
+        """Return the usable passages that retrieval finds, best first."""
+        passages = self.index.search(Request(question, groups=(self.audience,), top_k=top_k), self.access)
+        return [passage for passage in passages if passage.document_id in self.topics]
 
     def chunks(self, document_ids: Collection[str]) -> Iterator[Passage]:
-        """The usable chunks of documents, in order of the ids and of the text."""
-        wanted = [document_id for document_id in document_ids if document_id in self.topics]
-        for begin in range(0, len(wanted), _BATCH_DOCUMENTS):
-            yield from self._rows("document_id", wanted[begin : begin + _BATCH_DOCUMENTS])
+        """Yield the usable chunks of documents, in order of the ids and of the text."""
+        usable = [document_id for document_id in document_ids if document_id in self.topics]
+        for begin in range(0, len(usable), _BATCH_DOCUMENTS):
+            yield from self._rows("document_id", usable[begin : begin + _BATCH_DOCUMENTS])
 
     def chunks_by_id(self, chunk_ids: Collection[str]) -> list[Passage]:
-        """The usable chunks among these; a chunk that an edit replaced is absent."""
+        """Return the usable chunks among these; a chunk that an edit replaced is absent."""
         return list(self._rows("chunk_id", list(chunk_ids))) if chunk_ids else []
 
     def texts(self, document_ids: set[str]) -> dict[str, str]:
-        """Texts of the usable documents among these."""
+        """Return texts of the usable documents among these."""
         return texts_of(self.snapshot, document_ids & self.topics.keys())
 
     def clusters(self) -> dict[str, str]:
-        """The near-duplicate cluster of every document of the snapshot, usable or not."""
+        """Return the near-duplicate cluster of every document of the snapshot, usable or not."""
         return cluster_documents(
             (batch["document_id"].to_pylist(), batch["text"].to_pylist()) for batch in read_documents(self.snapshot)
         )
 
     def still_readable(self, document_ids: Collection[str]) -> bool:
-        """Whether the audience may read all of these at this very moment, by the tables as they are now."""
+        """Return whether the audience may read all of these at this very moment, by the tables as they are now."""
         return set(document_ids) <= _usable(self.snapshot, load_access(self._db), self.audience).keys()
 
     @lance_errors("the release that serves")
@@ -107,17 +107,17 @@ def open_release_data(params: Params, settings: Settings) -> ReleaseData:
     index = open_index(db, release, params, settings)
     access = load_access(db)
     snapshot = tuple(snapshot_files(settings, release))
-    held = known_held(settings.home.resolve())
+    quarantined = known_held(settings.home.resolve())
     topics = {
         document_id: topic
         for document_id, (topic, item) in _usable(snapshot, access, params.examples.audience).items()
-        if item not in held
+        if item not in quarantined
     }
     return ReleaseData(index, access, params.examples.audience, release.corpus.tag, snapshot, topics, db)
 
 
 def _usable(snapshot: Sequence[Path], access: AccessMap, audience: str) -> dict[str, tuple[str, tuple[str, str]]]:
-    """Knowledge base, source and key of each document that the audience may read."""
+    """Return knowledge base, source and key of each document that the audience may read."""
     now = dt.datetime.now(dt.UTC)
     columns = ["document_id", "source", "key", "knowledge_base", "access", "expires_at"]
     state: pa.Table = fold_state(snapshot).select(columns)

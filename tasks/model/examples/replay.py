@@ -90,7 +90,7 @@ PROMPTS = (
 
 
 def replay_examples(count: int, generator: Generator, splits: Splits, home: Path, *, corpus: str) -> Iterator[Example]:
-    """The first `count` prompts in an order of their own, with the base model's answers; fewer where it has none."""
+    """Yield the first `count` prompts in an order of their own, with the base model's answers, where it has any."""
     prompts = sorted(PROMPTS, key=lambda prompt: sha256("replay", prompt))[:count]
     answers = _answers(prompts, generator, home)
     for prompt in prompts:
@@ -118,21 +118,21 @@ def _example(prompt: str, answer: str, splits: Splits, corpus: str, model: str) 
 
 def _answers(prompts: list[str], generator: Generator, home: Path) -> dict[str, str]:
     path = home / "cache" / f"replay-{sha256(generator.identity, str(MAX_NEW_TOKENS))[:16]}.json"
-    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    missing = [prompt for prompt in prompts if prompt not in known]
+    answers: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    missing = [prompt for prompt in prompts if prompt not in answers]
     if missing:
         logger.info("the base model answers %d general prompts, once", len(missing))
     for begin in range(0, len(missing), _BATCH):
         batch = missing[begin : begin + _BATCH]
         chats = [[{"role": "user", "content": prompt}] for prompt in batch]
         written = generator.generate_many(chats, max_new_tokens=MAX_NEW_TOKENS)
-        known |= {prompt: _whole(generation) for prompt, generation in zip(batch, written, strict=True)}
-        write_json(path, known)
-    return known
+        answers |= {prompt: _whole(generation) for prompt, generation in zip(batch, written, strict=True)}
+        write_json(path, answers)
+    return answers
 
 
 def _whole(generation: Generation) -> str:
-    """The sentences that the model ended; none where it repeats itself.
+    """Return the sentences that the model ended; none where it repeats itself.
 
     A sentence that ran into the limit would teach to stop in the middle.
     """

@@ -34,18 +34,18 @@ class Splits:
     validation_fraction: float
 
     def of(self, document_id: str) -> Split | None:
-        """The split of a document's examples; None: it is unknown or held out."""
+        """Return the split of a document's examples; None: it is unknown or held out."""
         cluster = self.clusters.get(document_id)
         if cluster is None or cluster in self.held_out:
             return None
         return "validation" if cluster in self.validation_only else self.of_name(cluster)
 
     def of_name(self, name: str) -> Split:
-        """The split of what belongs to no document (a question without an answer, a replayed prompt)."""
+        """Return the split of what belongs to no document (a question without an answer, a replayed prompt)."""
         return "validation" if hashed_share("split", name) < self.validation_fraction else "train"
 
     def may_show(self, document_id: str, split: Split) -> bool:
-        """Whether an example of this split may hold a passage of the document, as support or as distractor."""
+        """Return whether an example of this split may hold a passage of the document, as support or as distractor."""
         own = self.of(document_id)
         return own is not None and (own == "train" or split == "validation")
 
@@ -57,7 +57,7 @@ def make_splits(
     validated: Collection[str],
     validation_fraction: float,
 ) -> Splits:
-    """Hold out the clusters of golden questions.
+    """Return the splits, the clusters of golden questions held out.
 
     Args:
         clusters: from `cluster_documents`.
@@ -71,29 +71,28 @@ def make_splits(
 
 
 def cluster_documents(batches: Iterable[tuple[Sequence[str], Sequence[str]]]) -> dict[str, str]:
-    """The name of each document's cluster, from batches of identifiers and texts; texts are not kept."""
+    """Return the name of each document's cluster, from batches of identifiers and texts; texts are not kept.
+
+    For instance, B resembles A and C resembles B, but C does not resemble A: one cluster {A, B, C}, so that no two of
+    them are on both sides of a split; D resembles nothing and is a cluster of its own.
+    """
+    from scipy.cluster.hierarchy import DisjointSet
+
     near = NearDuplicates()
-    parent: dict[str, str] = {}
+    clusters = DisjointSet()
     for ids, texts in batches:
         for document_id, nearest in zip(ids, near.add(ids, texts), strict=True):
-            parent[document_id] = document_id
+            clusters.add(document_id)
             if nearest.document_id is not None and nearest.similarity >= MIN_SIMILARITY:
-                _join(parent, document_id, nearest.document_id)
-    return {document_id: _root(parent, document_id) for document_id in parent}
-
-
-def _join(parent: dict[str, str], one: str, other: str) -> None:
-    first, second = sorted((_root(parent, one), _root(parent, other)), key=lambda name: sha256("cluster", name))
-    parent[second] = first
-
-
-def _root(parent: dict[str, str], document_id: str) -> str:
-    while parent[document_id] != document_id:
-        parent[document_id] = parent[parent[document_id]]
-        document_id = parent[document_id]
-    return document_id
+                clusters.merge(document_id, nearest.document_id)
+    names = {
+        document_id: min(subset, key=lambda member: sha256("cluster", member))
+        for subset in clusters.subsets()
+        for document_id in subset
+    }
+    return {document_id: names[document_id] for document_id in clusters}
 
 
 def hashed_share(*parts: str) -> float:
-    """A number in [0, 1) that depends on the parts alone: a seeded draw that does not shift when others are added."""
+    """Return a number in [0, 1) that depends on the parts alone: a draw that does not shift when others are added."""
     return int(sha256(*parts)[:13], 16) / 16**13

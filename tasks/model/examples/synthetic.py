@@ -32,36 +32,36 @@ class SyntheticQuestion:
 
 
 def make_questions(passage: Passage) -> list[SyntheticQuestion]:
-    """All questions that the rules find in a passage, each question once, in order of the rules, then of the text."""
-    found = [made for rule in _RULES for made in rule(passage) if _sound(made, passage)]
+    """Return the questions that the rules find in a passage, each once, in order of the rules, then of the text."""
+    sound = [question for rule in _RULES for question in rule(passage) if _sound(question, passage)]
     once: dict[str, SyntheticQuestion] = {}
-    for made in found:
-        once.setdefault(normalized_question(made.question), made)
+    for question in sound:
+        once.setdefault(normalized_question(question.question), question)
     return list(once.values())
 
 
 def folded(text: str) -> str:
-    """Runs of blanks as one blank."""
+    """Return runs of blanks as one blank."""
     return " ".join(text.split())
 
 
 def holds_span(text: str, span: str) -> bool:
-    """Whether the words of a span stand in a text in a row; case and punctuation are ignored."""
+    """Return whether the words of a span stand in a text in a row; case and punctuation are ignored."""
     words = normalized_question(span)
     return bool(words) and f" {words} " in f" {normalized_question(text)} "
 
 
-def _sound(made: SyntheticQuestion, passage: Passage) -> bool:
-    """The span exists, adds to the question, and is no fragment with a bracket or quote left open."""
-    answer = made.answer
+def _sound(question: SyntheticQuestion, passage: Passage) -> bool:
+    """Return the span exists, adds to the question, and is no fragment with a bracket or quote left open."""
+    answer = question.answer
     return (
         2 <= len(answer) <= 300
         and len(answer.split()) <= MAX_ANSWER_WORDS
         and answer in folded(passage.text)
-        and not holds_span(made.question, answer)
-        and bool(terms(answer).content - terms(made.question).content)
+        and not holds_span(question.question, answer)
+        and bool(terms(answer).content - terms(question.question).content)
         and all(answer.count(opening) == answer.count(closing) for opening, closing in ("()", "[]", "{}"))
-        and all(text.count(quote) % 2 == 0 for quote in '`"' for text in (answer, made.question))
+        and all(text.count(quote) % 2 == 0 for quote in '`"' for text in (answer, question.question))
         and not re.search(r"\*|\]\(|https?:|[:,;]$", answer)
     )
 
@@ -74,7 +74,7 @@ _OPEN_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Sentences and list items of plain prose, blanks folded, bold marks and the list's mark taken off."""
+    """Yield sentences and list items of plain prose, blanks folded, bold marks and the list's mark taken off."""
     for start, end in sentences(_without_code(text)):
         line_start = text.rfind("\n", 0, start) + 1
         sentence = folded(text[start:end])
@@ -85,7 +85,7 @@ def _statements(text: str) -> Iterator[str]:
 
 
 def _without_code(text: str) -> str:
-    """The text with code blanked out, every other character at its place."""
+    """Return the text with code blanked out, every other character at its place."""
     blanked = _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
     left_open = _OPEN_FENCE.search(blanked)
     if left_open is None:
@@ -119,7 +119,7 @@ _CLAUSE_END = re.compile(
 
 
 def _subject(text: str, title: str) -> str | None:
-    """A subject that means something outside of its sentence: it is named, or says what it is in two words or more."""
+    """Return a subject that means something outside of its sentence: it is named, or says what it is; else None."""
     text = text.replace("*", "").strip()
     bare = re.sub(r"^(?:the|a|an) ", "", text, flags=re.IGNORECASE)
     if _NOT_A_SUBJECT.match(bare) or len(bare.split()) > 6 or _INNER_VERB.search(bare):
@@ -136,13 +136,17 @@ def _subject(text: str, title: str) -> str | None:
 
 
 def _clause(text: str, max_words: int = MAX_ANSWER_WORDS) -> str | None:
-    """The beginning of a predicate up to the end of its clause; None where that is too long."""
+    """Return the beginning of a predicate up to the end of its clause; None where that is too long.
+
+    For instance, "a cache of vectors, which a refresh fills, and returns them in order." gives "a cache of vectors":
+    what follows the first relative clause, conjunction, colon or dash says something else.
+    """
     clause = _CLAUSE_END.sub("", text).strip().rstrip(".!").strip()
     return clause if clause and len(clause.split()) <= max_words else None
 
 
 def _asked(question: str, title: str) -> str:
-    """The question with the document's short name, unless it says it already."""
+    """Return the question with the document's short name, unless it says it already."""
     if not title or len(title.split()) > 3 or normalized_question(title) in normalized_question(question):
         return f"{question}?"
     return f"{question} in {title}?"
@@ -154,7 +158,7 @@ Rule = Callable[[Passage], Iterator[SyntheticQuestion]]
 
 
 def _of_statements(name: str, pattern: str, ask: Callable[[re.Match[str], str], tuple[str, str] | None]) -> Rule:
-    """A rule that matches one statement and returns question (without its mark) and answer."""
+    """Return a rule that matches one statement and returns question (without its mark) and answer."""
     compiled = re.compile(pattern)
 
     def rule(passage: Passage) -> Iterator[SyntheticQuestion]:
@@ -295,7 +299,7 @@ _HEADING = re.compile(
 
 
 def _heading(passage: Passage) -> Iterator[SyntheticQuestion]:
-    """A heading that asks, answered by the first sentence below it."""
+    """Yield a heading that asks, answered by the first sentence below it."""
     for match in _HEADING.finditer(_without_code(passage.text)):
         heading = folded(match["heading"].replace("**", "").replace("`", ""))
         first = next(iter(_statements(match["body"])), None)
@@ -320,7 +324,7 @@ _COMMAND = re.compile(
 
 
 def _install(passage: Passage) -> Iterator[SyntheticQuestion]:
-    """Commands that install what the document is about."""
+    """Yield commands that install what the document is about."""
     name = passage.title
     if not name or len(name.split()) > 2:
         return
@@ -352,7 +356,7 @@ _CHANGE = re.compile(
 
 
 def _cloze(passage: Passage) -> Iterator[SyntheticQuestion]:
-    """A statement with its number, version or name left out; the gap occurs once, so that the answer is certain.
+    """Yield a statement with its number, version or name left out; the gap occurs once, so that the answer is certain.
 
     A line of a changelog ("Fixed …", "Dropped support …") says nothing without its release, and is passed over.
     """

@@ -19,36 +19,36 @@ _CANDIDATES_PER_EXAMPLE = 4
 _READ_DOCUMENTS = 64
 _CLOZE_RANK = 3
 """A gap to fill is as good as the fourth question of another rule on the same document."""
-Made = tuple[Passage, SyntheticQuestion]
+PassageQuestion = tuple[Passage, SyntheticQuestion]
 
 
-def sample_passages(material: ReleaseData, splits: Splits, *, seed: int) -> Iterator[Passage]:
-    """Chunks of the documents that may teach, document after document in a seeded order."""
-    usable = [document for document in material.topics if splits.of(document) is not None]
+def sample_passages(release: ReleaseData, splits: Splits, *, seed: int) -> Iterator[Passage]:
+    """Yield chunks of the documents that may teach, document after document in a seeded order."""
+    usable = [document for document in release.topics if splits.of(document) is not None]
     usable.sort(key=lambda document: sha256("sample", str(seed), document))
     for begin in range(0, len(usable), _READ_DOCUMENTS):
-        yield from material.chunks(usable[begin : begin + _READ_DOCUMENTS])
+        yield from release.chunks(usable[begin : begin + _READ_DOCUMENTS])
 
 
-def read_sample(passages: Iterable[Passage], count: int) -> tuple[list[Passage], list[Made]]:
+def read_sample(passages: Iterable[Passage], count: int) -> tuple[list[Passage], list[PassageQuestion]]:
     """Read passages until they give enough candidates for `count` questions; return both."""
     read: list[Passage] = []
-    made: list[Made] = []
+    questions: list[PassageQuestion] = []
     for passage in passages:
         if (
-            len(made) >= count * _CANDIDATES_PER_EXAMPLE
+            len(questions) >= count * _CANDIDATES_PER_EXAMPLE
             and len({entry.document_id for entry in read}) >= _READ_DOCUMENTS
         ):
             break
         read.append(passage)
-        made += [(passage, question) for question in make_questions(passage)]
-    return read, made
+        questions += [(passage, question) for question in make_questions(passage)]
+    return read, questions
 
 
-def rule_seeds(made: Sequence[Made], splits: Splits, *, seed: int) -> Iterator[Seed]:
-    """One question a document, then a second one, and so on; which one comes first is drawn by the seed."""
-    by_document: defaultdict[str, list[Made]] = defaultdict(list)
-    for entry in sorted(made, key=lambda entry: _draw(entry, seed)):
+def rule_seeds(questions: Sequence[PassageQuestion], splits: Splits, *, seed: int) -> Iterator[Seed]:
+    """Yield one question a document, then a second one, and so on; which one comes first is drawn by the seed."""
+    by_document: defaultdict[str, list[PassageQuestion]] = defaultdict(list)
+    for entry in sorted(questions, key=lambda entry: _draw(entry, seed)):
         by_document[entry[0].document_id].append(entry)
     ranked = [
         (rank + (_CLOZE_RANK if entry[1].how == CLOZE else 0), _draw(entry, seed), entry)
@@ -56,37 +56,37 @@ def rule_seeds(made: Sequence[Made], splits: Splits, *, seed: int) -> Iterator[S
         for rank, entry in enumerate(sorted(entries, key=lambda entry: entry[1].how == CLOZE))
     ]
     for _, _, (passage, question) in sorted(ranked, key=lambda item: item[:2]):
-        yield made_seed(passage, question, splits, origin="synthetic")
+        yield question_seed(passage, question, splits, origin="synthetic")
 
 
 def teacher_seeds(passages: Sequence[Passage], teacher: Teacher, splits: Splits) -> Iterator[Seed]:
-    """Questions of the teacher, one passage of each document first, until its budget is reached."""
+    """Yield questions of the teacher, one passage of each document first, until its budget is reached."""
     for passage in _round_robin(passages, lambda passage: passage.document_id):
         questions = teacher.ask(passage)
         if questions is None:
             return
         for question in questions:
-            yield made_seed(passage, question, splits, origin="teacher")
+            yield question_seed(passage, question, splits, origin="teacher")
 
 
-def made_seed(passage: Passage, made: SyntheticQuestion, splits: Splits, *, origin: Origin) -> Seed:
-    """The seed of a question that was made from one passage, whose document has a split."""
+def question_seed(passage: Passage, question: SyntheticQuestion, splits: Splits, *, origin: Origin) -> Seed:
+    """Return the seed of a question that was made from one passage, whose document has a split."""
     split = splits.of(passage.document_id)
     assert split is not None
     return Seed(
-        question=made.question,
-        answer=made.answer,
+        question=question.question,
+        answer=question.answer,
         support=(passage,),
         anchor=None,
         origin=origin,
-        how=made.how,
+        how=question.how,
         topic=passage.knowledge_base,
         cluster=splits.clusters[passage.document_id],
         split=split,
     )
 
 
-def _draw(entry: Made, seed: int) -> str:
+def _draw(entry: PassageQuestion, seed: int) -> str:
     return sha256("question", str(seed), entry[0].document_id, entry[1].question)
 
 

@@ -7,9 +7,8 @@ A byte of a prompt counts as a token: no byte-level tokenizer makes more, and ch
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tasks.answer.generators.chat_client import ChatClient
 from tasks.corpus.document import sha256
@@ -32,6 +31,14 @@ _PROMPT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the endpoint wrote, and the tokens that it counted or, where it does not count, may have cost at most."""
+
+    content: str
+    tokens: int
+
+
 @dataclass(slots=True)
 class Teacher:
     """Asks for questions and keeps the replies, so that a repeated run costs nothing.
@@ -47,15 +54,16 @@ class Teacher:
     key: str = ""
     num_tokens: int = 0
     num_refused: int = 0
-    _known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _replies: dict[str, Reply] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read the replies of earlier runs."""
         if self._path.exists():
-            self._known = json.loads(self._path.read_text(encoding="utf-8"))
+            raw = json.loads(self._path.read_text(encoding="utf-8"))
+            self._replies = {key: Reply(**reply) for key, reply in raw.items()}
 
     def ask(self, passage: Passage) -> list[SyntheticQuestion] | None:
-        """Questions about a passage; None: the next request could pass the budget.
+        """Return questions about a passage; None: the next request could pass the budget.
 
         Raises:
             ConfigurationError: the endpoint refuses the request.
@@ -63,15 +71,15 @@ class Teacher:
         """
         prompt = _PROMPT.format(count=_QUESTIONS_PER_PASSAGE, title=passage.title, text=passage.text)
         key = sha256(prompt)
-        if key not in self._known:
+        if key not in self._replies:
             worst = len(prompt.encode()) + _TEMPLATE_TOKENS + _MAX_COMPLETION_TOKENS
             if self._spent + worst > self.params.max_tokens:
                 logger.info("the teacher stops at %d of %d tokens", self._spent, self.params.max_tokens)
                 return None
-            self._known[key] = self._reply(prompt)
-            write_json(self._path, self._known)
+            self._replies[key] = self._reply(prompt)
+            write_json(self._path, {key: asdict(reply) for key, reply in self._replies.items()})
         self.num_tokens = self._spent
-        return self._checked(str(self._known[key]["content"]), passage)
+        return self._checked(self._replies[key].content, passage)
 
     @property
     def _path(self) -> Path:
@@ -79,9 +87,9 @@ class Teacher:
 
     @property
     def _spent(self) -> int:
-        return sum(int(reply["tokens"]) for reply in self._known.values())
+        return sum(reply.tokens for reply in self._replies.values())
 
-    def _reply(self, prompt: str) -> dict[str, Any]:
+    def _reply(self, prompt: str) -> Reply:
         client = ChatClient(
             self.params.endpoint.rstrip("/"),
             self.params.model,
@@ -92,22 +100,22 @@ class Teacher:
         reply = client.complete([{"role": "user", "content": prompt}], max_new_tokens=_MAX_COMPLETION_TOKENS)
         # A server that does not count is taken at the worst.
         worst = len(prompt.encode()) + _TEMPLATE_TOKENS + _MAX_COMPLETION_TOKENS
-        return {"content": reply.text, "tokens": worst if reply.num_tokens is None else reply.num_tokens}
+        return Reply(reply.text, worst if reply.num_tokens is None else reply.num_tokens)
 
     def _checked(self, content: str, passage: Passage) -> list[SyntheticQuestion]:
-        """The questions whose answer stands in the passage, as it stands there."""
-        made = []
+        """Return the questions whose answer stands in the passage, as it stands there."""
+        questions = []
         for entry in _entries(content):
             question, answer = folded(entry["question"]), _as_written(passage.text, entry["answer"])
             if answer is None or holds_span(question, answer):
                 self.num_refused += 1
             else:
-                made.append(SyntheticQuestion(question, answer, f"teacher {self.params.model}"))
-        return made
+                questions.append(SyntheticQuestion(question, answer, f"teacher {self.params.model}"))
+        return questions
 
 
 def _entries(content: str) -> list[dict[str, str]]:
-    """The objects of the reply's JSON list that have both texts; a reply that is no list gives none."""
+    """Return the objects of the reply's JSON list that have both texts; a reply that is no list gives none."""
     begin, end = content.find("["), content.rfind("]")
     try:
         listed = json.loads(content[begin : end + 1]) if 0 <= begin < end else []
@@ -125,6 +133,6 @@ def _is_text(value: object) -> bool:
 
 
 def _as_written(text: str, answer: str) -> str | None:
-    """The answer in the passage's own letters, blanks folded; None where it does not stand there."""
-    found = re.search(re.escape(folded(answer).rstrip(".")), folded(text), re.IGNORECASE)
-    return found.group() if found and found.group().strip() else None
+    """Return the answer in the passage's own letters, blanks folded; None where it does not stand there."""
+    match = re.search(re.escape(folded(answer).rstrip(".")), folded(text), re.IGNORECASE)
+    return match.group() if match and match.group().strip() else None

@@ -1,45 +1,16 @@
-"""The training set: examples from golden questions, feedback and documents, gated, written, versioned with DVC.
-
-```
-golden (train) ─┐
-feedback ───────┼▶ seeds ▶ contamination ▶ RAFT examples ▶ + support left out ▶ + replay ▶ gate ▶ examples.jsonl ▶ DVC
-documents ──────┘
-```
-The same corpus, parameters and ratings give the same bytes. Restores: `restore_training_set`.
-"""
+"""The training set on disk: its record beside the examples, and its versions in the data registry."""
 
 import json
-import logging
-import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from tasks.answer.generators.transformers import load_base
 from tasks.corpus.gate.document_gate import GateReport
-from tasks.corpus.gate.report import EXAMPLES, to_html, to_markdown
-from tasks.errors import CorruptionError, GateError
-from tasks.files import sha256_of_file, write_json, write_text
-from tasks.index.golden import GoldenQuestion
+from tasks.errors import CorruptionError
+from tasks.files import sha256_of_file, write_json
 from tasks.lease import hold
-from tasks.model.examples.contamination import HeldOutQuestions, normalized_question
-from tasks.model.examples.example import Example, write_examples
-from tasks.model.examples.feedback import feedback_seeds, read_rated
-from tasks.model.examples.gate import GatedExamples, check_examples
-from tasks.model.examples.golden_seeds import golden_seeds, load_questions
-from tasks.model.examples.raft import Raft, Seed
-from tasks.model.examples.release_data import ReleaseData, open_release_data
-from tasks.model.examples.replay import replay_examples
-from tasks.model.examples.splits import Splits, hashed_share, make_splits
-from tasks.model.examples.synthetic_seeds import read_sample, rule_seeds, sample_passages, teacher_seeds
-from tasks.model.examples.teacher import Teacher
-from tasks.params import Params, digest
 from tasks.registry.data_registry import Registry, Revision
 from tasks.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 FILE = "examples.jsonl"
 MANIFEST = "manifest.json"
@@ -75,246 +46,15 @@ class TrainingSet:
     params_digest: str
 
 
-def build_training_set(params: Params, settings: Settings, output: Path) -> TrainingSet:
-    """Build, gate and write the training set.
-
-    Args:
-        params: `examples`, `example_gate`, and what the answerer reads (`generation`).
-        settings: of the home whose live index, snapshot and traces are read.
-        output: gets `examples.jsonl`, `manifest.json` (last) and `report/`.
-
-    Raises:
-        GateError: a golden question of validation or test is in the training set, the example gate stopped, or who may
-            read a document changed meanwhile.
-        ConfigurationError: nothing was released, a file or model is absent, or a rule is wrong.
-        DependencyError: MLflow, the index or the teacher does not answer, or the disk refused.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    for stale in (MANIFEST, FILE):
-        (output / stale).unlink(missing_ok=True)
-    material = open_release_data(params, settings)
-    questions = load_questions(params)
-    splits = _splits(questions, material, params)
-    held_out = HeldOutQuestions(question for question in questions if question.split != "train")
-    examples, left_out = _examples(params, settings, material, splits, questions, held_out)
-    gated = check_examples(examples, params.example_gate)
-    _write_report(gated, output / "report")
-    _check(gated, material, held_out)
-    return _write(gated, material, params, left_out, output)
-
-
-def _splits(questions: Sequence[GoldenQuestion], material: ReleaseData, params: Params) -> Splits:
-    documents = {
-        split: {
-            question.document for question in questions if question.split == split and question.document is not None
-        }
-        for split in ("validation", "test")
-    }
-    return make_splits(
-        material.clusters(),
-        tested=documents["test"],
-        validated=documents["validation"],
-        validation_fraction=params.examples.validation_fraction,
-    )
-
-
-# --- examples ---
-
-
-def _examples(
-    params: Params,
-    settings: Settings,
-    material: ReleaseData,
-    splits: Splits,
-    questions: Sequence[GoldenQuestion],
-    held_out: HeldOutQuestions,
-) -> tuple[list[Example], Counter[str]]:
-    generator = load_base(params.generation, settings)
-    raft = Raft(material, splits, params, generator.count_tokens)
-    seeds, left_out = golden_seeds(questions, material, splits)
-    if params.examples.feedback:
-        rated, unused = feedback_seeds(read_rated(settings), material, splits)
-        seeds += rated
-        left_out.update({f"feedback: {reason}": count for reason, count in unused.items()})
-    _refuse_contamination(seeds, held_out)
-    passages, made = read_sample(
-        sample_passages(material, splits, seed=params.examples.seed), params.examples.num_synthetic
-    )
-    raft.use_at_random(sorted(passages, key=lambda passage: hashed_share("random", passage.chunk_id)))
-    grown = _grow(seeds, raft, left_out)
-    logger.info("%d examples from golden questions and feedback", len(grown))
-    if params.examples.num_synthetic:
-        teacher = _teacher(params, settings)
-        taught = teacher_seeds(passages, teacher, splits) if teacher else iter(())
-        candidates = _chained(taught, rule_seeds(made, splits, seed=params.examples.seed))
-        known = {normalized_question(seed.question) for seed in seeds}
-        grown += _grow_new(candidates, raft, known, held_out, params.examples.num_synthetic, left_out)
-        if teacher:
-            left_out["teacher: the answer is not in the passage"] += teacher.num_refused
-    examples = [example for _, example in grown]
-    examples += _without_support(grown, raft, params)
-    count = _share(len(examples), params.examples.replay_fraction)
-    home = settings.home.resolve()
-    examples += replay_examples(count, generator, splits, home, corpus=material.corpus)
-    return list({example.example_id: example for example in examples}.values()), left_out
-
-
-Grown = tuple[Seed, Example]
-
-
-def _chained(*parts: Iterable[Seed]) -> Iterable[Seed]:
-    for part in parts:
-        yield from part
-
-
-def _refuse_contamination(seeds: Iterable[Seed], held_out: HeldOutQuestions) -> None:
-    """A person wrote these questions: one that evaluation asks must be taken out by a person too."""
-    for seed in seeds:
-        found = held_out.collision(seed.question)
-        if found:
-            raise GateError(
-                f"no question of the training set may be a golden question of validation or test, found {seed.origin} "
-                f"{seed.how} ({seed.question!r}), which is {found.golden} with similarity {found.similarity:.2f}; give "
-                "both one split, remove one, or delete the rating of that trace"
-            )
-
-
-def _grow(seeds: Iterable[Seed], raft: Raft, left_out: Counter[str]) -> list[Grown]:
-    grown = []
-    for seed in seeds:
-        example = raft.with_support(seed)
-        if example is None:
-            left_out[f"{seed.origin}: the answer is lost when passages are cut to generation.max_passage_tokens"] += 1
-        else:
-            grown.append((seed, example))
-    return grown
-
-
-def _grow_new(
-    seeds: Iterable[Seed],
-    raft: Raft,
-    known: set[str],
-    held_out: HeldOutQuestions,
-    count: int,
-    left_out: Counter[str],
-) -> list[Grown]:
-    """`count` examples of made questions, none asked twice; what evaluation asks is left out and counted."""
-    grown: list[Grown] = []
-    for seed in seeds:
-        if len(grown) == count:
-            break
-        words = normalized_question(seed.question)
-        if words in known:
-            continue
-        known.add(words)
-        if held_out.collision(seed.question):
-            left_out[f"{seed.origin}: is a golden question of validation or test"] += 1
-            continue
-        grown += _grow([seed], raft, left_out)
-    logger.info("%d of %d synthetic examples", len(grown), count)
-    return grown
-
-
-def _without_support(grown: Sequence[Grown], raft: Raft, params: Params) -> list[Example]:
-    """Twins whose support is left out, until the share of unanswerable examples holds (replayed prompts not counted).
-
-    A twin asks the same over other passages, so that what decides is the passages and not the question.
-    """
-    num_unanswerable = sum(not example.answerable for _, example in grown)
-    fraction = params.examples.unanswerable_fraction
-    wanted = _share(len(grown) - num_unanswerable, fraction) - num_unanswerable
-    answerable = [seed for seed, example in grown if example.answerable]
-    answerable.sort(key=lambda seed: hashed_share("unanswerable", str(params.examples.seed), seed.question))
-    twins: list[Example] = []
-    for seed in answerable:
-        if len(twins) >= wanted:
-            break
-        twin = raft.without_support(seed)
-        if twin is not None:
-            twins.append(twin)
-    return twins
-
-
-def _share(count: int, fraction: float) -> int:
-    """How many must be added to `count` so that they are this fraction of all; as many again at most."""
-    return count if fraction >= 0.5 else round(count * fraction / (1 - fraction))
-
-
-def _teacher(params: Params, settings: Settings) -> Teacher | None:
-    if params.examples.teacher is None:
-        return None
-    key = os.environ.get("ALMANAC_TEACHER_API_KEY", "")
-    return Teacher(params.examples.teacher, settings.home.resolve() / "cache", key)
-
-
-# --- what is written ---
-
-
-def _check(gated: GatedExamples, material: ReleaseData, held_out: HeldOutQuestions) -> None:
-    """The last look before anything is written: the gate, the questions of evaluation, and who may read what by now."""
-    if gated.report.stopped:
-        raise GateError(f"the example gate stopped: {'; '.join(gated.report.reasons)}")
-    for example in gated.accepted:
-        found = held_out.collision(example.question)
-        if found and example.origin != "replay":
-            raise GateError(
-                f"no example may ask a golden question of validation or test, found {example.example_id} "
-                f"({example.question!r}), which is {found.golden}; take it out"
-            )
-    if not material.still_readable(_document_ids(gated.accepted)):
-        raise GateError(
-            f"every document of an example must be readable for {material.audience}, found one that was restricted "
-            "while the examples were made; run again"
-        )
-
-
-def _document_ids(examples: Iterable[Example]) -> tuple[str, ...]:
-    return tuple(sorted({document for example in examples for document in example.document_ids}))
-
-
-def _write_report(gated: GatedExamples, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = [(example.example_id, rule, reason) for example, rule, reason in gated.quarantined]
-    write_text(folder / "gate.html", to_html(gated.report, listed, EXAMPLES))
-    write_text(folder / "gate.md", to_markdown(gated.report, EXAMPLES))
-    lines = [
-        json.dumps(asdict(example) | {"rule": rule, "reason": reason}, ensure_ascii=False, sort_keys=True)
-        for example, rule, reason in gated.quarantined
-    ]
-    write_text(folder / "quarantine.jsonl", "".join(f"{line}\n" for line in lines))
-
-
-def _write(
-    gated: GatedExamples, material: ReleaseData, params: Params, left_out: Mapping[str, int], output: Path
-) -> TrainingSet:
-    examples = sorted(gated.accepted, key=lambda example: example.example_id)
-    write_examples(examples, output / FILE)
-    built = TrainingSet(
-        path=output / FILE,
-        num_train=sum(example.split == "train" for example in examples),
-        num_validation=sum(example.split == "validation" for example in examples),
-        num_unanswerable=sum(not example.answerable and example.origin != "replay" for example in examples),
-        origins=dict(sorted(Counter(example.origin for example in examples).items())),
-        quarantined=gated.report.num_quarantined,
-        corpus=material.corpus,
-        sha256=sha256_of_file(output / FILE),
-        document_ids=_document_ids(examples),
-        left_out=dict(sorted((reason, count) for reason, count in left_out.items() if count)),
-        params_digest=digest(params.examples),
-    )
-    write_json(output / MANIFEST, _as_json(built, gated.report))
-    return built
-
-
-def _as_json(built: TrainingSet, report: GateReport) -> dict[str, Any]:
-    """The manifest, without a path: the same training set has the same manifest wherever it is built."""
-    kept = {name: value for name, value in asdict(built).items() if name != "path"}
+def write_manifest(training_set: TrainingSet, report: GateReport) -> None:
+    """Write the record without a path: the same training set has the same manifest wherever it is built."""
+    content = {name: value for name, value in asdict(training_set).items() if name != "path"}
     rules = [{"rule": rule.expect, "observed": rule.observed, "success": rule.success} for rule in report.rules]
-    return kept | {"document_ids": list(built.document_ids), "gate": rules}
+    write_json(training_set.path.with_name(MANIFEST), content | {"gate": rules})
 
 
 def read_training_set(folder: Path) -> TrainingSet:
-    """A training set that was built or restored into `folder`.
+    """Return a training set that was built or restored into `folder`.
 
     Raises:
         CorruptionError: it has no manifest, or the file is not the one that the manifest names.
@@ -323,20 +63,17 @@ def read_training_set(folder: Path) -> TrainingSet:
         raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         raw.pop("gate")
         built = TrainingSet(path=folder / FILE, **raw | {"document_ids": tuple(raw["document_ids"])})
-        found = sha256_of_file(folder / FILE)
+        digest_found = sha256_of_file(folder / FILE)
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorruptionError(
             f"{folder} must hold a training set with its {MANIFEST}, found: {' '.join(str(error).split())}; "
             "build or restore it"
         ) from error
-    if found != built.sha256:
+    if digest_found != built.sha256:
         raise CorruptionError(
-            f"{folder / FILE} must have sha256 {built.sha256}, found {found}; build or restore it again"
+            f"{folder / FILE} must have sha256 {built.sha256}, found {digest_found}; build or restore it again"
         )
     return built
-
-
-# --- versions ---
 
 
 def version_training_set(settings: Settings, training_set: TrainingSet) -> Revision:
@@ -351,7 +88,7 @@ def version_training_set(settings: Settings, training_set: TrainingSet) -> Revis
     """
     folder = training_set.path.parent
     read_training_set(folder)
-    registry = _registry(settings)
+    registry = Registry(settings.registry, settings.remote, folder=FOLDER)
     with hold(settings.home.resolve(), purpose="version the training set", wait_seconds=_LEASE_SECONDS):
         tags = sorted(registry.tags("examples-[0-9]*"))
         files = [folder / FILE, folder / MANIFEST]
@@ -361,24 +98,3 @@ def version_training_set(settings: Settings, training_set: TrainingSet) -> Revis
         counts = f"{training_set.num_train} + {training_set.num_validation}"
         message = f"Training set {number}: {counts} examples of {training_set.corpus}"
         return registry.publish(files, f"examples-{number:04d}", message)
-
-
-def training_set_tags(settings: Settings) -> list[str]:
-    """Tags of all versions, oldest first."""
-    return sorted(_registry(settings).tags("examples-[0-9]*"))
-
-
-def restore_training_set(settings: Settings, tag: str, target: Path) -> TrainingSet:
-    """Bring a version back into `target`, a folder that is absent or holds it already.
-
-    Raises:
-        ConfigurationError: there is no such tag, or the target holds something else.
-        CorruptionError: what came back is not what was published.
-        DependencyError: neither the registry nor its remote can give it.
-    """
-    _registry(settings).restore(tag, target)
-    return read_training_set(target)
-
-
-def _registry(settings: Settings) -> Registry:
-    return Registry(settings.registry, settings.remote, folder=FOLDER)

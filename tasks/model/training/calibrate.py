@@ -49,7 +49,7 @@ def calibrate(
 
 
 def refusal_bias(margins: Sequence[float], max_false_refusals: float) -> float:
-    """The largest bias with which at most a share of these margins comes above 0; without margins, 0."""
+    """Return the largest bias with which at most a share of these margins comes above 0; without margins, 0."""
     if not margins:
         return 0.0
     allowed = math.floor(max_false_refusals * len(margins) + 1e-9)
@@ -62,7 +62,7 @@ def refusal_bias(margins: Sequence[float], max_false_refusals: float) -> float:
 
 
 def refusal_margin(generator: TransformersGenerator, example: Example) -> float:
-    """Logit of the refusal's first token less the largest other one, where the answer begins; above 0 it refuses."""
+    """Return the logit of a refusal less the largest other one, where the answer begins; above 0 it refuses."""
     import torch
 
     tokens = torch.tensor([generator.prompt_tokens(messages_of(example))], device=generator.model.device)

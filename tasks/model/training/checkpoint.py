@@ -63,12 +63,12 @@ def save_best(folder: Path, state: State, tensors: Mapping[str, "torch.Tensor"])
 
 
 def best_name(state: State) -> str:
-    """Where the best weights of a state are."""
+    """Return where the best weights of a state are."""
     return f"best-{state.best_step:06d}.safetensors"
 
 
 def load(folder: Path, key: str) -> State:
-    """The state to go on from; a fresh one where there is none, or one of another training, which is removed."""
+    """Return the state to go on from; a fresh one where there is none, or one of another training, which is removed."""
     path = folder / STATE
     if path.is_file():
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -86,11 +86,13 @@ def save_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"]) -> None:
     from safetensors.torch import save_file
 
     with whole_file(path) as beside:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside)
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # transformers refuses weights that do not say whose they are.
+        save_file(plain, beside, metadata={"format": "pt"})
 
 
 def load_tensors(path: Path) -> dict[str, "torch.Tensor"]:
-    """Tensors on the CPU."""
+    """Return tensors on the CPU."""
     from safetensors.torch import load_file
 
     return dict(load_file(path))

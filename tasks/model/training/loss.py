@@ -30,7 +30,7 @@ class Anchor:
 
 
 def kept_logits(network: Any, row: PackedRow) -> "torch.Tensor":
-    """Logits (num_learnt, vocabulary) in float32 for the learnt tokens of a row."""
+    """Return logits (num_learnt, vocabulary) in float32 for the learnt tokens of a row."""
     import torch
 
     parameter = next(network.parameters())
@@ -47,7 +47,7 @@ def kept_logits(network: Any, row: PackedRow) -> "torch.Tensor":
 
 
 def log_likelihood(network: Any, row: PackedRow) -> "torch.Tensor":
-    """Log-probability (num_learnt,) of each learnt token."""
+    """Return log-probability (num_learnt,) of each learnt token."""
     import torch
 
     logits = kept_logits(network, row)
@@ -66,7 +66,7 @@ def anchor(network: Any, row: PackedRow) -> Anchor:
 
 
 def divergence(network: Any, kept: Anchor) -> "torch.Tensor":
-    """Kullback-Leibler divergence (num_learnt,) of the network from what the base model said, in nats."""
+    """Return Kullback-Leibler divergence (num_learnt,) of the network from what the base model said, in nats."""
     log_probs = kept_logits(network, kept.row).log_softmax(dim=-1).gather(-1, kept.tokens)
     return (kept.log_probs.exp() * (kept.log_probs - _with_rest(log_probs))).sum(dim=-1)
 

@@ -39,7 +39,11 @@ class PackedRow:
     targets: Integers
 
     def visible(self) -> npt.NDArray[np.bool_]:
-        """(num_tokens, num_tokens): whether the first token attends to the second."""
+        """Return (num_tokens, num_tokens): whether the first token attends to the second.
+
+        For instance, sequence 0 has the prefix `p q` and the branches `a b` and `c`, sequence 1 is `x y`: laid out as
+        `p q a b c x y`, `b` sees `p q a b`, `c` sees `p q c` and has the position of `a`, and `y` sees `x y`.
+        """
         earlier = np.tri(len(self.tokens), dtype=np.bool_)
         same_sequence = self.sequence[:, None] == self.sequence[None, :]
         same_branch = (self.branch[None, :] == 0) | (self.branch[:, None] == self.branch[None, :])
@@ -48,7 +52,11 @@ class PackedRow:
 
 
 def lay_out(sequences: Sequence[TokenSequence]) -> PackedRow:
-    """Lay sequences end to end."""
+    """Lay sequences end to end.
+
+    For instance, the prefix `1 2` with one branch that reads `3` and learns `4 5` gives the tokens `1 2 3 4` (`5` is
+    only predicted), of which the places 2 and 3 are kept, with the targets `4 5`.
+    """
     tokens: list[int] = []
     positions: list[int] = []
     owners: list[int] = []
@@ -75,7 +83,7 @@ def lay_out(sequences: Sequence[TokenSequence]) -> PackedRow:
 
 
 def rows_of(sequences: Sequence[TokenSequence], *, max_tokens: int) -> list[PackedRow]:
-    """Rows of at most `max_tokens` (or one longer sequence), in the order of the sequences."""
+    """Return rows of at most `max_tokens` (or one longer sequence), in the order of the sequences."""
     groups: list[list[TokenSequence]] = []
     room = 0
     for sequence in sequences:
@@ -88,7 +96,7 @@ def rows_of(sequences: Sequence[TokenSequence], *, max_tokens: int) -> list[Pack
 
 
 def attention_mask(row: PackedRow, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
-    """What transformers adds to attention scores: (1, 1, num_tokens, num_tokens), 0 or the least number."""
+    """Return what transformers adds to attention scores: (1, 1, num_tokens, num_tokens), 0 or the least number."""
     import torch
 
     visible = torch.from_numpy(row.visible())

@@ -7,20 +7,17 @@ Both answers are branches behind one prompt, which is computed once. The tests c
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError, GateError
-from tasks.model.examples.example import Example, read_examples
-from tasks.model.training.loop import Listener, Loss, Share
+from tasks.model.examples.example import Example
 from tasks.model.training.loss import log_likelihood
-from tasks.model.training.packing import PackedRow, lay_out
+from tasks.model.training.objective import ADAM_BETA2, Loss, Share
+from tasks.model.training.packing import lay_out
 from tasks.model.training.schedule import TrainingSchedule, make_schedule
 from tasks.model.training.sequences import Branch, TokenSequence, answer_tokens, messages_of
-from tasks.model.training.train import TrainingResult, run_training
 from tasks.params import Params
-from tasks.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +29,7 @@ MIN_PREFERENCES = 8
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """See `tasks.model.training.loop.Objective`.
+    """See `tasks.model.training.objective.Objective`.
 
     Attributes:
         plan: which preferences a step learns; the first branch of a sequence is preferred to the second.
@@ -43,6 +40,7 @@ class Preferences:
     plan: TrainingSchedule
     held_out: Sequence[TokenSequence]
     base: Mapping[TokenSequence, float]
+    adam_beta2: float = ADAM_BETA2
 
     @property
     def num_steps(self) -> int:
@@ -50,18 +48,17 @@ class Preferences:
         return self.plan.num_steps
 
     def size(self, step: int) -> tuple[int, int]:
-        """Tokens that the step computes and tokens that it learns."""
-        sequences = self.plan.step(step)
-        return sum(s.num_tokens for s in sequences), sum(s.num_learnt for s in sequences)
+        """Return the tokens that the step computes and those that it learns."""
+        return self.plan.size(step)
 
     def losses(self, network: Any, step: int, share: Share) -> list[Loss]:
-        """One part a preference; together their mean."""
+        """Return one part a preference; together their mean."""
         sequences = self.plan.step(step)
         scale = share.num_processes / len(sequences)
         return [partial(self._loss, network, mine, scale) for mine in sequences[share.rank :: share.num_processes]]
 
     def validation(self, network: Any, share: Share) -> tuple[float, float]:
-        """Sum and count of the losses of held-out preferences."""
+        """Return sum and count of the losses of held-out preferences."""
         mine = self.held_out[share.rank :: share.num_processes]
         return sum(float(self._loss(network, sequence, 1.0)) for sequence in mine), float(len(mine))
 
@@ -71,47 +68,24 @@ class Preferences:
         return -scale * logsigmoid(BETA * (preference(network, sequence) - self.base[sequence]))
 
 
-def train_preferences(
-    examples: Path,
-    output: Path,
-    params: Params,
-    settings: Settings,
-    *,
-    lineage: Mapping[str, Any],
-    listener: Listener | None = None,
-) -> TrainingResult:
-    """Train by `dpo` on examples with a rejected answer; as `tasks.model.training.train.train` otherwise.
+def preference_examples(examples: Iterable[Example]) -> list[Example]:
+    """Return the examples that say which of two answers is the better one.
 
     Raises:
-        ConfigurationError: the method is another, or a preference is too long.
-        CorruptionError: the training set is damaged, or the loss is no number.
-        GateError: too few preferences.
+        GateError: too few of the train split.
     """
-    if params.fine_tuning.method != "dpo":
-        raise ConfigurationError(
-            f"fine_tuning.method must be dpo to learn preferences, found {params.fine_tuning.method}; set it"
-        )
-    found = [example for example in read_examples(examples) if is_preference(example)]
-    num_train = sum(example.split == "train" for example in found)
+    preferences = [example for example in examples if is_preference(example)]
+    num_train = sum(example.split == "train" for example in preferences)
     if num_train < MIN_PREFERENCES:
         raise GateError(
             f"dpo needs {MIN_PREFERENCES} train examples with an answer that people rated down, found {num_train}; "
             "wait for more feedback, or train by another method"
         )
-    return run_training(
-        lambda base, network: make_preferences(found, base, network, params),
-        found,
-        output,
-        params,
-        settings,
-        inputs=[examples],
-        lineage=lineage,
-        listener=listener,
-    )
+    return preferences
 
 
 def is_preference(example: Example) -> bool:
-    """Whether an example says which of two different answers is the better one."""
+    """Return whether an example says which of two different answers is the better one."""
     return (
         bool(example.passages) and example.rejected is not None and example.rejected.strip() != example.answer.strip()
     )
@@ -120,7 +94,7 @@ def is_preference(example: Example) -> bool:
 def make_preferences(
     examples: Iterable[Example], base: TransformersGenerator, network: Any, params: Params
 ) -> Preferences:
-    """The objective, with what the network says before it learns.
+    """Return the objective, with what the network says before it learns.
 
     Raises:
         ConfigurationError: a preference is longer than `max_length`.
@@ -135,8 +109,8 @@ def make_preferences(
 
 
 def preference(network: Any, sequence: TokenSequence) -> "torch.Tensor":
-    """Log-likelihood of the first branch less that of the second."""
-    row: PackedRow = lay_out([sequence])
+    """Return the log-likelihood of the first branch less that of the second."""
+    row = lay_out([sequence])
     likelihood = log_likelihood(network, row)
     length = len(sequence.branches[0].learnt)
     return likelihood[:length].sum() - likelihood[length:].sum()
@@ -151,7 +125,7 @@ def _without_gradient(network: Any, sequences: Iterable[TokenSequence]) -> Itera
 
 
 def _sequence(example: Example, base: TransformersGenerator, max_tokens: int) -> TokenSequence:
-    """The prompt but for its last token, which each branch reads."""
+    """Return the prompt but for its last token, which each branch reads."""
     prompt = tuple(base.prompt_tokens(messages_of(example)))
     answers = [answer_tokens(base, answer) for answer in (example.answer, str(example.rejected))]
     sequence = TokenSequence(prompt[:-1], tuple(Branch(prompt[-1:], answer) for answer in answers))

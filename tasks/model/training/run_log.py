@@ -53,20 +53,13 @@ def open_run(settings: Settings, experiment: str, key: str, *, name: str, parent
         DependencyError: MLflow does not answer.
     """
     with mlflow_client(settings) as client:
-        place = experiment_id(client, settings, experiment)
-        found = _run_with_key(client, place, key)
-        if found is not None:
-            client.update_run(found, status="RUNNING")
-            return found
+        experiment_key = experiment_id(client, settings, experiment)
+        run_id = _run_with_key(client, experiment_key, key)
+        if run_id is not None:
+            client.update_run(run_id, status="RUNNING")
+            return run_id
         tags = {KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
-        return str(client.create_run(place, run_name=name, tags=tags).info.run_id)
-
-
-def find_run(settings: Settings, experiment: str, key: str) -> dict[str, str] | None:
-    """The tags of the run with this key, with its id as `run_id`; None: there is none."""
-    with mlflow_client(settings) as client:
-        run_id = _run_with_key(client, experiment_id(client, settings, experiment), key)
-        return None if run_id is None else dict(client.get_run(run_id).data.tags) | {"run_id": run_id}
+        return str(client.create_run(experiment_key, run_name=name, tags=tags).info.run_id)
 
 
 def end_run(
@@ -88,16 +81,16 @@ def log_params(settings: Settings, run_id: str, params: Mapping[str, Any]) -> No
     from mlflow.entities import Param
 
     with mlflow_client(settings) as client:
-        known = client.get_run(run_id).data.params
-        new = [Param(name, str(value)[:6000]) for name, value in _flat(params) if name not in known]
+        logged = client.get_run(run_id).data.params
+        new = [Param(name, str(value)[:6000]) for name, value in _flat(params) if name not in logged]
         client.log_batch(run_id, params=new)
 
 
 def log_metrics(settings: Settings, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
     """Log numbers once: those that stand in the run with the same value are left."""
     with mlflow_client(settings) as client:
-        known = client.get_run(run_id).data.metrics
-        new = {name: value for name, value in metrics.items() if known.get(name) != float(value)}
+        logged = client.get_run(run_id).data.metrics
+        new = {name: value for name, value in metrics.items() if logged.get(name) != float(value)}
         client.log_batch(run_id, metrics=[_metric(name, value, step) for name, value in new.items()])
 
 
@@ -121,7 +114,7 @@ def log_dataset(settings: Settings, run_id: str, data: TrainingData) -> None:
     tags = [InputTag("mlflow.data.context", "training"), InputTag("dvc_revision", data.revision)]
     with mlflow_client(settings) as client:
         inputs = client.get_run(run_id).inputs
-        if inputs is None or dataset.digest not in {known.dataset.digest for known in inputs.dataset_inputs}:
+        if inputs is None or dataset.digest not in {logged.dataset.digest for logged in inputs.dataset_inputs}:
             client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
 
@@ -131,8 +124,8 @@ def log_prompt(settings: Settings, run_id: str, prompt: Prompt) -> str:
 
     name = f"almanac-{prompt.name}"
     with mlflow_client(settings) as client:
-        known = client.search_prompt_versions(name) if client.get_prompt(name) else []
-        version = next((entry for entry in known if entry.tags.get("digest") == prompt.digest), None)
+        versions = client.search_prompt_versions(name) if client.get_prompt(name) else []
+        version = next((entry for entry in versions if entry.tags.get("digest") == prompt.digest), None)
         if version is None:
             version = client.register_prompt(name, _template(prompt), tags={"digest": prompt.digest})
         # Not `link_prompt_version_to_run`, which asks the process's own tracking server and not this client's.
@@ -200,8 +193,8 @@ def system_metrics(settings: Settings, run_id: str) -> Iterator[None]:
 
 
 def _run_with_key(client: "MlflowClient", experiment: str, key: str) -> str | None:
-    found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-    return str(found[0].info.run_id) if found else None
+    runs = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -224,7 +217,7 @@ def _batches(points: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _template(prompt: Prompt) -> list[dict[str, Any]] | str:
-    """As MLflow writes variables, `{{name}}`."""
+    """Return as MLflow writes variables, `{{name}}`."""
     user = prompt.user.replace("{passages}", "{{passages}}").replace("{question}", "{{question}}")
     if not prompt.system:
         return user

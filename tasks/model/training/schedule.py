@@ -30,7 +30,7 @@ class TrainingSchedule:
     seed: int
 
     def step(self, step: int) -> list[TokenSequence]:
-        """The sequences of a step, longest first; epochs follow each other without a seam."""
+        """Return the sequences of a step, longest first; epochs follow each other without a seam."""
         first = step * self.per_device_train_batch_size
         chosen = [self._at(place) for place in range(first, first + self.per_device_train_batch_size)]
         return sorted(chosen, key=lambda sequence: -sequence.num_tokens)
@@ -40,21 +40,26 @@ class TrainingSchedule:
         order = random.Random(f"{self.seed}:{epoch}").sample(range(len(self.sequences)), len(self.sequences))  # noqa: S311
         return self.sequences[order[index]]
 
+    def size(self, step: int) -> tuple[int, int]:
+        """Return the tokens that a step computes and those that it learns."""
+        sequences = self.step(step)
+        return sum(s.num_tokens for s in sequences), sum(s.num_learnt for s in sequences)
+
     @property
     def num_tokens(self) -> int:
         """Tokens that all steps compute."""
-        return sum(sequence.num_tokens for step in range(self.num_steps) for sequence in self.step(step))
+        return sum(self.size(step)[0] for step in range(self.num_steps))
 
 
 def make_schedule(sequences: Sequence[TokenSequence], params: FineTuningParams) -> TrainingSchedule:
-    """As many steps as `num_train_epochs` need, at most `max_steps`."""
+    """Return as many steps as `num_train_epochs` need, at most `max_steps`."""
     needed = max(1, math.ceil(params.num_train_epochs * len(sequences) / params.per_device_train_batch_size))
     num_steps = needed if params.max_steps is None else min(needed, params.max_steps)
     return TrainingSchedule(tuple(sequences), num_steps, params.per_device_train_batch_size, params.seed)
 
 
 def learning_rate(step: int, num_steps: int, params: FineTuningParams) -> float:
-    """Linear warm-up, then a cosine down to `LEARNING_RATE_FLOOR`."""
+    """Return the rate of a step: linear warm-up, then a cosine down to `LEARNING_RATE_FLOOR`."""
     warmup = math.ceil(params.warmup_ratio * num_steps)
     if step < warmup:
         return params.learning_rate * (step + 1) / warmup

@@ -45,7 +45,7 @@ class TokenSequence:
 
 
 def messages_of(example: Example) -> Messages:
-    """What the answerer reads for an example; without passages, the question as a plain chat."""
+    """Return what the answerer reads for an example; without passages, the question as a plain chat."""
     if not example.passages:
         return [{"role": "user", "content": example.question}]
     passages = [passage.as_passage() for passage in example.passages]
@@ -53,7 +53,7 @@ def messages_of(example: Example) -> Messages:
 
 
 def answer_tokens(generator: TransformersGenerator, answer: str) -> Tokens:
-    """The tokens of an answer with the end of its turn."""
+    """Return the tokens of an answer with the end of its turn."""
     ids = generator.tokenizer(answer, add_special_tokens=False)["input_ids"]
     return (*ids, generator.tokenizer.eos_token_id)
 
@@ -61,7 +61,7 @@ def answer_tokens(generator: TransformersGenerator, answer: str) -> Tokens:
 def example_sequences(
     examples: Iterable[Example], generator: TransformersGenerator, *, max_tokens: int
 ) -> list[TokenSequence]:
-    """Sequences of at most `max_tokens` in which examples with the same passages share them; answers are learnt.
+    """Return sequences of at most `max_tokens` in which examples with the same passages share them; answers are learnt.
 
     Raises:
         ConfigurationError: one example alone is longer.
@@ -77,7 +77,7 @@ def example_sequences(
 def anchor_sequences(
     examples: Iterable[Example], generator: TransformersGenerator, *, max_tokens: int
 ) -> list[TokenSequence]:
-    """Replay examples, shared as far as their chats begin alike; all that follows their first token is "learnt".
+    """Return replay examples, sharing how their chats begin; all that follows their first token is "learnt".
 
     It is not learnt as text, but anchors the model to what the base model says of it.
     """
@@ -94,7 +94,7 @@ def anchor_sequences(
 def text_sequences(
     texts: Iterable[str], generator: TransformersGenerator, *, max_tokens: int, min_tokens: int = 32
 ) -> list[TokenSequence]:
-    """Plain text cut into sequences of `max_tokens`, every token learnt; rests below `min_tokens` are left out."""
+    """Return text cut into sequences of `max_tokens`, every token learnt; rests below `min_tokens` are left out."""
     end = generator.tokenizer.eos_token_id
     sequences = []
     for text in texts:
@@ -107,23 +107,27 @@ def text_sequences(
 
 
 def shared(branches: Sequence[Branch], *, max_tokens: int) -> list[TokenSequence]:
-    """Branches put behind the tokens that all of them begin with, in as few sequences as `max_tokens` allows."""
+    """Put branches behind the tokens that all of them begin with, in as few sequences as `max_tokens` allows.
+
+    For instance, `1 2 3 7` and `1 2 3 8 9`, each of which learns its last token, become the prefix `1 2` with the
+    branches `3` -> `7` and `3 8` -> `9`: a branch keeps a token to read, so the prefix ends one before `3`.
+    """
     length = _common_length([branch.read for branch in branches]) if len(branches) > 1 else 0
     prefix = branches[0].read[:length]
     sequences: list[TokenSequence] = []
-    held: list[Branch] = []
+    together: list[Branch] = []
     room = max_tokens - length
     for branch in (Branch(whole.read[length:], whole.learnt) for whole in branches):
-        if held and _width(branch) > room:
-            sequences.append(TokenSequence(prefix, tuple(held)))
-            held, room = [], max_tokens - length
-        held.append(branch)
+        if together and _width(branch) > room:
+            sequences.append(TokenSequence(prefix, tuple(together)))
+            together, room = [], max_tokens - length
+        together.append(branch)
         room -= _width(branch)
-    return [*sequences, TokenSequence(prefix, tuple(held))]
+    return [*sequences, TokenSequence(prefix, tuple(together))]
 
 
 def _common_length(reads: Sequence[Tokens]) -> int:
-    """Tokens that all begin with; each keeps at least one of its own, which predicts its first learnt token."""
+    """Count the tokens that all begin with; each keeps one of its own at least, which predicts what it learns first."""
     longest = min(len(read) for read in reads) - 1
     return next((place for place in range(longest) if len({read[place] for read in reads}) > 1), longest)
 

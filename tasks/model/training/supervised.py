@@ -3,16 +3,22 @@
 Likelihood of what is learnt, while replay anchors the model to what the base model says.
 """
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.model.training.loop import Loss, Share
+from tasks.answer.generators.transformers import TransformersGenerator
+from tasks.errors import ConfigurationError
+from tasks.model.examples.example import Example
 from tasks.model.training.loss import Anchor, anchor, divergence, log_likelihood
+from tasks.model.training.objective import ADAM_BETA2, Loss, Share
 from tasks.model.training.packing import PackedRow, rows_of
-from tasks.model.training.schedule import TrainingSchedule
-from tasks.model.training.sequences import TokenSequence
+from tasks.model.training.schedule import TrainingSchedule, make_schedule
+from tasks.model.training.sequences import TokenSequence, anchor_sequences, example_sequences, text_sequences
+from tasks.params import Params
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +28,13 @@ REPLAY_WEIGHT = 1.0
 TOKENS_PER_ROW = 512
 """On a CPU longer rows gain nothing, and attention between sequences that do not see each other is waste."""
 ACCELERATOR_TOKENS_PER_ROW = 16384
+ANCHOR_TOKENS = 256
+"""Longest sequence of replay: one goes with every step, so that short steps hold the model as often as long ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """See `tasks.model.training.loop.Objective`.
+    """See `tasks.model.training.objective.Objective`.
 
     Attributes:
         plan: what each step learns.
@@ -38,7 +46,8 @@ class Supervised:
     held_out: Sequence[TokenSequence] = ()
     anchors: Sequence[Anchor] = ()
     tokens_per_row: int = TOKENS_PER_ROW
-    replay_weight: float = field(default=REPLAY_WEIGHT)
+    replay_weight: float = REPLAY_WEIGHT
+    adam_beta2: float = ADAM_BETA2
 
     @property
     def num_steps(self) -> int:
@@ -46,12 +55,11 @@ class Supervised:
         return self.plan.num_steps
 
     def size(self, step: int) -> tuple[int, int]:
-        """Tokens that the step computes and tokens that it learns, without anchors."""
-        sequences = self.plan.step(step)
-        return sum(s.num_tokens for s in sequences), sum(s.num_learnt for s in sequences)
+        """Return the tokens that the step computes and those that it learns, without anchors."""
+        return self.plan.size(step)
 
     def losses(self, network: Any, step: int, share: Share) -> list[Loss]:
-        """Mean over the step's learnt tokens, and the mean divergence of one anchor."""
+        """Return the mean over the step's learnt tokens, and the mean divergence of one anchor."""
         sequences = self.plan.step(step)
         num_learnt = sum(sequence.num_learnt for sequence in sequences)
         mine = rows_of(sequences[share.rank :: share.num_processes], max_tokens=self.tokens_per_row)
@@ -63,7 +71,7 @@ class Supervised:
         return losses
 
     def validation(self, network: Any, share: Share) -> tuple[float, float]:
-        """Sum and count of the negative log-likelihoods of held-out tokens."""
+        """Return sum and count of the negative log-likelihoods of held-out tokens."""
         total, count = 0.0, 0
         for row in rows_of(self.held_out[share.rank :: share.num_processes], max_tokens=self.tokens_per_row):
             total -= float(log_likelihood(network, row).sum())
@@ -72,7 +80,7 @@ class Supervised:
 
 
 def make_anchors(network: Any, sequences: Sequence[TokenSequence], *, tokens_per_row: int) -> list[Anchor]:
-    """What an untrained network says of the replay examples, row by row."""
+    """Return what an untrained network says of the replay examples, row by row."""
     return [anchor(network, row) for row in rows_of(sequences, max_tokens=tokens_per_row)]
 
 
@@ -82,3 +90,69 @@ def _answer_loss(network: Any, row: PackedRow, scale: float) -> "torch.Tensor":
 
 def _anchor_loss(network: Any, kept: Anchor, weight: float) -> "torch.Tensor":
     return divergence(network, kept).mean() * weight
+
+
+def make_supervised(
+    examples: Sequence[Example],
+    texts: Sequence[str] | None,
+    base: TransformersGenerator,
+    network: Any,
+    params: Params,
+) -> Supervised:
+    """Return what `lora` and `full` learn of answers, or `continual_pretraining` of texts, with replay.
+
+    Raises:
+        ConfigurationError: nothing is to be learnt, or an example is too long.
+    """
+    longest = params.fine_tuning.max_length
+    replay = [example for example in examples if not example.passages and example.split == "train"]
+    rows = TOKENS_PER_ROW if network.device.type == "cpu" else ACCELERATOR_TOKENS_PER_ROW
+    anchors = anchor_sequences(replay, base, max_tokens=min(longest, ANCHOR_TOKENS)) if replay else []
+    if texts is None:
+        learnt, held_out = _answer_sequences(examples, base, longest)
+    else:
+        learnt, held_out = _text_sequences(texts, base, longest, params.examples.validation_fraction)
+    if not learnt:
+        raise ConfigurationError("training needs at least one train example with passages, found none; add examples")
+    return Supervised(
+        make_schedule(learnt, params.fine_tuning),
+        held_out,
+        make_anchors(network, anchors, tokens_per_row=ANCHOR_TOKENS),
+        rows,
+    )
+
+
+def readable_texts(documents: Path, audience: str) -> list[str]:
+    """Return the texts of a Parquet file of documents that the audience may read, in order of the identifiers."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(documents, columns=["document_id", "text", "access"])
+    rows = sorted(table.to_pylist(), key=lambda row: str(row["document_id"]))
+    return [str(row["text"]) for row in rows if audience in row["access"]]
+
+
+def _answer_sequences(
+    examples: Sequence[Example], base: TransformersGenerator, longest: int
+) -> tuple[list[TokenSequence], list[TokenSequence]]:
+    grounded = [example for example in examples if example.passages]
+    learnt, held_out = (
+        example_sequences((e for e in grounded if e.split == split), base, max_tokens=longest)
+        for split in ("train", "validation")
+    )
+    return learnt, held_out
+
+
+def _text_sequences(
+    texts: Sequence[str], base: TransformersGenerator, longest: int, validation_fraction: float
+) -> tuple[list[TokenSequence], list[TokenSequence]]:
+    """Hold documents out whole, by a digest of their text, so that growth of the corpus moves none."""
+    held_out = [text for text in texts if _fraction(text) < validation_fraction]
+    learnt = [text for text in texts if _fraction(text) >= validation_fraction]
+    return (
+        text_sequences(learnt, base, max_tokens=longest),
+        text_sequences(held_out, base, max_tokens=longest),
+    )
+
+
+def _fraction(text: str) -> float:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32

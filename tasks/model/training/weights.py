@@ -17,7 +17,7 @@ MODEL = "model"
 
 
 def trainable(base: TransformersGenerator, params: FineTuningParams) -> Any:
-    """A copy of the base's network, in training mode, of which only what the method trains asks for gradients.
+    """Return a copy of the base's network, in training mode, of which only what the method trains asks for gradients.
 
     float16 has too few exponents for gradients, bfloat16 too few digits for small updates of whole weights: there the
     copy is float32. Eager attention is the faster one on a CPU.
@@ -44,7 +44,7 @@ def trainable(base: TransformersGenerator, params: FineTuningParams) -> Any:
 
 
 def trained_tensors(network: Any) -> dict[str, "torch.nn.Parameter"]:
-    """What is trained, by name."""
+    """Return what is trained, by name."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 

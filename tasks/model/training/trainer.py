@@ -1,23 +1,27 @@
-"""The training loop: steps, evaluations, checkpoints, early stopping; on one process or under `accelerate launch`.
+"""The one trainer: optimiser, schedule, clipping, evaluations, patience, checkpoints.
 
-Knows nothing of examples: an `Objective` says what a step's losses are.
+Runs in one process or under `accelerate launch`. Knows nothing of examples: an `Objective` says what the losses are.
+
+Why not the libraries' trainers: see the figures of 2026-11-27 in docs/experiments.md.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from tasks.errors import CorruptionError
+from tasks.errors import ConfigurationError, CorruptionError
 from tasks.model.training import checkpoint
 from tasks.model.training.checkpoint import State
+from tasks.model.training.objective import Objective, Share
 from tasks.model.training.schedule import learning_rate
 from tasks.model.training.weights import trained_tensors
 from tasks.params import FineTuningParams
+from tasks.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -26,41 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_GRADIENT_NORM = 1.0
-BETAS = (0.9, 0.98)
-
-Loss = Callable[[], "torch.Tensor"]
-"""Computes one part of a step's loss; gradients of all parts add up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The part of the work that this process does."""
-
-    rank: int = 0
-    num_processes: int = 1
-
-
-class Objective(Protocol):
-    """What is learnt.
-
-    Attributes:
-        num_steps: optimiser steps.
-    """
-
-    @property
-    def num_steps(self) -> int: ...  # noqa: D102
-
-    def size(self, step: int) -> tuple[int, int]:
-        """Tokens that the step computes and tokens that it learns, of all processes."""
-        ...
-
-    def losses(self, network: Any, step: int, share: Share) -> Sequence[Loss]:
-        """The parts of the step's loss of this process; at least one, and their mean over processes is the step's."""
-        ...
-
-    def validation(self, network: Any, share: Share) -> tuple[float, float]:
-        """Sum and count of the validation loss of this process; a count of 0 everywhere: nothing is held out."""
-        ...
+ADAM_BETA1 = 0.9
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +48,7 @@ class TrainingProgress:
 
 
 Listener = Callable[[TrainingProgress], None]
+"""Called after each optimiser step, in the first process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +61,7 @@ class Outcome:
     resumed_from: int | None
 
 
-class Loop:
+class Trainer:
     """One training, from the checkpoint that its folder holds."""
 
     def __init__(
@@ -102,15 +74,16 @@ class Loop:
         key: str,
         accelerator: "Accelerator",
     ) -> None:
-        """Take a network of `weights.trainable`; a checkpoint in `folder` with this key is gone on from."""
+        """Take a network whose parameters ask for gradients; a checkpoint in `folder` with this key is resumed."""
         import torch
 
         self._objective, self._params, self._folder, self._accelerator = objective, params, folder, accelerator
         self._share = Share(accelerator.process_index, accelerator.num_processes)
         self._network = accelerator.prepare_model(network)
         self._trained = trained_tensors(accelerator.unwrap_model(self._network))
+        betas = (ADAM_BETA1, objective.adam_beta2)
         self._optimizer = torch.optim.AdamW(
-            self._trained.values(), lr=params.learning_rate, betas=BETAS, weight_decay=0.0
+            self._trained.values(), lr=params.learning_rate, betas=betas, weight_decay=0.0
         )
         with accelerator.main_process_first():
             self._state = checkpoint.load(folder, key)
@@ -132,7 +105,7 @@ class Loop:
         return Outcome(self._state, num_steps, self._state.step < num_steps, self._resumed_from)
 
     def _step(self) -> float:
-        """One optimiser step with what is due after it; returns its loss."""
+        """Do an optimiser step and what is due after it; return its loss."""
         step = self._state.step
         loss = self._backward(step)
         num_tokens, num_learnt = self._objective.size(step)
@@ -153,6 +126,9 @@ class Loop:
     def _backward(self, step: int) -> float:
         import torch
 
+        # Dropout depends on the step alone, so that a resumed training is the same training.
+        torch.manual_seed(self._params.seed * 1_000_003 + step)
+        self._network.train()
         losses = self._objective.losses(self._network, step, self._share)
         total = torch.zeros((), device=self._accelerator.device)
         for number, loss in enumerate(losses, start=1):
@@ -177,6 +153,7 @@ class Loop:
         """Measure the validation loss; keep the weights if they are the best so far."""
         import torch
 
+        self._network.eval()
         with torch.no_grad():
             measured = torch.tensor(self._objective.validation(self._network, self._share), dtype=torch.float64)
         total, count = self._accelerator.reduce(measured.to(self._accelerator.device), reduction="sum").tolist()
@@ -207,10 +184,12 @@ class Loop:
         self._state = replace(self._state, seconds=self._seconds(), cpu_seconds=self._cpu_seconds())
         self._started, self._cpu_started = time.monotonic(), time.process_time()
         if self._accelerator.is_main_process:
+            # A parameter that no loss reaches (a pooler that is not used) has no moments.
             moments = {
                 f"{moment}.{name}": self._optimizer.state[parameter][moment]
                 for name, parameter in self._trained.items()
-                for moment in ("exp_avg", "exp_avg_sq")
+                if parameter in self._optimizer.state
+                for moment in MOMENTS
             }
             weights = {f"weights.{name}": parameter for name, parameter in self._trained.items()}
             self._state = checkpoint.save(self._folder, self._state, weights | moments)
@@ -222,10 +201,11 @@ class Loop:
         tensors = checkpoint.load_tensors(self._folder / self._state.files["step"])
         self._set_weights({name: tensors[f"weights.{name}"] for name in self._trained})
         for name, parameter in self._trained.items():
-            self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(self._state.step)),
-                **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in ("exp_avg", "exp_avg_sq")},
-            }
+            if f"{MOMENTS[0]}.{name}" in tensors:
+                self._optimizer.state[parameter] = {
+                    "step": torch.tensor(float(self._state.step)),
+                    **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
+                }
         logger.info("training goes on from step %d of %d", self._state.step, self._objective.num_steps)
 
     def _set_weights(self, tensors: dict[str, "torch.Tensor"]) -> None:
@@ -258,3 +238,25 @@ class Loop:
                 eta_seconds=self._seconds() / state.step * (num_steps - state.step),
             )
         )
+
+
+def make_accelerator(params: FineTuningParams, settings: Settings) -> "Accelerator":
+    """Return the processes that train together, each with its share of the machine's threads.
+
+    Raises:
+        ConfigurationError: `per_device_train_batch_size` is no multiple of the number of processes.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=settings.device == "cpu")
+    num_processes = accelerator.num_processes
+    if params.per_device_train_batch_size % num_processes:
+        raise ConfigurationError(
+            f"fine_tuning.per_device_train_batch_size must be a multiple of the {num_processes} processes, found "
+            f"{params.per_device_train_batch_size}; change it or `accelerate launch --num_processes`"
+        )
+    torch.set_num_threads(max(1, settings.num_threads // num_processes))
+    if accelerator.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return accelerator
