@@ -24,7 +24,6 @@ from serving.promotion.swap import (
     load_index,
     load_registered,
     recall_answerer,
-    recall_index,
 )
 from serving.promotion.verdicts import Verdicts
 from tasks.errors import AlmanacError, DependencyError
@@ -33,7 +32,7 @@ from tasks.index.table import connect
 from tasks.params import Params
 from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
 from tasks.releases.last_served import last_served, remember_served
-from tasks.releases.lifecycle import is_rolled_back
+from tasks.releases.lifecycle import is_rolled_back, require_gate
 from tasks.releases.model_registry import now as moment
 from tasks.releases.model_registry import probe
 from tasks.releases.version import ReleaseVersion
@@ -278,16 +277,16 @@ class Follower:
     # The parts.
 
     def _open(self, version: ReleaseVersion) -> LoadedIndex:
-        return self._checked(load_index(self._db, version, self._params, self._settings))
+        require_gate(version)
+        return self._recall_index(version)
 
     def _recall_index(self, version: ReleaseVersion) -> LoadedIndex:
-        return self._checked(recall_index(self._db, version, self._params, self._settings))
-
-    def _checked(self, loaded: LoadedIndex) -> LoadedIndex:
+        loaded = load_index(self._db, version, self._params, self._settings)
         self._checks = smoke_index(loaded.release, loaded.index, load_access(self._db))
         return loaded
 
     def _load(self, version: ReleaseVersion) -> LoadedAnswerer:
+        require_gate(version)
         return load_registered(version, self._params, self._settings, self._wrap)
 
     def _recall_answerer(self, version: ReleaseVersion) -> LoadedAnswerer:

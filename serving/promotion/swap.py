@@ -14,7 +14,6 @@ from tasks.index.release import Release, load_release
 from tasks.index.search import Index
 from tasks.params import Params
 from tasks.releases.folder import cached_folder, release_folder
-from tasks.releases.lifecycle import require_gate
 from tasks.releases.model_registry import now
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
@@ -75,30 +74,27 @@ def load_index(db: "DBConnection", version: ReleaseVersion, params: Params, sett
     """Open the release of a version.
 
     Raises:
-        ConfigurationError: no refresh made this version, or it did not pass its gate.
+        ConfigurationError: no refresh made this version.
         CorruptionError: its tag is gone.
         UnavailableError: its manifest or its embedder cannot be had here.
     """
-    require_gate(version)
-    return _open(db, version, params, settings)
-
-
-def recall_index(db: "DBConnection", version: ReleaseVersion, params: Params, settings: Settings) -> LoadedIndex:
-    """Open the release that served last, without MLflow."""
-    return _open(db, version, params, settings)
+    try:
+        release = load_release(settings, version.release)
+    except CorruptionError as error:  # a file of this home: the version is as good as it was
+        raise UnavailableError(str(error)) from error
+    return LoadedIndex(version, release, open_index(db, release, params, settings))
 
 
 def load_registered(version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """Fetch and load the answerer of a version.
 
     Raises:
-        ConfigurationError: it did not pass its gate, has no files, or belongs to another base model or prompt.
+        ConfigurationError: it has no files, or belongs to another base model or prompt.
         CorruptionError: a file is not what its manifest says.
         UnavailableError: its base model cannot be had here, or its manifest has a newer format.
         DependencyError: MLflow does not answer.
         GateError: its logits are not finite.
     """
-    require_gate(version)
     return _load(version, release_folder(settings, version), params, settings, wrap)
 
 
@@ -110,14 +106,6 @@ def recall_answerer(version: ReleaseVersion, params: Params, settings: Settings,
 def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """Load what answers where nothing was promoted."""
     return LoadedAnswerer(None, _wrapped(default_answerer(params.generation, settings), wrap))
-
-
-def _open(db: "DBConnection", version: ReleaseVersion, params: Params, settings: Settings) -> LoadedIndex:
-    try:
-        release = load_release(settings, version.release)
-    except CorruptionError as error:  # a file of this home: the version is as good as it was
-        raise UnavailableError(str(error)) from error
-    return LoadedIndex(version, release, open_index(db, release, params, settings))
 
 
 def _load(version: ReleaseVersion, folder: Path, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
