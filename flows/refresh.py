@@ -199,7 +199,7 @@ def _select(run: _Run, plan: RefreshPlan, parsed: Sequence[ParseShard], rejects:
     output = run.settings.work / "gate" / "changed.parquet"
     selection = select_changed(parsed, run.base.known, moved, load_access(db).changes, output)
     selection.raw_hashes |= {(reject.source, reject.key): (reject.raw_hash, None) for reject in rejects}
-    record_changes(db, selection.access | other_access(db, selection.newcomers) | hidden_by(rejects))
+    record_changes(db, selection.access | other_access(db, selection.newcomers) | hidden_by(rejects, run.base.known))
     return selection
 
 

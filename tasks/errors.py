@@ -49,8 +49,11 @@ class ParseError(AlmanacError):
     Attributes:
         code: a stable word: `empty`, `encrypted`, `damaged`, `type_mismatch`, `too_large`, `timeout`, `encoding`,
             `unsupported`, `partial`, `invalid_metadata`.
+        access: groups that the item says all the same; empty where it says them so that nobody can tell which;
+            None where it says nothing or could not be read.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, access: tuple[str, ...] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.access = access

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tasks.corpus import quarantine
+from tasks.corpus.document import EVERYONE
 from tasks.corpus.gate.document_gate import GateReport, check_documents, gate_fingerprint
 from tasks.corpus.gate.report import write_report
 from tasks.corpus.parsing.parse import Reject, parser_identity
@@ -100,13 +101,25 @@ def _intake(verdict: GateReport, accepted: Path, num_rejects: int, report: Path)
     return Intake(accepted, verdict.num_accepted, verdict.num_quarantined + num_rejects, report, verdict.reasons)
 
 
-def hidden_by(rejects: Iterable[Reject]) -> dict[str, tuple[str, ...]]:
-    """Access of documents whose new version is rejected: what it says; nobody, where it says it unreadably.
+def hidden_by(
+    rejects: Iterable[Reject], known: Mapping[str, Mapping[str, KnownDocument]]
+) -> dict[str, tuple[str, ...]]:
+    """Return who may read the last good version of a document whose new version is rejected.
 
-    It holds for the version that an older release has.
+    Nobody, where nobody can tell what the new version says of it. A narrower access holds at once; a wider one was
+    meant for another text. An item that could not be read so far changes nothing.
     """
-    said = {f"{reject.source}:{reject.key}": reject.access for reject in rejects if reject.access is not None}
-    return said | {f"{reject.source}:{reject.key}": () for reject in rejects if reject.code == "invalid_metadata"}
+    return {
+        f"{reject.source}:{reject.key}": _narrowed(known.get(reject.source, {}).get(reject.key), reject.access)
+        for reject in rejects
+        if reject.access is not None
+    }
+
+
+def _narrowed(before: KnownDocument | None, access: tuple[str, ...]) -> tuple[str, ...]:
+    if before is None or EVERYONE in before.access:
+        return access
+    return before.access if EVERYONE in access else tuple(sorted(set(access) & set(before.access)))
 
 
 def commit_scan(

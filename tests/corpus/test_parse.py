@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tasks.corpus.document import Document, to_table
 from tasks.corpus.parsing.clean import clean, clean_line
 from tasks.corpus.parsing.decode import decode_html, decode_text
+from tasks.corpus.parsing.details import read_details
 from tasks.corpus.parsing.extract import Extractor
-from tasks.corpus.parsing.front_matter import read_details, split_front_matter
+from tasks.corpus.parsing.front_matter import split_front_matter
 from tasks.corpus.parsing.parse import Parsed, Reject, parse_items, parser_identity
 from tasks.corpus.parsing.rst import rst_to_markdown
 from tasks.corpus.sources import open_source

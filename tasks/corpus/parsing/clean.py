@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-CLEANING_RULES = "1"
+CLEANING_RULES = "2"
 """Raise it when a rule changes, so that documents are parsed anew."""
 
 _EMOJI = "\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"
@@ -41,6 +41,11 @@ def clean(text: str) -> tuple[str, int]:
             text, num_hidden = _without_hidden(text)
         text = unicodedata.normalize("NFC", text)
     return text.strip("\n").rstrip(), num_hidden
+
+
+def as_line_feeds(text: str) -> str:
+    """Return the text with every line end (CR, CRLF, form feed, NEL …) as a line feed, as `clean` has it."""
+    return _NEWLINES.sub("\n", text) if _NEWLINES.search(text) else text
 
 
 def clean_line(text: str) -> str:

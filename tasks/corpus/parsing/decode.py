@@ -3,6 +3,7 @@
 import codecs
 import re
 
+from tasks.corpus.parsing.guess import guess_encoding
 from tasks.errors import ParseError
 
 _MARKS = (
@@ -14,8 +15,8 @@ _MARKS = (
 )
 _MAX_NUL_SHARE = 0.01
 _MIN_WIDE_NUL_SHARE = 0.25
-_MAX_CHAOS = 0.1
-_GUESS_BYTES = 200_000
+_ISO_2022_JP = re.compile(rb"\x1b(?:\$[@B]|\(J)(?:[!-~]{2})+\x1b\([BJ]")
+"""Japanese of seven bits, as mail has it: escapes around pairs of ASCII characters."""
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
 
 
@@ -26,7 +27,7 @@ def decode_text(data: bytes) -> str:
         ParseError: `type_mismatch`: the bytes are no text; `encoding`: no encoding fits surely.
     """
     if data.isascii() and b"\0" not in data:
-        return data.decode("ascii")
+        return _strict(data, "iso2022_jp") if _ISO_2022_JP.search(data) else data.decode("ascii")
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _strict(data.removeprefix(mark) if encoding == "utf-8" else data, encoding)
@@ -39,19 +40,23 @@ def decode_text(data: bytes) -> str:
 
 
 def decode_html(data: bytes) -> str:
-    """Text of an HTML page, whose `<meta charset>` counts where the bytes are not UTF-8."""
+    """Return the text of an HTML page, whose `<meta charset>` counts, read as browsers do, where it is not UTF-8.
+
+    Raises:
+        ParseError: `encoding`: the bytes are not what the page declares, or nothing declares and none fits surely.
+    """
     declared = _META_CHARSET.search(data[:4096])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         if declared is None:
             return decode_text(data)
-    encoding = declared.group(1).decode("ascii")
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
+    import webencodings
+
+    encoding = webencodings.lookup(declared.group(1).decode("ascii"))
+    if encoding is None or encoding.name in {"utf-8", "utf-16le", "utf-16be"}:
         return decode_text(data)
-    return decode_text(data) if encoding.lower() in {"utf-8", "utf8"} else _strict(data, encoding)
+    return _strict(data, "gb18030" if encoding.name == "gbk" else encoding.codec_info.name)
 
 
 def _strict(data: bytes, encoding: str) -> str:
@@ -77,12 +82,10 @@ def _with_nuls(data: bytes) -> str:
 
 def _guess(data: bytes, first_bad: int) -> str:
     _refuse_broken_utf8(data, first_bad)
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(data[:_GUESS_BYTES]).best()
-    if best is None or best.chaos > _MAX_CHAOS:
+    encoding = guess_encoding(data)
+    if encoding is None:
         raise ParseError("encoding", "the text must be UTF-8 or in a recognisable encoding; save it as UTF-8")
-    return _strict(data, best.encoding)
+    return _strict(data, encoding)
 
 
 def _refuse_broken_utf8(data: bytes, first_bad: int) -> None:

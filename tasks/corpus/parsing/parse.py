@@ -1,35 +1,27 @@
-"""Raw items to documents: format, text, cleaning, title, and what the item says of itself.
+"""Raw items to documents: text, cleaning, title, and what the item says of itself.
 
-One bad item never stops the others: it becomes a reject with a reason. Mark-up and text are read in this process;
-all other formats in one that can be killed (`tasks.corpus.parsing.extract`).
+One bad item never stops the others: it becomes a reject with a reason.
 """
 
-import re
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tasks.corpus.document import Document, Item, make_document
 from tasks.corpus.parsing.clean import CLEANING_RULES, clean, clean_line
-from tasks.corpus.parsing.decode import decode_text
-from tasks.corpus.parsing.extract import EXTRACTED, Extracted, Extractor
-from tasks.corpus.parsing.front_matter import read_details, split_front_matter
-from tasks.corpus.parsing.rst import rst_to_markdown
+from tasks.corpus.parsing.details import read_access, read_details
+from tasks.corpus.parsing.extract import Extractor
+from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_of
+from tasks.corpus.parsing.title import first_heading
 from tasks.corpus.sources import RawItem, SourceReader, open_source
-from tasks.errors import ParseError
-from tasks.params import FilesSource, GitSource, ParsingParams, RecordsSource, Source
+from tasks.errors import AlmanacError, ParseError
+from tasks.params import ParsingParams, Source
 
-_MARKDOWN = {".md", ".markdown", ".mdx"}
-_PLAIN = {".txt", ".text"}
-_RST = ".rst"
-_HEADING = re.compile(
-    r"^(?: {0,3}#{1,6}[ \t]+(?P<atx>.+?)[ \t]*#*|(?P<setext>\S.*)\n {0,3}(?:=+|-{2,})[ \t]*)$", re.MULTILINE
-)
-_FENCED = re.compile(r"^(```|~~~).*?(?:^\1|\Z)", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"!\[[^\]]*\]\([^)]*\)|\{#[^}]*\}|<[^>]+>|[`*]")
-_LINK = re.compile(r"\[([^\]]+)\](?:\([^)]*\)|\[[^\]]*\])")
-_TITLE_WITHIN = 20_000
+logger = logging.getLogger(__name__)
+
 _MAX_TITLE_CHARACTERS = 300
 
 
@@ -38,7 +30,8 @@ class Reject:
     """An item that became no document, and why.
 
     Attributes:
-        access: groups that it says all the same, where it could be read so far.
+        access: groups that may read an older version of it all the same; empty: nobody, since what it says of them is
+            in doubt; None: it could not be read so far.
     """
 
     source: str
@@ -59,8 +52,8 @@ class Parsed:
 
 
 def parser_identity() -> str:
-    """Changes when the parser libraries or our rules change, so that documents are parsed anew."""
-    libraries = " ".join(f"{name} {version(name)}" for name in ("kreuzberg", "pypdf", "charset-normalizer"))
+    """Return what changes when the parser libraries or our rules change, so that documents are parsed anew."""
+    libraries = " ".join(f"{name} {version(name)}" for name in ("kreuzberg", "pypdf", "chardet"))
     return f"{libraries} rules {CLEANING_RULES}"
 
 
@@ -80,26 +73,27 @@ def parse_items(source: Source, items: Sequence[Item], *, parsing: ParsingParams
     parsed = Parsed([], [])
     with Extractor(parsing) as extractor:
         for item in items:
-            raw_hash, raw = "", None
+            raw = None
             try:
                 _check_size(item.size_bytes, parsing)
                 raw = reader.fetch(item)
-                raw_hash = raw.raw_hash
                 parsed.documents.append(_document(source, item, raw, extractor, parsing))
             except ParseError as error:
-                raw_hash = raw_hash or _raw_hash(reader, item)
-                reason = clean_line(str(error))
-                access = _said_access(source, raw) if raw is not None else None
-                parsed.rejects.append(Reject(item.source, item.key, raw_hash, item.uri, error.code, reason, access))
+                parsed.rejects.append(_reject(source, item, reader, raw, error))
+            except AlmanacError:
+                raise
+            except Exception as error:  # whatever one item does to a parser, the others go on
+                logger.warning("the item %s of the source %s: its parser failed", item.key, source.name, exc_info=True)
+                reason = f"the item must be readable, but its parser failed with {type(error).__name__}; simplify it"
+                parsed.rejects.append(_reject(source, item, reader, raw, ParseError("damaged", reason)))
     return parsed
 
 
 def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, parsing: ParsingParams) -> Document:
     _check_size(len(raw.data), parsing)
-    extracted = _extract(raw, extractor)
-    front_matter, text = split_front_matter(extracted.text) if _has_front_matter(source, raw) else ({}, extracted.text)
-    details = read_details(front_matter | {key: value for key, value in raw.overrides.items() if value is not None})
-    text, num_hidden = clean(text)
+    said, extracted = read_text(source, raw, extractor)
+    details = read_details(_merged(said, raw.overrides))
+    text, num_hidden = clean(extracted.text)
     if not text:
         raise ParseError("empty", "the item must have text, found none after parsing; add text or exclude it")
     if len(text) > parsing.max_characters:
@@ -108,12 +102,10 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
             f"the text must have at most parsing.max_characters ({parsing.max_characters}), found {len(text)}; "
             "split the item or raise the limit",
         )
-    metadata = dict(details.metadata) | ({"hidden_characters": str(num_hidden)} if num_hidden else {})
+    title = details.title or clean_line(extracted.title) or first_heading(text) or _file_title(item.key)
     return make_document(
         item,
-        title=(details.title or clean_line(extracted.title) or _first_heading(text) or _file_title(item.key))[
-            :_MAX_TITLE_CHARACTERS
-        ],
+        title=title[:_MAX_TITLE_CHARACTERS],
         text=text,
         knowledge_base=details.knowledge_base or source.knowledge_base,
         access=source.access if details.access is None else details.access,
@@ -121,39 +113,36 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
         uri=details.uri,
         updated_at=details.updated_at,
         expires_at=details.expires_at,
-        metadata=metadata,
+        metadata=dict(details.metadata) | ({"hidden_characters": str(num_hidden)} if num_hidden else {}),
     )
+
+
+def _merged(said: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What the source says beside the bytes counts above what the text says of itself; on access they must agree."""
+    beside = {key: value for key, value in overrides.items() if value is not None}
+    if "access" in said and "access" in beside and read_access(said["access"]) != read_access(beside["access"]):
+        raise ParseError(
+            "invalid_metadata",
+            "the record and its front matter must name the same groups, found two lists; correct one of them",
+            access=(),
+        )
+    return {**said, **beside}
+
+
+def _reject(source: Source, item: Item, reader: SourceReader, raw: RawItem | None, error: ParseError) -> Reject:
+    """The item with its reason, and who may read it all the same: a restriction must not wait for a better text."""
+    access = error.access if error.access is not None or raw is None else _said_access(source, raw)
+    raw_hash = raw.raw_hash if raw is not None else _raw_hash(reader, item)
+    return Reject(item.source, item.key, raw_hash, item.uri, error.code, clean_line(str(error)), access)
 
 
 def _said_access(source: Source, raw: RawItem) -> tuple[str, ...] | None:
-    """Who may read an item whose text is of no use: a restriction must not wait for a better text."""
+    """The groups that hold for an item that can't be used; None where it can't be read so far."""
     try:
-        front_matter = split_front_matter(decode_text(raw.data))[0] if _has_front_matter(source, raw) else {}
-        said = read_details({"access": raw.overrides.get("access", front_matter.get("access"))}).access
-    except ParseError:
-        return None
-    return source.access if said is None else said
-
-
-def _extract(raw: RawItem, extractor: Extractor) -> Extracted:
-    ending = PurePosixPath(raw.name.lower()).suffix
-    if ending in _MARKDOWN or ending in _PLAIN:
-        return Extracted(decode_text(raw.data).replace("\r\n", "\n"), "")
-    if ending == _RST:
-        return Extracted(rst_to_markdown(decode_text(raw.data)), "")
-    if ending in EXTRACTED:
-        return extractor.extract(raw.data, ending)
-    raise ParseError(
-        "unsupported",
-        f"the file ending must be one that Almanac reads, found {ending or 'none'!r}; convert or exclude it",
-    )
-
-
-def _has_front_matter(source: Source, raw: RawItem) -> bool:
-    """Files have it by custom; a feed must say so; a package's author does not set our access groups."""
-    if isinstance(source, RecordsSource):
-        return source.front_matter
-    return isinstance(source, FilesSource | GitSource) and PurePosixPath(raw.name.lower()).suffix in _MARKDOWN | _PLAIN
+        access = read_access(_merged(said_of(source, raw), raw.overrides).get("access"))
+    except ParseError as error:
+        return error.access
+    return source.access if access is None else access
 
 
 def _check_size(size_bytes: int, parsing: ParsingParams) -> None:
@@ -172,16 +161,7 @@ def _raw_hash(reader: SourceReader, item: Item) -> str:
         return ""
 
 
-def _first_heading(text: str) -> str:
-    start = text[:_TITLE_WITHIN]
-    match = _HEADING.search(_FENCED.sub("", start) if "```" in start or "~~~" in start else start)
-    if match is None:
-        return ""
-    return clean_line(_LINK.sub(r"\1", _INLINE.sub("", match["atx"] or match["setext"])))
-
-
 def _file_title(key: str) -> str:
     name = clean_line(PurePosixPath(key).name)
     ending = PurePosixPath(name).suffix
-    known = ending.lower() in {*_MARKDOWN, *_PLAIN, _RST, *EXTRACTED}
-    return (name.removesuffix(ending) if known else name) or key
+    return (name.removesuffix(ending) if ending_of(name) in READABLE else name) or key

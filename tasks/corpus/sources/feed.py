@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from tasks.corpus.document import sha256
-from tasks.corpus.parsing.front_matter import read_time
+from tasks.corpus.parsing import own_keys
+from tasks.corpus.parsing.details import read_access, read_time
+from tasks.corpus.parsing.front_matter import once_each
 from tasks.errors import ParseError
 from tasks.params import RecordFields
 
@@ -47,26 +50,27 @@ class Change:
 def read_change(
     data: bytes | Mapping[str, Any], fields: RecordFields, *, place: str, locator: str, changes: bool
 ) -> Change:
-    """One line or row as a change.
+    """Return one line or row as a change.
 
-    A line that can't be used is kept as a record of its own, keyed by its place: fetching it says what is wrong.
+    A line that can't be used is kept as a record of its own, keyed by its place: fetching it says what is wrong. Where
+    only a key stands twice in it, it keeps its id, so that no older state of the record stays in its place.
     """
     size = len(data) if isinstance(data, bytes) else 0
     try:
-        record = load_record(data)
+        record = _lenient(data)
         key = record_key(record, fields)
         operation = _operation(record, fields) if changes else "upsert"
-    except ParseError:
+        content = record_hash(record, fields)
+    except (ParseError, ValueError, RecursionError, TypeError):
         return Change(place, FeedRow(place, sha256(str(data)), size, "", None, locator))
     if operation in REMOVES:
         return Change(key, None)
     version = record.get(fields.version) if fields.version else None
-    content = record_hash(record, fields)
     return Change(
         key,
         FeedRow(
             key=key,
-            fingerprint=content if version is None else f"{version} {content}",
+            fingerprint=content if version is None else f"{' '.join(str(version).split())} {content}",
             size_bytes=size,
             uri=_text(record.get(fields.uri) if fields.uri else None),
             updated_at=_time(record.get(fields.updated_at) if fields.updated_at else None),
@@ -91,21 +95,63 @@ def fold(state: dict[str, FeedRow], changes: Iterable[Change]) -> int:
     return num_replaced
 
 
-def load_record(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record of a line.
+def load_record(data: bytes | Mapping[str, Any], fields: RecordFields) -> Mapping[str, Any]:
+    """Return the record of a line.
 
     Raises:
-        ParseError: `damaged`: the line is no JSON object.
+        ParseError: `damaged`: the line is no JSON object; `invalid_metadata`: a key stands in it twice.
     """
     if not isinstance(data, bytes):
         return data
     try:
-        record = json.loads(data)
+        record = json.loads(data, object_pairs_hook=partial(once_each, access_key=fields.access or "access"))
     except (ValueError, RecursionError) as error:
         raise ParseError("damaged", f"the line must be a JSON object, found: {error}") from error
     if not isinstance(record, dict):
         raise ParseError("damaged", f"the line must be a JSON object, found a {type(record).__name__}")
     return record
+
+
+def _lenient(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a line, the last of equal keys in force: for its id alone."""
+    record = json.loads(data) if isinstance(data, bytes) else data
+    if not isinstance(record, Mapping):
+        raise TypeError("no JSON object")
+    return record
+
+
+def check_names(record: Mapping[str, Any], fields: RecordFields) -> None:
+    """Refuse a record in which a name looks like that of a field without being it: it would be passed over.
+
+    Raises:
+        ParseError: `invalid_metadata`; where the name looks like that of `access`, with nobody as its readers.
+    """
+    used = {name for name in fields.model_dump().values() if name} | {"metadata"}
+    wanted = [name for name in (fields.access, fields.expires_at, fields.knowledge_base) if name]
+    for key in record.keys() - used:
+        same = next((name for name in wanted if own_keys.canonical(key) == own_keys.canonical(name)), None)
+        meant = same or own_keys.meant_key(key, wanted)
+        if meant is not None:
+            raise ParseError(
+                "invalid_metadata",
+                f"the record must spell `{meant}` so, found {key!r}; correct it, or name it in `fields` of the source",
+                access=() if meant == fields.access else stated_access(record, fields),
+            )
+    if own_keys.nested_access({"metadata": record.get("metadata")}):
+        raise ParseError(
+            "invalid_metadata",
+            f"who may read the record must stand in `{fields.access}`, found it in `metadata`; move or rename it",
+            access=(),
+        )
+
+
+def stated_access(record: Mapping[str, Any], fields: RecordFields) -> tuple[str, ...] | None:
+    """Return the groups that a record names, None where it names none.
+
+    Raises:
+        ParseError: `invalid_metadata`: nobody can tell which.
+    """
+    return read_access(record.get(fields.access) if fields.access else None)
 
 
 def record_key(record: Mapping[str, Any], fields: RecordFields) -> str:

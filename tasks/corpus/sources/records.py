@@ -18,6 +18,7 @@ from tasks.corpus.sources.feed import (
     Change,
     FeedRow,
     carried,
+    check_names,
     check_operation,
     fold,
     load_record,
@@ -25,6 +26,7 @@ from tasks.corpus.sources.feed import (
     record_hash,
     record_key,
     record_text,
+    stated_access,
 )
 from tasks.corpus.sources.files import file_system_of, remote_fingerprint
 from tasks.corpus.sources.reader import RawItem
@@ -94,15 +96,21 @@ class RecordsReader:
         """
         fields = self._source.fields
         _, _, line, path = item.locator.split(" ", 3)
+        access = None
         try:
             record = self._record(item)
+            check_names(record, fields)
+            access = stated_access(record, fields)
             if self._source.mode == "changes":
                 check_operation(record, fields)
             if record_key(record, fields) != item.key or record_hash(record, fields) != self.raw_hash(item):
                 raise ParseError("damaged", "the record changed after it was listed; refresh again")
             text = record_text(record, fields)
         except ParseError as error:
-            raise ParseError(error.code, f"line {line} of {path.rpartition('/')[2]}: {error}") from error
+            where = f"line {line} of {path.rpartition('/')[2]}"
+            raise ParseError(
+                error.code, f"{where}: {error}", access=access if error.access is None else error.access
+            ) from error
         return RawItem(text.encode("utf-8", "replace"), _name(item.key), carried(record, fields), self.raw_hash(item))
 
     def _files(self) -> list[tuple[str, str]]:
@@ -181,7 +189,7 @@ class RecordsReader:
         try:
             if path.endswith(".parquet"):
                 return self._parquet_row(path, int(start))
-            return load_record(self._line(path, int(start), int(length)))
+            return load_record(self._line(path, int(start), int(length)), self._source.fields)
         except (OSError, pa.ArrowException) as error:
             raise self._unreachable(error) from error
 
