@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
+from tasks.params_checks import (
+    UniqueKeyLoader,
+    check_cron,
+    check_endpoint,
+    check_globs,
+    check_timezone,
+    date_bounds,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+Cron = Annotated[str, AfterValidator(check_cron)]
+Globs = Annotated[tuple[str, ...], AfterValidator(check_globs)]
 
 ENDPOINT_PROFILE = "endpoint"
 
@@ -38,9 +48,9 @@ class FilesSource(SourceBase):
     """Files under an fsspec URL (a local folder, `s3://`, `https://`)."""
 
     kind: Literal["files"]
-    url: str
-    include: tuple[str, ...] = ("**/*",)
-    exclude: tuple[str, ...] = ()
+    url: Annotated[str, Field(min_length=1)]
+    include: Globs = ("**/*",)
+    exclude: Globs = ()
 
 
 class RecordFields(Block):
@@ -75,8 +85,8 @@ class GitSource(SourceBase):
     url: str
     ref: str
     folder: str = ""
-    include: tuple[str, ...] = ("**/*",)
-    exclude: tuple[str, ...] = ()
+    include: Globs = ("**/*",)
+    exclude: Globs = ()
 
 
 class PythonPackagesSource(SourceBase):
@@ -106,13 +116,19 @@ class GateRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    expect: str
+    expect: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
     on_fail: Literal["stop", "quarantine", "warn"]
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the expectation."""
-        return dict(self.model_extra or {})
+        """Keyword arguments of the expectation; bounds of a time have a zone."""
+        given = dict(self.model_extra or {})
+        return given | date_bounds(given.get("column"), given)
+
+    @model_validator(mode="after")
+    def _bounds_are_times(self) -> "GateRule":
+        date_bounds((self.model_extra or {}).get("column"), dict(self.model_extra or {}))
+        return self
 
 
 class DocumentGateParams(Block):
@@ -133,6 +149,8 @@ class ChunkingParams(Block):
 
     @model_validator(mode="after")
     def _budget_leaves_room(self) -> "ChunkingParams":
+        if self.min_tokens > self.max_tokens:
+            raise ValueError("min_tokens must not be above max_tokens")
         if self.overlap_tokens + self.max_context_tokens >= self.max_tokens:
             raise ValueError("overlap_tokens + max_context_tokens must be below max_tokens")
         return self
@@ -215,7 +233,7 @@ class GenerationParams(Block):
     model: str
     gguf_file: str | None
     engine: Literal["auto", "transformers", "llama.cpp"]
-    endpoint: str | None
+    endpoint: Annotated[str | None, AfterValidator(check_endpoint)]
     prompt: str
     max_new_tokens: Annotated[int, Field(ge=1)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
@@ -230,7 +248,7 @@ class GenerationParams(Block):
 class TeacherParams(Block):
     """A model behind an OpenAI-compatible endpoint that writes questions; stops before `max_tokens` are spent."""
 
-    endpoint: str
+    endpoint: Annotated[str, AfterValidator(check_endpoint)]
     model: str
     max_tokens: Annotated[int, Field(ge=1)]
 
@@ -348,9 +366,9 @@ class ServingParams(Block):
 class ScheduleParams(Block):
     """When the cadences run."""
 
-    refresh_cron: str
-    retrain_cron: str
-    timezone: str
+    refresh_cron: Cron
+    retrain_cron: Cron
+    timezone: Annotated[str, AfterValidator(check_timezone)]
 
 
 class ExperimentParams(Block):
@@ -409,7 +427,7 @@ def load_params(path: Path, profile: str | None = None) -> Params:
         ConfigurationError: the file is absent, is not YAML, or a parameter is unknown, missing or out of range.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506 (a safe loader)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"{path} must exist; run in the project's folder or set ALMANAC_PARAMS to its path"

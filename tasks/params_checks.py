@@ -1,0 +1,115 @@
+"""What a parameter must be beyond its type, checked when `params.yaml` is read and not in the night it is needed."""
+
+import datetime as dt
+from collections.abc import Hashable
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import yaml
+
+DATE_COLUMNS = frozenset({"updated_at", "expires_at"})
+_BOUNDS = ("min_value", "max_value")
+_CRON_FIELDS = 5
+
+
+def check_cron(cron: str) -> str:
+    """Return a cron line of five fields that is due some day.
+
+    Raises:
+        ValueError: it is none; the 31st of February is never due.
+    """
+    from croniter import croniter
+    from croniter.croniter import CroniterError
+
+    num_fields = len(cron.split())
+    if num_fields != _CRON_FIELDS:
+        raise ValueError(
+            f"must have five fields (minute hour day month weekday), found {num_fields}; as in `0 3 * * 1`"
+        )
+    try:
+        croniter(cron, dt.datetime(2024, 1, 1, tzinfo=dt.UTC)).get_next()
+    except (CroniterError, ValueError, KeyError) as error:
+        raise ValueError(f"must be a time that comes, found {error}; write it as in `0 3 * * 1`") from error
+    return cron
+
+
+def check_timezone(name: str) -> str:
+    """Return a name of the IANA database.
+
+    Raises:
+        ValueError: it is none (`PST`, `CET+1`).
+    """
+    if name not in available_timezones():
+        raise ValueError("must be a zone of the IANA database; write it as `UTC` or `Europe/Berlin`")
+    return name
+
+
+def check_endpoint(url: str | None) -> str | None:
+    """Return the base URL of a server.
+
+    Raises:
+        ValueError: it is no http or https address.
+    """
+    if url is not None and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+        raise ValueError(
+            "must be an address that begins with http:// or https://; write it as `http://localhost:8000/v1`"
+        )
+    return url
+
+
+def check_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return globs that can match.
+
+    Raises:
+        ValueError: one is empty, absolute or no glob.
+    """
+    import re
+
+    from fsspec.utils import glob_translate
+
+    for glob in globs:
+        try:
+            re.compile(glob_translate(glob))
+        except (ValueError, re.error) as error:
+            raise ValueError(f"must be globs over paths, found {glob!r}: {error}") from error
+        if not glob or glob.startswith(("/", "./", "../")):
+            raise ValueError(f"must be globs over paths within the source, as `guides/**/*.md`, found {glob!r}")
+    return globs
+
+
+def date_bounds(column: object, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the bounds among a rule's arguments as times with a zone, where its column is a time; without one: UTC.
+
+    Raises:
+        ValueError: a bound is no time.
+    """
+    if column not in DATE_COLUMNS:
+        return {}
+    return {name: _moment(name, arguments[name]) for name in _BOUNDS if arguments.get(name) is not None}
+
+
+def _moment(name: str, value: object) -> str:
+    try:
+        moment = value if isinstance(value, dt.date) else dt.datetime.fromisoformat(str(value).strip())
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be a time as `2021-01-01`, found {str(value)[:40]!r}") from error
+    if not isinstance(moment, dt.datetime):
+        moment = dt.datetime.combine(moment, dt.time())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).isoformat()
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key stands once: the last of two would count without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build one mapping.
+
+        Raises:
+            ConstructorError: a key stands twice.
+        """
+        keys = [key.value for key, _value in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twin = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
+        if twin is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"`{twin}` stands twice; remove one", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
