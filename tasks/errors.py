@@ -48,7 +48,7 @@ class ParseError(AlmanacError):
 
     Attributes:
         code: a stable word: `empty`, `encrypted`, `damaged`, `type_mismatch`, `too_large`, `timeout`, `encoding`,
-            `unsupported`, `partial`, `invalid_metadata`.
+            `unsupported`, `partial`, `invalid_metadata`, `draft`.
         access: groups that the item says all the same; empty where it says them so that nobody can tell which;
             None where it says nothing or could not be read.
     """

@@ -51,6 +51,7 @@ class FilesSource(SourceBase):
     url: Annotated[str, Field(min_length=1)]
     include: Globs = ("**/*",)
     exclude: Globs = ()
+    include_drafts: bool = False
 
 
 class RecordFields(Block):
@@ -87,6 +88,7 @@ class GitSource(SourceBase):
     folder: str = ""
     include: Globs = ("**/*",)
     exclude: Globs = ()
+    include_drafts: bool = False
 
 
 class PythonPackagesSource(SourceBase):

@@ -10,7 +10,7 @@ from tasks.corpus import quarantine
 from tasks.corpus.document import EVERYONE
 from tasks.corpus.gate.document_gate import GateReport, check_documents, gate_fingerprint
 from tasks.corpus.gate.report import write_report
-from tasks.corpus.parsing.parse import Reject, parser_identity
+from tasks.corpus.parsing.parse import LEFT_OUT, Reject, parser_identity
 from tasks.corpus.parsing.shards import ParseShard, write_shards
 from tasks.corpus.plan import KnownDocument, RefreshPlan, make_plan, save_scan
 from tasks.corpus.selection import Selection, learned
@@ -87,7 +87,7 @@ def gate_documents(
         held=held,
         params=params.document_gate,
         approved=quarantine.approved(settings.home),
-        num_rejected=len(rejects),
+        num_rejected=sum(reject.code not in LEFT_OUT for reject in rejects),
         num_known=num_known,
     )
     report = settings.work / "report"

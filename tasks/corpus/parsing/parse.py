@@ -12,8 +12,9 @@ from typing import Any
 
 from tasks.corpus.document import Document, Item, make_document
 from tasks.corpus.parsing.clean import CLEANING_RULES, clean, clean_line
-from tasks.corpus.parsing.details import read_access, read_details
+from tasks.corpus.parsing.details import Details, read_access, read_details
 from tasks.corpus.parsing.extract import Extractor
+from tasks.corpus.parsing.payloads import without_payloads
 from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_of
 from tasks.corpus.parsing.title import first_heading
 from tasks.corpus.sources import RawItem, SourceReader, open_source
@@ -23,6 +24,9 @@ from tasks.params import ParsingParams, Source
 logger = logging.getLogger(__name__)
 
 _MAX_TITLE_CHARACTERS = 300
+_DRAFT_MARKS = (("draft", "true"), ("published", "false"), ("unlisted", "true"))
+LEFT_OUT = frozenset({"unsupported", "draft"})
+"""Codes of items that are no documents: named, and not counted among those that went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
     _check_size(len(raw.data), parsing)
     said, extracted = read_text(source, raw, extractor)
     details = read_details(_merged(said, raw.overrides))
-    text, num_hidden = clean(extracted.text)
+    _refuse_draft(source, details)
+    text, num_hidden = clean(without_payloads(extracted.text))
     if not text:
         raise ParseError("empty", "the item must have text, found none after parsing; add text or exclude it")
     if len(text) > parsing.max_characters:
@@ -115,6 +120,20 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
         expires_at=details.expires_at,
         metadata=dict(details.metadata) | ({"hidden_characters": str(num_hidden)} if num_hidden else {}),
     )
+
+
+def _refuse_draft(source: Source, details: Details) -> None:
+    """A page that its site does not show is no knowledge yet; what it replaces is no longer to be read."""
+    if getattr(source, "include_drafts", True):
+        return
+    marks = {name.casefold(): value.casefold() for name, value in details.metadata.items()}
+    for name, value in _DRAFT_MARKS:
+        if marks.get(name) == value:
+            raise ParseError(
+                "draft",
+                f"the page must be published, found `{name}: {value}`; publish it, or set `include_drafts`",
+                access=(),
+            )
 
 
 def _merged(said: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ RST = ".rst"
 WEB = frozenset({".html", ".htm", ".xhtml"})
 _ORG = ".org"
 _NOTEBOOK = ".ipynb"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _DECODED = MARKDOWN | PLAIN | WEB | {RST, _ORG, ".tex", ".csv", ".tsv"}
 """Text in which a block of front matter may stand before the format's own beginning."""
 READABLE = frozenset({*MARKDOWN, *PLAIN, RST, *EXTRACTED})
@@ -42,6 +43,11 @@ def read_text(source: Source, raw: RawItem, extractor: Extractor) -> tuple[Mappi
         raise ParseError(
             "unsupported",
             f"the file ending must be one that Almanac reads, found {ending or 'none'!r}; convert or exclude it",
+        )
+    if raw.data.startswith(_LFS_POINTER):
+        raise ParseError(
+            "damaged",
+            "the file must be the document, found a pointer of Git LFS; fetch it with `git lfs pull`, or exclude it",
         )
     if ending not in _DECODED:
         return _extracted(source, extractor.extract(raw.data, ending), ending)

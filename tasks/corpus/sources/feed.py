@@ -1,6 +1,7 @@
 """The fold of a record feed: records in order to the live state. Knows no files: tested in milliseconds."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,10 +42,12 @@ class Change:
 
     Attributes:
         row: the record that the line puts in place; None: the line removes it.
+        version: as the line says it, '' where the feed has none.
     """
 
     key: str
     row: FeedRow | None
+    version: str = ""
 
 
 def read_change(
@@ -63,36 +66,51 @@ def read_change(
         content = record_hash(record, fields)
     except (ParseError, ValueError, RecursionError, TypeError):
         return Change(place, FeedRow(place, sha256(str(data)), size, "", None, locator))
+    said = record.get(fields.version) if fields.version else None
+    version = "" if said is None else " ".join(str(said).split())
     if operation in REMOVES:
-        return Change(key, None)
-    version = record.get(fields.version) if fields.version else None
+        return Change(key, None, version)
     return Change(
         key,
         FeedRow(
             key=key,
-            fingerprint=content if version is None else f"{' '.join(str(version).split())} {content}",
+            fingerprint=f"{version} {content}" if version else content,
             size_bytes=size,
             uri=_text(record.get(fields.uri) if fields.uri else None),
             updated_at=_time(record.get(fields.updated_at) if fields.updated_at else None),
             locator=locator,
         ),
+        version,
     )
 
 
 def fold(state: dict[str, FeedRow], changes: Iterable[Change]) -> int:
-    """Apply changes in order to the state, in place.
+    """Apply changes in order to the state, in place; one of an older version than that in place is passed over.
 
     Returns:
         How many records replaced one that was there.
     """
     num_replaced = 0
     for change in changes:
+        before = state.get(change.key)
+        if before is not None and _is_older(change.version, before):
+            continue
         if change.row is None:
             state.pop(change.key, None)
         else:
-            num_replaced += change.key in state
+            num_replaced += before is not None
             state[change.key] = change.row
     return num_replaced
+
+
+def _is_older(version: str, before: FeedRow) -> bool:
+    """Numbers by size (`9` before `10`, `1.9` before `1.10`), all else letter by letter, as ISO times compare."""
+    old = before.fingerprint.rpartition(" ")[0]
+    return bool(version and old) and _ordered(version) < _ordered(old)
+
+
+def _ordered(version: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,100})", version) if part]
 
 
 def load_record(data: bytes | Mapping[str, Any], fields: RecordFields) -> Mapping[str, Any]:

@@ -194,8 +194,12 @@ class RemoteFilesReader:
         takes = path_filter(self._source.include, self._source.exclude)
         for path, info in sorted(self._found().items()):
             key = path.removeprefix(self._root).lstrip("/") or path.rpartition("/")[2]
-            if takes(key):
+            if key and not self._is_listing(path) and takes(key):
                 yield self._item(key, path, info)
+
+    def _is_listing(self, path: str) -> bool:
+        """A web server's listing links to itself in other orders (`?C=N;O=D`); those links are no files."""
+        return "://" in path and ("?" in path.removeprefix(self._root) or path.endswith("/"))
 
     def _found(self) -> dict[str, dict[str, Any]]:
         try:

@@ -109,14 +109,17 @@ class GitReader:
         beside.replace(self._mirror)
 
     def _commit(self) -> str:
-        try:
-            found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._source.ref}^{{commit}}")
-        except subprocess.CalledProcessError as error:
-            raise ConfigurationError(
-                f"`ref` of the source {self._source.name} must be a branch, tag or commit of its repository, found "
-                f"{self._source.ref!r}; correct it in params.yaml"
-            ) from error
-        return found.decode().strip()
+        """The commit of the branch, else of the tag or commit of that name: a tag must not hide a branch."""
+        for name in (f"refs/heads/{self._source.ref}", self._source.ref):
+            try:
+                found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+            except subprocess.CalledProcessError:
+                continue
+            return found.decode().strip()
+        raise ConfigurationError(
+            f"`ref` of the source {self._source.name} must be a branch, tag or commit of its repository, found "
+            f"{self._source.ref!r}; correct it in params.yaml"
+        )
 
     def _git(self, *arguments: str) -> bytes:
         return _run(["git", f"--git-dir={self._mirror}", *arguments])

@@ -7,6 +7,7 @@ its files, a grown one the reading of its new files.
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from tasks.params import RecordsSource
 
 logger = logging.getLogger(__name__)
 
-_FOLD_RULES = 1
+_FOLD_RULES = 2
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet")
 _TEXT_ENDINGS = (".md", ".markdown", ".mdx", ".txt", ".rst", ".html", ".htm", ".org", ".tex")
 _ROWS_AT_ONCE = 4096
@@ -129,7 +130,7 @@ class RecordsReader:
             raise self._unreachable(error) from error
         if not found:
             raise self._unreachable(FileNotFoundError("no .jsonl or .parquet file"))
-        return [(path, remote_fingerprint(info)) for path, info in sorted(found.items())]
+        return [(path, remote_fingerprint(info)) for path, info in sorted(found.items(), key=_in_number_order)]
 
     def _unreachable(self, error: Exception) -> DependencyError:
         return DependencyError(
@@ -272,6 +273,12 @@ def _folded_files(table: pa.Table, settings: str) -> list[tuple[str, str]]:
     if metadata.get(b"settings") != settings.encode():
         return []
     return [(path, fingerprint) for path, fingerprint in json.loads(metadata[b"files"])]
+
+
+def _in_number_order(entry: tuple[str, Any]) -> list[tuple[int, str]]:
+    """By name, numbers in it by their size: `changes-9` before `changes-10`."""
+    parts = re.split(r"(\d+)", entry[0])
+    return [(int(part), part) if at % 2 else (-1, part) for at, part in enumerate(parts)]
 
 
 def _is_feed(path: str) -> bool:
