@@ -36,7 +36,7 @@ from tasks.params import FineTuningParams, load_params
 from tasks.settings import Settings, quiet_environment
 
 EXAMPLES_PER_STEP = 4
-NUM_HELD_OUT = 4
+NUM_HELD_OUT = 8
 FLOP_PER_WEIGHT_AND_TOKEN = 4
 TRL_ARMS: dict[str, dict[str, Any]] = {
     "padded batch": {"per_device_train_batch_size": EXAMPLES_PER_STEP},

@@ -1,6 +1,9 @@
 """The objective of the method `embedder`: a question's vector nearer to its chunk's than to the batch's other chunks.
 
 Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018 (the loss over a batch).
+
+Why not sentence-transformers' trainer: it does 592 tokens a CPU second where this does 890 to 976, at no lower loss
+(2026-11-27, docs/experiments.md).
 """
 
 import math

@@ -2,7 +2,8 @@
 
 Runs in one process or under `accelerate launch`. Knows nothing of examples: an `Objective` says what the losses are.
 
-Why not the libraries' trainers: see the figures of 2026-11-27 in docs/experiments.md.
+Why not TRL's: on the same examples it does 86 to 93 tokens a CPU second, this one 147, and 262 where questions share
+their passages (2026-11-27, docs/experiments.md).
 """
 
 import logging
