@@ -160,9 +160,11 @@ def _deliver(settings: Settings, vote: dict[str, Any]) -> str | None:
         DependencyError: MLflow does not answer.
     """
     trace = _trace_info(settings, vote["trace_id"])
-    if trace is None:
+    asker = None if trace is None else trace.trace_metadata.get("mlflow.trace.user")
+    # MLflow writes a trace first and who asked behind it: a busy database shows the one without the other.
+    if trace is None or asker is None:
         return "expired" if time.time() - vote["accepted_at"] > MAX_AGE_SECONDS else None
-    if trace.trace_metadata.get("mlflow.trace.user") != vote["user"]:
+    if asker != vote["user"]:
         logger.warning("a rating was dropped: another user asked for the answer of trace %s", vote["trace_id"])
         return "refused"
     before = {
