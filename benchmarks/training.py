@@ -4,7 +4,7 @@
 
 The same base model in bfloat16 where the machine multiplies it, examples, LoRA, optimiser, schedule and number of
 examples a step. Ours: passages shared between questions, and one example a sequence. TRL's: prompt and completion, loss
-on the completion only (its fused head computes no other logits), padded to the longest of a batch; one example a
+on the completion only, padded to the longest of a batch; one example a
 forward pass, so that nothing is padded; without padding in one row; and packed. Held-out loss is measured by the same
 code before and after each arm. The limit is the rate of matrix products of the model's own shapes, over 4 FLOP for
 each weight of the layers and token (forward 2, gradient of the activations 2; LoRA needs no gradient of the frozen
