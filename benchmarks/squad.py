@@ -32,7 +32,7 @@ from benchmarks.squad_examples import (
     write_params,
 )
 from tasks.answer.answer import GenerationRequest, finish, is_refusal
-from tasks.answer.answerer import Answerer, base_answerer, load_answerer, write_manifest
+from tasks.answer.answerer import Answerer, load_answerer, trainable_base, write_manifest
 from tasks.answer.draft import cited_numbers
 from tasks.answer.generators.base import Generation
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
@@ -133,7 +133,7 @@ def report(folder: Path, name: str, split: str, params: Params, settings: Settin
     material = load_material(params, settings, base.count_tokens, generation.max_passage_tokens)
     pairs = oracle_examples(material, split)
     answerers = {
-        "base": base_answerer(generation, settings),
+        "base": trainable_base(generation, settings),
         name: load_answerer(folder / name, generation, settings, version=name),
     }
     written = {

@@ -98,6 +98,15 @@ def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
     return Answerer(BASE, load_generator(params, settings), params.model_copy(update={"answerer": "model"}))
 
 
+def trainable_base(params: GenerationParams, settings: Settings) -> Answerer:
+    """The base model in the engine that trains, to be compared with what was trained: no engine's doing is counted.
+
+    Raises:
+        ConfigurationError: the model cannot be found.
+    """
+    return base_answerer(params.model_copy(update={"engine": "transformers"}), settings)
+
+
 def default_answerer(params: GenerationParams, settings: Settings) -> Answerer:
     """What answers where nothing was promoted: the best excerpt, or the base model where `params.yaml` says so.
 

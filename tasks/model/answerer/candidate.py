@@ -17,9 +17,9 @@ from tasks.answer.answerer import (
     BASE,
     EXCERPT,
     Answerer,
-    base_answerer,
     excerpt_answerer,
     load_answerer,
+    trainable_base,
     weights_identity,
     write_manifest,
 )
@@ -159,7 +159,7 @@ def evaluate_answerers(
     def judged(answerer: Answerer) -> Evaluation:
         return evaluate(answerer, questions, params, settings, retrieval=retrieval, progress=progress)
 
-    evaluations = {BASE: judged(base_answerer(params.generation, settings))}
+    evaluations = {BASE: judged(trainable_base(params.generation, settings))}
     if champion is not None:
         folder = release_folder(settings, champion)
         evaluations[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from tasks.answer.answer import answer_question
-from tasks.answer.answerer import Answerer, base_answerer, excerpt_answerer, load_answerer, read_manifest
+from tasks.answer.answerer import (
+    Answerer,
+    base_answerer,
+    excerpt_answerer,
+    load_answerer,
+    read_manifest,
+    trainable_base,
+)
 from tasks.bootstrap import Interval
 from tasks.corpus.document import sha256
 from tasks.corpus.plan import load_rates
@@ -91,7 +98,7 @@ def compare_strategies(
     lineage = read_manifest(tuned[1]).lineage if tuned else {}
     answerers: dict[Weights, Answerer] = {
         "none": excerpt_answerer(params.generation),
-        "base": base_answerer(params.generation, settings),
+        "base": (trainable_base if tuned else base_answerer)(params.generation, settings),
     }
     if tuned:
         answerers["fine_tuned"] = tuned[0]
