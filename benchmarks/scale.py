@@ -142,6 +142,7 @@ def batches(begin: int, end: int) -> Iterator[pa.RecordBatch]:
             "ordinal": pa.array(numbers % 10, pa.int32()),
             "text": pa.array(texts),
             "search_text": pa.array(texts),
+            "terms": pa.array(texts),
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM),
         }
         yield pa.record_batch([columns.get(f.name, filler(f, len(numbers))) for f in schema], schema=schema)
@@ -149,6 +150,8 @@ def batches(begin: int, end: int) -> Iterator[pa.RecordBatch]:
 
 def filler(field: pa.Field, length: int) -> pa.Array:
     """A constant column for what the benchmark does not vary."""
+    if pa.types.is_boolean(field.type):
+        return pa.array([False] * length)
     if pa.types.is_string(field.type):
         return pa.array(["x"] * length, field.type)
     return pa.array([0] * length, field.type) if pa.types.is_integer(field.type) else pa.nulls(length, field.type)

@@ -1,5 +1,6 @@
 """Commands that read the live index: `ask` and `search`."""
 
+import datetime as dt
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -59,20 +60,36 @@ def search(
     kb: KnowledgeBases = None,
     top_k: Annotated[int | None, typer.Option(help="How many passages; default: search.top_k.")] = None,
     mode: Annotated[str | None, typer.Option(help="hybrid, vector or full_text; default: search.mode.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Search only this source.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A field of the metadata, as team=payments.")] = None,
+    since: Annotated[dt.datetime | None, typer.Option(help="Only documents updated then or later, UTC.")] = None,
+    until: Annotated[dt.datetime | None, typer.Option(help="Only documents updated before, UTC.")] = None,
+    as_of: Annotated[int | None, typer.Option(help="Search this release, by the access of today.")] = None,
     json_: Json = False,
 ) -> None:
     """Find passages that the asker may read.
 
-    Example: `almanac search "exponential backoff" --top-k 3`
+    Example: `almanac search "exponential backoff" --top-k 3 --since 2026-01-01 --tag team=payments`
     """
     from tasks.index.live import LiveIndex
-    from tasks.index.search import Request, checked_mode
+    from tasks.index.search import Request, checked_mode, parse_metadata
 
     settings = Settings()
     index = LiveIndex(read_params(settings), settings)
-    request = Request(question, tuple(as_ or ()), tuple(kb or ()), mode=checked_mode(mode), top_k=top_k)
+    request = Request(
+        question,
+        tuple(as_ or ()),
+        tuple(kb or ()),
+        mode=checked_mode(mode),
+        top_k=top_k,
+        sources=tuple(source or ()),
+        metadata=parse_metadata(tag or ()),
+        since=since,
+        until=until,
+        as_of=as_of,
+    )
     found = [asdict(passage) for passage in index.search(request)]
-    print_result({"results": found, "release": index.serving.release.number}, json_, _print_search)
+    print_result({"results": found, "release": as_of or index.serving.release.number}, json_, _print_search)
 
 
 def _print_search(result: dict[str, Any]) -> None:

@@ -96,7 +96,8 @@ def index(params: Params, settings: Settings) -> None:
             keep_vectors(shard, cache)
     db = connect(_experiment(settings))
     intern(db, access_sets([CHUNKS]))
-    rewrite(db, row_batches_of([CHUNKS], cache, embedder.identity), embedder.dim)
+    rows = row_batches_of([CHUNKS], cache, embedder.identity, language=params.index.language)
+    rewrite(db, rows, embedder.dim)
     build_indexes(db, params.index)
     write_json(INDEX / MADE_FROM, {"digest": _index_digest(params)})
 

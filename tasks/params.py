@@ -172,7 +172,13 @@ class EmbeddingParams(Block):
 
 
 class SearchParams(Block):
-    """Hybrid search: each leg fetches `candidates`, fused to `top_k`."""
+    """Hybrid search: each leg fetches `candidates`, fused, reranked, and cut to `top_k`.
+
+    `rerank` scores the best `rerank_candidates` again; `rerank_weight` is the share of the second score.
+    `cross_encoder` reads `rerank_model`, `endpoint` asks `rerank_endpoint` at `/rerank`. `join_neighbours` joins hits
+    that stand beside each other, and a hit inside code with the rest of the code.
+    `empty_chunk_weight`: the score of a chunk that says nothing (a heading, badges, links alone) counts so much.
+    """
 
     mode: Literal["hybrid", "vector", "full_text"]
     top_k: Annotated[int, Field(ge=1, le=100)]
@@ -180,6 +186,13 @@ class SearchParams(Block):
     fusion: Literal["rrf", "score"]
     rrf_k: Annotated[int, Field(ge=1)]
     vector_weight: Share
+    empty_chunk_weight: Share
+    rerank: Literal["none", "late_interaction", "cross_encoder", "endpoint"]
+    rerank_candidates: Annotated[int, Field(ge=1, le=200)]
+    rerank_weight: Share
+    rerank_model: str | None
+    rerank_endpoint: str | None
+    join_neighbours: bool
     max_chunks_per_document: Annotated[int, Field(ge=1)]
     max_question_characters: Annotated[int, Field(ge=1)]
 

@@ -1,11 +1,12 @@
 """The routes: probes, chat, search, models, feedback."""
 
 import asyncio
+import datetime as dt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.auth import Asker
 from serving.api.chat_request import (
@@ -26,7 +27,7 @@ from serving.api.service import ChatQuestion, Service
 from serving.api.status import public_status
 from serving.api.text import CleanRoute, encoded
 from tasks.index.search import Request as SearchRequest
-from tasks.index.search import checked_mode
+from tasks.index.search import checked_mode, parse_metadata
 
 
 class SearchBody(BaseModel):
@@ -38,6 +39,11 @@ class SearchBody(BaseModel):
     kb: list[str] = []
     top_k: int | None = None
     mode: str | None = None
+    source: list[str] = []
+    tag: list[str] = Field([], description="Fields of a document's metadata, as `team=payments`; all must hold.")
+    since: dt.datetime | None = Field(None, description="Only documents updated then or later; without a zone: UTC.")
+    until: dt.datetime | None = Field(None, description="Only documents updated before.")
+    as_of: int | None = Field(None, description="Search this release, by the access of today.")
 
 
 def probes(service: Service) -> APIRouter:
@@ -98,14 +104,8 @@ def api(service: Service) -> APIRouter:
         return Response(encoded(completion(entry, await answered(pending, request))), media_type="application/json")
 
     @router.get("/search", summary="Passages that the asker may read, best first")
-    async def search_get(
-        asker: Caller,
-        query: str,
-        kb: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
-        top_k: int | None = None,
-        mode: str | None = None,
-    ) -> dict[str, Any]:
-        return await _searched(service, SearchBody(query=query, kb=kb, top_k=top_k, mode=mode), asker)
+    async def search_get(asker: Caller, body: Annotated[SearchBody, Query()]) -> dict[str, Any]:
+        return await _searched(service, body, asker)
 
     @router.post("/search", summary="Passages that the asker may read, best first")
     async def search_post(asker: Caller, body: SearchBody) -> dict[str, Any]:
@@ -120,7 +120,18 @@ def api(service: Service) -> APIRouter:
 
 
 async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[str, Any]:
-    request = SearchRequest(body.query, asker.groups, body.kb, mode=checked_mode(body.mode), top_k=body.top_k)
+    request = SearchRequest(
+        body.query,
+        asker.groups,
+        body.kb,
+        mode=checked_mode(body.mode),
+        top_k=body.top_k,
+        sources=body.source,
+        metadata=parse_metadata(body.tag),
+        since=body.since,
+        until=body.until,
+        as_of=body.as_of,
+    )
     with service.searches.one():
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(service.search_threads, service.search, request)

@@ -23,6 +23,7 @@ from tasks.answer.cache import AnswerCache, cache_key
 from tasks.answer.conversation import Turn, Writer, rewritten
 from tasks.answer.generators.base import Generator
 from tasks.index.access_tables import load_access
+from tasks.index.live import PastReleases
 from tasks.index.search import Request as SearchRequest
 from tasks.index.table import connect
 from tasks.params import Params
@@ -89,6 +90,7 @@ class Service:
         self.answer_threads = ThreadPoolExecutor(size, thread_name_prefix="almanac-answer")
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="almanac-search")
         self._db = connect(settings)
+        self.past = PastReleases(self._db, params, settings)
         self.metrics.gauge("queue_depth", "Questions that run or wait.", lambda: self.answers.taken)
         self.metrics.gauge("queue_size", "Questions that may run or wait.", lambda: self.answers.size)
         self.metrics.gauge("cache_entries", "Answers that are kept.", lambda: self.cache.num_entries)
@@ -175,8 +177,9 @@ class Service:
     def search(self, request: SearchRequest) -> dict[str, Any]:
         """Search in this thread: the fields of `almanac search --json`."""
         with self.pairs.acquire() as pair:
-            found = pair.index.search(request, load_access(self._db))
-            return {"results": [asdict(passage) for passage in found], "release": pair.release.number}
+            index = pair.index if request.as_of is None else self.past.open(request.as_of)
+            found = index.search(request, load_access(self._db))
+            return {"results": [asdict(passage) for passage in found], "release": int(index.release)}
 
 
 def _limited(answerer: Answerer, asked: ChatQuestion) -> Answerer:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import sha256
 from tasks.files import whole_file
-from tasks.index.chunk import chunk_shard
+from tasks.index.chunking.chunk import chunk_shard
 from tasks.index.embedding.cache import EmbeddingCache
 from tasks.index.embedding.embedder import Embedder, load_tokenizer
 from tasks.params import Params

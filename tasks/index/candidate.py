@@ -42,6 +42,7 @@ from tasks.index.release import (
     tag_version,
 )
 from tasks.index.search import Index
+from tasks.index.search.rerank import build_reranker
 from tasks.index.snapshots import snapshot_files, texts_of
 from tasks.index.table import build_indexes, clean_up, connect, open_latest, rewrite, row_batches_of, update
 from tasks.lease import Lease
@@ -123,7 +124,7 @@ def write_candidate(
     db = connect(settings)
     embedder = load_embedder(params.embedding, settings)
     intern(db, access_sets(chunks))
-    rows = row_batches_of(chunks, open_cache(embedder, settings), embedder.identity)
+    rows = row_batches_of(chunks, open_cache(embedder, settings), embedder.identity, language=params.index.language)
     if rebuild or base.release is None:
         rewrite(db, rows, embedder.dim)
     else:
@@ -147,7 +148,8 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
     problems = check_integrity(table, documents=state.column("document_id").to_pylist(), embedder=embedder.identity)
     if problems:
         raise GateError(f"the index gate refused the candidate: {'; '.join(problems)}; the live release is unchanged")
-    index = Index(table, embedder, params.search, params.index, release="candidate")
+    reranker = build_reranker(params.search, embedder, settings)
+    index = Index(table, embedder, params.search, params.index, release="candidate", reranker=reranker)
     live = _live(db, params, settings, base, rebuilt=candidate.rebuilt)
     report = _compare(params, index, live, db, candidate.snapshot)
     write_json(settings.work / "report" / "index.json", _as_json(report))

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tasks.errors import ConfigurationError, DependencyError, UnavailableError
@@ -9,8 +10,9 @@ from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import Embedder, load_embedder
 from tasks.index.passage import Passage
-from tasks.index.release import Release, embedding_params, load_release
+from tasks.index.release import Release, embedding_params, load_release, release_numbers
 from tasks.index.search import Index, Request
+from tasks.index.search.rerank import build_reranker
 from tasks.index.table import connect, open_at
 from tasks.params import Params
 from tasks.releases.kind import INDEX
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
 
 logger = logging.getLogger(__name__)
+
+MAX_OPEN_RELEASES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ def open_index(db: "DBConnection", release: Release, params: Params, settings: S
             f"{embedder.identity}; restore the model, or run `almanac refresh --rebuild`"
         )
     table = open_at(db, release.lance_tag)
-    return Index(table, embedder, params.search, params.index, release=str(release.number))
+    reranker = build_reranker(params.search, embedder, settings)
+    return Index(table, embedder, params.search, params.index, release=str(release.number), reranker=reranker)
 
 
 def _embedder_of(release: Release, settings: Settings) -> Embedder:
@@ -79,6 +84,24 @@ def serving(settings: Settings) -> Serving:
     return Serving(load_release(settings, version.release), version)
 
 
+class PastReleases:
+    """Releases that can still be searched beside the one that serves, opened when they are asked for."""
+
+    def __init__(self, db: "DBConnection", params: Params, settings: Settings) -> None:
+        """Open nothing yet."""
+        self._db, self._params, self._settings = db, params, settings
+        self.open = lru_cache(maxsize=MAX_OPEN_RELEASES)(self._open)
+
+    def _open(self, number: int) -> Index:
+        kept = release_numbers(self._settings)
+        if number not in kept:
+            raise ConfigurationError(
+                f"as_of must be the number of a release that is kept, found {number}; kept are "
+                f"{', '.join(map(str, kept)) or 'none'}"
+            )
+        return open_index(self._db, load_release(self._settings, number), self._params, self._settings)
+
+
 class LiveIndex:
     """The release that served when it was opened: for a command or a test; the server follows (`serving.promotion`)."""
 
@@ -99,5 +122,6 @@ class LiveIndex:
         return load_access(self._db)
 
     def search(self, request: Request) -> list[Passage]:
-        """Search, by the access of now."""
-        return self._index.search(request, self.access())
+        """Search what serves, or the release of `request.as_of`, by the access of now."""
+        index = self._index if request.as_of is None else self._past.open(request.as_of)
+        return index.search(request, self.access())

@@ -87,10 +87,11 @@ class Release:
 def fingerprint(params: Params, *, parser: str, embedder: str) -> Fingerprint:
     """Return the fingerprint of an index made now with these parameters."""
     from tasks.corpus.plan import source_digest
-    from tasks.index.chunk import CHUNKING_VERSION
+    from tasks.index.chunking.chunk import CHUNKING_VERSION
+    from tasks.index.search.terms import TERMS_VERSION
 
     sources = {source.name: source_digest(source) for source in params.sources}
-    rows = f"{CHUNKING_VERSION}:{digest(params.chunking)}:{params.index.language}"
+    rows = f"{CHUNKING_VERSION}.{TERMS_VERSION}:{digest(params.chunking)}:{params.index.language}"
     return Fingerprint(parser, sources, rows, embedder)
 
 

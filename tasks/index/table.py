@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 
 from tasks.errors import CorruptionError, DependencyError
 from tasks.index.access import access_id
-from tasks.index.chunk import CHUNK_SCHEMA
+from tasks.index.chunking.chunk import CHUNK_SCHEMA
 from tasks.index.lance_errors import first_line, lance_errors
+from tasks.index.search.facets import facets_of
+from tasks.index.search.terms import document_terms
 from tasks.params import IndexParams
 from tasks.settings import Settings
 
@@ -89,27 +91,31 @@ def open_at(db: "DBConnection", tag: str) -> "LanceTable":
 
 
 def chunk_schema(dim: int) -> pa.Schema:
-    """Return the columns of `chunks`: those of `CHUNK_SCHEMA` with the interned access, the embedder and the vector."""
+    """Return the columns of `chunks`: those of `CHUNK_SCHEMA`, access interned, what is searched, and the vector."""
     fields = [
         pa.field("access_id", pa.int64(), nullable=False) if field.name == "access" else field for field in CHUNK_SCHEMA
     ]
-    fields.append(pa.field("embedder", pa.string(), nullable=False))
+    fields.extend(pa.field(name, pa.string(), nullable=False) for name in ("terms", "facets", "embedder"))
     fields.append(pa.field("vector", pa.list_(pa.float32(), dim), nullable=False))
     return pa.schema(fields)
 
 
-def row_batches_of(chunk_files: Sequence[Path], cache: "EmbeddingCache", embedder: str) -> Iterator[pa.RecordBatch]:
+def row_batches_of(
+    chunk_files: Sequence[Path], cache: "EmbeddingCache", embedder: str, *, language: str
+) -> Iterator[pa.RecordBatch]:
     """Yield rows of the table from chunk files and cached vectors, a bounded batch at a time."""
     for path in chunk_files:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_BATCH):
-            yield _rows(batch, cache, embedder)
+            yield _rows(batch, cache, embedder, language)
 
 
-def _rows(batch: pa.RecordBatch, cache: "EmbeddingCache", embedder: str) -> pa.RecordBatch:
+def _rows(batch: pa.RecordBatch, cache: "EmbeddingCache", embedder: str, language: str) -> pa.RecordBatch:
     vectors = cache.get(batch["text_key"].to_pylist())
     dim = vectors.shape[1]
     columns: dict[str, Any] = {name: batch[name] for name in batch.schema.names}
     columns["access_id"] = pa.array([access_id(groups) for groups in batch["access"].to_pylist()], pa.int64())
+    columns["terms"] = pa.array([document_terms(text, language) for text in batch["search_text"].to_pylist()])
+    columns["facets"] = pa.array([facets_of(metadata) for metadata in batch["metadata"].to_pylist()])
     columns["embedder"] = pa.array([embedder] * batch.num_rows)
     columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
     schema = chunk_schema(dim)
@@ -220,11 +226,20 @@ def build_indexes(db: "DBConnection", params: IndexParams) -> int:
 def _wanted(table: "LanceTable", params: IndexParams, num_rows: int) -> dict[str, Any]:
     from lancedb.index import FTS, Bitmap, BTree, IvfRq
 
-    text = FTS(with_position=True, language=params.language)
+    # The terms are cut by `tasks.index.search.terms`, in the index and in a question: nothing is left to do here.
+    terms = FTS(
+        base_tokenizer="whitespace",
+        max_token_length=None,
+        lower_case=False,
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+    )
     wanted = {
-        "search_text_idx": lambda: table.create_index("search_text", config=text),
+        "terms_idx": lambda: table.create_index("terms", config=terms),
         "access_id_idx": lambda: table.create_index("access_id", config=Bitmap()),
         "knowledge_base_idx": lambda: table.create_index("knowledge_base", config=Bitmap()),
+        "source_idx": lambda: table.create_index("source", config=Bitmap()),
         "document_id_idx": lambda: table.create_index("document_id", config=BTree()),
     }
     if num_rows >= params.vector_index_min_rows:

@@ -34,7 +34,7 @@ from tasks.corpus.plan import KnownDocument
 from tasks.corpus.selection import select_changed
 from tasks.errors import ConfigurationError, GateError
 from tasks.index.access_tables import intern, load_access, record_changes
-from tasks.index.chunk import CHUNK_SCHEMA
+from tasks.index.chunking.chunk import CHUNK_SCHEMA
 from tasks.index.embedding.cache import EmbeddingCache, text_key
 from tasks.index.history import roll_back_index
 from tasks.index.live import LiveIndex
@@ -66,6 +66,7 @@ GROUPS = ("finance", "o'brien", "') OR 1=1 --", "\\') OR true --", '"q" AND', "�
 KEYS = ("plain", "it's", "two''", "') OR 1=1 --", "\\') OR true --", "end\\", "naïve ☃", "long" * 300)
 KNOWLEDGE_BASES = ("handbook", "ledger.2026", "a" * 80)
 FILLER = 270
+UPDATED = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 COUNTS: Counter[str] = Counter()
 """Steps, checks and leaks over all runs; printed at the end of the module with `-s`."""
 
@@ -159,7 +160,7 @@ class World:
         base = self.releases[self.serving] if self.releases else None
         gone = [*(document.document_id for document in changed), *((base or {}).keys() - self.source.keys())]
         intern(self.db, {frozenset(document.access) for document in changed})
-        rows = row_batches_of([self._chunk_file(changed)], self.cache, HashEmbedder.identity)
+        rows = row_batches_of([self._chunk_file(changed)], self.cache, HashEmbedder.identity, language="English")
         if base is None:
             rewrite(self.db, rows, DIM)
         else:
@@ -193,28 +194,37 @@ class World:
 
 
 def chunks_of(document: Document) -> Iterator[dict[str, Any]]:
-    """Two chunks a document: its unique word alone, and a sentence that all documents share."""
+    """Two chunks a document: its unique word alone, and a sentence that all documents share.
+
+    The first ends inside code, so that every hit draws in its neighbour.
+    """
+    start = 0
     for ordinal, text in enumerate((document.text, f"the shared sentence about payroll, {document.text}x")):
         yield {
             "chunk_id": sha256(document.document_id, text)[:32],
             "document_id": document.document_id,
-            "source": "s",
+            "source": document.source,
             "knowledge_base": document.knowledge_base,
             "access": list(document.access),
             "ordinal": ordinal,
-            "start": 0,
-            "end": len(text),
+            "start": start,
+            "end": start + len(text),
             "title": "t",
             "uri": "uri",
             "headings": "",
             "text": text,
             "search_text": text,
+            "num_content_characters": 100,
+            "gap": "" if ordinal else "\n\n",
+            "starts_in_code": ordinal == 1,
+            "ends_in_code": ordinal == 0,
             "text_key": text_key(text),
             "content_hash": document.content_hash,
-            "updated_at": None,
+            "updated_at": UPDATED,
             "expires_at": None,
-            "metadata": "{}",
+            "metadata": json.dumps({"word": document.text, "odd": ["') OR 1=1 --", "plain"]}),
         }
+        start += len(text) + 2
 
 
 def params_of(folder: str, **index: Any) -> dict[str, Any]:
@@ -229,6 +239,21 @@ def target(world: World, number: int, draw: random.Random) -> Doc:
     return draw.choice(draw.choice([outdated or rows, outdated or rows, hostile or rows, rows]))
 
 
+Filters = tuple[dict[str, Any], bool | str]
+"""Fields of a request, and whether they keep every document, none, or the one of this id."""
+
+FILTERS: tuple[Callable[[Doc], Filters], ...] = (
+    lambda _: ({}, True),
+    lambda _: ({"sources": ("s",), "since": UPDATED, "metadata": (("odd", "') OR 1=1 --"), ("odd", "plain"))}, True),
+    lambda doc: ({"metadata": (("word", doc.word),)}, doc.id),
+    lambda _: ({"metadata": (("odd", "') OR 1=1"),)}, False),
+    lambda _: ({"metadata": (("odd", "x') OR true --"),)}, False),
+    lambda _: ({"sources": ("other",)}, False),
+    lambda _: ({"since": UPDATED + dt.timedelta(microseconds=1)}, False),
+    lambda _: ({"until": UPDATED}, False),
+)
+
+
 def check(world: World, number: int, draw: random.Random) -> None:
     """A random asker, filter and mode: nothing forbidden comes back, and a permitted unique word is found."""
     index, access, rows = world.handles[number], load_access(world.db), world.releases[number]
@@ -240,18 +265,21 @@ def check(world: World, number: int, draw: random.Random) -> None:
         bases = tuple({wanted.knowledge_base, *draw.sample(KNOWLEDGE_BASES, 1)}) if draw.random() < 0.4 else ()
         mode = draw.choice(MODES)
         question = draw.choice([wanted.word, wanted.word, f"shared sentence payroll {wanted.word}"])
-        found = index.search(Request(question, members, bases, mode=mode), access)
+        filters, keeps = draw.choice(FILTERS)(wanted)
+        found = index.search(Request(question, members, bases, mode=mode, **filters), access)
         COUNTS["searches"] += 1
         COUNTS["passages"] += len(found)
         for passage in found:
             row = rows[passage.document_id]
             permitted = world.may_read(row.id, number, asker) and (not bases or row.knowledge_base in bases)
+            permitted = permitted and (keeps is True or (keeps is not False and row.id == keeps))
             current = passage.text.rstrip("x").endswith(row.word)
             COUNTS["leaks"] += not (permitted and current)
             assert permitted, (row, world.known_access[row.id], sorted(asker), bases, mode)
             assert current, f"{passage.text!r} is a row of another version of {row}"
         exact = mode != "vector" or world.index.exact_below_rows > 0
-        if question == wanted.word and world.may_read(wanted.id, number, asker) and exact:
+        asks_for_it = question == wanted.word and keeps is not False
+        if asks_for_it and world.may_read(wanted.id, number, asker) and exact:
             COUNTS["found"] += 1
             assert wanted.id in [passage.document_id for passage in found], (wanted, mode, sorted(asker))
 

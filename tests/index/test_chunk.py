@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.corpus.document import Document, Item, make_document, to_table
 from tasks.corpus.parsing.clean import clean, clean_line
-from tasks.index.chunk import CHUNK_SCHEMA, chunk_document, chunk_rows, chunk_shard
+from tasks.index.chunking.chunk import CHUNK_SCHEMA, chunk_document, chunk_rows, chunk_shard
 from tasks.index.embedding.embedder import load_tokenizer
 from tasks.params import ChunkingParams, EmbeddingParams
 from tasks.settings import Settings
@@ -194,6 +194,39 @@ def test_chunk_names_its_headings(tokenizer: "Tokenizer") -> None:
 def test_code_fence_does_not_open_a_section(tokenizer: "Tokenizer") -> None:
     text = "# Guide\n\n```sh\n# not a heading\nls\n```\n\n" + "words behind the fence. " * 20
     assert not any("not a heading" in str(row["headings"]) for row in chunk_rows([document(text)], tokenizer, PARAMS))
+
+
+def fence(words: int) -> str:
+    return "```py\n" + "\n".join(f"value{number} = {number}" for number in range(words)) + "\n```"
+
+
+def test_code_that_fits_a_chunk_is_not_cut(tokenizer: "Tokenizer") -> None:
+    text = "# Guide\n\n" + "a few words in front of the code. " * 2 + "\n\n" + fence(8) + "\n\nAnd behind it.\n"
+    rows = list(chunk_rows([document(text)], tokenizer, PARAMS))
+    assert [fence(8) in str(row["text"]) for row in rows].count(True) == 1
+    assert not any(row["starts_in_code"] or row["ends_in_code"] for row in rows)
+
+
+def test_line_that_introduces_code_goes_with_it(tokenizer: "Tokenizer") -> None:
+    text = "# Guide\n\n" + "words that fill the chunk up. " * 5 + "\n\nOr in a file:\n\n" + fence(5) + "\n\nThe end.\n"
+    assert any(
+        f"Or in a file:\n\n{fence(5)}" in str(row["text"]) for row in chunk_rows([document(text)], tokenizer, PARAMS)
+    )
+
+
+def test_longer_code_is_cut_at_a_blank_line_and_both_sides_say_so(tokenizer: "Tokenizer") -> None:
+    text = "# Guide\n\n" + fence(8).removesuffix("\n```") + "\n\n" + fence(8).removeprefix("```py\n")
+    rows = list(chunk_rows([document(text)], tokenizer, PARAMS))
+    assert [(row["starts_in_code"], row["ends_in_code"]) for row in rows] == [(False, True), (True, False)]
+    assert str(rows[1]["text"]).startswith("value0")
+
+
+@quickly
+@given(texts, budgets)
+def test_chunks_with_their_gaps_give_the_text_again(tokenizer: "Tokenizer", text: str, params: ChunkingParams) -> None:
+    apart = params.model_copy(update={"overlap_tokens": 0})
+    rows = list(chunk_rows([document(text)], tokenizer, apart))
+    assert "".join(f"{row['text']}{row['gap']}" for row in rows) == text.strip()
 
 
 def test_empty_document_has_no_chunk(tokenizer: "Tokenizer") -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.index.fusion import ordered, reciprocal_rank_fusion, score_fusion
+from tasks.index.search.fusion import ordered, reciprocal_rank_fusion, score_fusion
 
 VECTOR = [(1, 0.8), (2, 0.6), (3, 0.4)]
 TEXT = [(3, 12.0), (1, 9.0), (4, 3.0)]

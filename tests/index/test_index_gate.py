@@ -13,8 +13,8 @@ import pytest
 from tasks.corpus.document import sha256
 from tasks.errors import GateError
 from tasks.index import candidate
-from tasks.index import chunk as chunking
 from tasks.index.candidate import Candidate
+from tasks.index.chunking import chunk as chunking
 from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.index.table import connect, open_latest

@@ -74,6 +74,10 @@ class Embedder(Protocol):
         """
         ...
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float16]]:
+        """Return for each text the unit vectors `(num_tokens, dim)` of its tokens, special tokens included."""
+        ...
+
 
 class TorchEmbedder:
     """An `Embedder` on torch; its threads are the caller's for one batch, else one a core."""
@@ -101,8 +105,7 @@ class TorchEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`."""
-        encodings = self._cutting_tokenizer.encode_batch_fast(list(texts))
-        tokens = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        tokens = self._token_ids(texts)
         cut = list(batches([len(ids) for ids in tokens], self._tokens_per_batch))
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
 
@@ -111,6 +114,24 @@ class TorchEmbedder:
 
         self._map(embed_batch, cut)
         return vectors
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float16]]:
+        """See `Embedder.embed_tokens`."""
+        import torch
+        from torch.nn.functional import normalize
+
+        tokens = self._token_ids(texts)
+        vectors: list[npt.NDArray[np.float16]] = [np.empty((0, self.dim), np.float16)] * len(tokens)
+        for batch in batches([len(ids) for ids in tokens], self._tokens_per_batch):
+            with torch.inference_mode():
+                parts = self._run(self._network, [tokens[index] for index in batch], self._device)
+                for index, part in zip(batch, parts, strict=True):
+                    vectors[index] = normalize(part.float(), dim=1).cpu().numpy().astype(np.float16)
+        return vectors
+
+    def _token_ids(self, texts: Sequence[str]) -> list[TokenIds]:
+        encodings = self._cutting_tokenizer.encode_batch_fast(list(texts))
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def _map(self, embed_batch: Callable[[list[int]], None], cut: list[list[int]]) -> None:
         """One batch a thread: two threads on two batches are faster than both on one."""
@@ -127,8 +148,8 @@ class TorchEmbedder:
         from torch.nn.functional import normalize
 
         with torch.inference_mode():
-            pooled = self._run(self._network, tokens, self._pooling, self._device)
-            vectors: Vectors = normalize(pooled.float(), dim=1).cpu().numpy()
+            texts = pooled(self._run(self._network, tokens, self._device), self._pooling)
+            vectors: Vectors = normalize(texts.float(), dim=1).cpu().numpy()
         if vectors.shape[1] != self.dim:
             raise CorruptionError(
                 f"{self.identity} must give vectors of length {self.dim}, gave {vectors.shape[1]}; "
@@ -142,8 +163,21 @@ class TorchEmbedder:
         return vectors
 
 
-Run = Callable[["torch.nn.Module", list[TokenIds], Pooling, "torch.device"], "torch.Tensor"]
-"""A network, token ids of some texts, pooling and device to pooled vectors `(num_texts, dim)`."""
+Run = Callable[["torch.nn.Module", list[TokenIds], "torch.device"], "Sequence[torch.Tensor]"]
+"""A network, token ids of some texts and device to the hidden states `(num_tokens, dim)` of each text."""
+
+_POOLINGS: dict[Pooling, Callable[["torch.Tensor"], "torch.Tensor"]] = {
+    "mean": lambda states: states.mean(0),
+    "cls": lambda states: states[0],
+    "lasttoken": lambda states: states[-1],
+}
+
+
+def pooled(texts: "Sequence[torch.Tensor]", pooling: Pooling) -> "torch.Tensor":
+    """Return `(num_texts, dim)` of the hidden states `(num_tokens, dim)` of each text."""
+    import torch
+
+    return torch.stack([_POOLINGS[pooling](states) for states in texts])
 
 
 def load_embedder(params: EmbeddingParams, settings: Settings) -> Embedder:
@@ -255,18 +289,16 @@ def _one_core_a_thread() -> Iterator[Callable[[], None]]:
         torch.set_num_threads(before)
 
 
-def _packed(
-    network: "torch.nn.Module", tokens: list[TokenIds], pooling: Pooling, device: "torch.device"
-) -> "torch.Tensor":
-    """Pooled vectors `(num_texts, dim)` of texts that lie end to end in one row: no work is spent on padding."""
+def _packed(network: "torch.nn.Module", tokens: list[TokenIds], device: "torch.device") -> "Sequence[torch.Tensor]":
+    """Hidden states of texts that lie end to end in one row: no work is spent on padding."""
     import torch
 
     lengths = [len(ids) for ids in tokens]
     ids = torch.from_numpy(np.concatenate(tokens)).unsqueeze(0).to(device)
     positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0).to(device)
     hidden = network(input_ids=ids, position_ids=positions, text_lengths=lengths).last_hidden_state[0]
-    parts = torch.split_with_sizes(hidden, lengths)
-    return torch.stack([part[0] if pooling == "cls" else part.mean(0) for part in parts])
+    parts: Sequence[torch.Tensor] = torch.split_with_sizes(hidden, lengths)
+    return parts
 
 
 def _packed_attention(
@@ -292,10 +324,8 @@ def _packed_attention(
     return torch.cat(attended, dim=1), None
 
 
-def _padded(
-    network: "torch.nn.Module", tokens: list[TokenIds], pooling: Pooling, device: "torch.device"
-) -> "torch.Tensor":
-    """Pooled vectors `(num_texts, dim)` of texts padded to the longest: for accelerators and any architecture."""
+def _padded(network: "torch.nn.Module", tokens: list[TokenIds], device: "torch.device") -> "Sequence[torch.Tensor]":
+    """Hidden states of texts padded to the longest: for accelerators and any architecture."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -303,11 +333,7 @@ def _padded(
     lengths = torch.tensor([len(ids) for ids in tokens], device=device).unsqueeze(1)
     mask = torch.arange(ids.shape[1], device=device) < lengths
     hidden = network(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    if pooling == "cls":
-        first: torch.Tensor = hidden[:, 0]
-        return first
-    pooled: torch.Tensor = (hidden * mask.unsqueeze(2)).sum(1) / lengths
-    return pooled
+    return [states[: len(ids)] for states, ids in zip(hidden, tokens, strict=True)]
 
 
 def embed_shard(texts: Path, output: Path, params: EmbeddingParams, settings: Settings) -> Path:

@@ -26,7 +26,7 @@ _HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
 _NO_LIMIT = 1_000_000
 """`model_max_length` above this means that the tokenizer knows of no limit."""
 
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "lasttoken"]
 _POOLING_FLAGS = frozenset(
     {"cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"}
 )
@@ -107,7 +107,7 @@ def find_model(model: str, settings: Settings) -> ModelFiles:
         CorruptionError: a registered model's files are not what was registered.
         DependencyError: a registered model is not in the cache yet, and MLflow does not answer.
     """
-    root = _root(model, settings)
+    root = model_folder(model, settings)
     modules = _modules(root, model)
     folder = root / modules.get("Transformer", "")
     for name in ("config.json", "tokenizer.json"):
@@ -127,7 +127,12 @@ def find_model(model: str, settings: Settings) -> ModelFiles:
     )
 
 
-def _root(model: str, settings: Settings) -> Path:
+def model_folder(model: str, settings: Settings) -> Path:
+    """Return the folder of a model in any of the forms of `EmbeddingParams`.
+
+    Raises:
+        ConfigurationError: it cannot be found.
+    """
     if is_registered(model):
         return registered_folder(model, settings)
     if is_packaged(model):
@@ -189,7 +194,11 @@ def _pooling(root: Path, modules: dict[str, str], model: str) -> Pooling:
         return "cls"
     if chosen in (["mean_tokens"], ["mean"]):
         return "mean"
-    raise ConfigurationError(f"embedding.model {model!r} must pool by `mean` or `cls`, found {chosen}; name another")
+    if chosen == ["lasttoken"]:
+        return "lasttoken"
+    raise ConfigurationError(
+        f"embedding.model {model!r} must pool by `mean`, `cls` or `lasttoken`, found {chosen}; name another"
+    )
 
 
 def _weights(folder: Path, model: str) -> tuple[Path, ...]:

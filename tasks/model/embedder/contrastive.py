@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.device import fastest_dtype
-from tasks.index.embedding.embedder import Run, TokenIds, TorchEmbedder, batches
+from tasks.index.embedding.embedder import Run, TokenIds, TorchEmbedder, batches, pooled
 from tasks.index.embedding.files import ModelFiles, tokenizer_of
 from tasks.model.embedder.batches import Batch, num_batches, step_batch
 from tasks.model.embedder.pairs import Pair
@@ -100,9 +100,11 @@ class Contrastive:
         slices = list(batches([len(ids) for ids in tokens], self.tokens_per_batch))
         enabled = fastest_dtype(device.type) == torch.bfloat16
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
-            pooled = [self.run(network, [tokens[n] for n in part], self.files.pooling, device) for part in slices]
+            vectors = [
+                pooled(self.run(network, [tokens[n] for n in part], device), self.files.pooling) for part in slices
+            ]
         order = torch.tensor([place for part in slices for place in part], device=device).argsort()
-        return torch.nn.functional.normalize(torch.cat(pooled).float()[order], dim=1)
+        return torch.nn.functional.normalize(torch.cat(vectors).float()[order], dim=1)
 
 
 def texts_of(batch: Batch) -> list[str]:

@@ -19,8 +19,8 @@ from tasks.index.access import AccessMap, access_id
 from tasks.index.access_tables import load_access
 from tasks.index.lance_errors import lance_errors
 from tasks.index.live import open_index, serving
-from tasks.index.passage import Passage
-from tasks.index.search import COLUMNS, Index, Request
+from tasks.index.passage import PASSAGE_COLUMNS, Passage
+from tasks.index.search import Index, Request
 from tasks.index.snapshots import snapshot_files, texts_of
 from tasks.index.table import connect
 from tasks.model.examples.splits import cluster_documents
@@ -84,7 +84,8 @@ class ReleaseData:
         from lancedb.expr import col
 
         table = self.index.table
-        query = table.search().where(col(column).isin(list(values))).select(COLUMNS).limit(table.count_rows())
+        columns = [*PASSAGE_COLUMNS, "access_id"]
+        query = table.search().where(col(column).isin(list(values))).select(columns).limit(table.count_rows())
         rank = {value: place for place, value in enumerate(values)}
         rows = sorted(query.to_arrow().to_pylist(), key=lambda row: (rank[row[column]], row["start"]))
         for row in rows:
@@ -130,5 +131,4 @@ def _usable(snapshot: Sequence[Path], access: AccessMap, audience: str) -> dict[
 
 
 def _passage(row: dict[str, Any]) -> Passage:
-    kept = {name: row[name] for name in COLUMNS if name not in ("access_id", "expires_at")}
-    return Passage(**kept, score=0.0, similarity=None)
+    return Passage(**{name: row[name] for name in PASSAGE_COLUMNS}, score=0.0, similarity=None)

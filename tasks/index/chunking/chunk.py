@@ -10,7 +10,8 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,14 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import Document, from_table, sha256
 from tasks.files import whole_file
+from tasks.index.chunking.content import num_content_characters
+from tasks.index.chunking.outline import Outline, Section, outline_of
 from tasks.params import ChunkingParams
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-CHUNKING_VERSION = "2"
+CHUNKING_VERSION = "3"
 """Part of the fingerprint of a release: raise it when the same parameters give other chunks."""
 
 MAX_CHARACTERS_PER_TOKEN = 12
@@ -48,6 +51,10 @@ CHUNK_SCHEMA = pa.schema(
         pa.field("headings", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("search_text", pa.string(), nullable=False),
+        pa.field("num_content_characters", pa.int32(), nullable=False),
+        pa.field("gap", pa.string(), nullable=False),
+        pa.field("starts_in_code", pa.bool_(), nullable=False),
+        pa.field("ends_in_code", pa.bool_(), nullable=False),
         pa.field("text_key", pa.string(), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
         pa.field("updated_at", pa.timestamp("us", tz="UTC")),
@@ -59,20 +66,18 @@ CHUNK_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A chunk's place: `text[start:end]` under `headings` (the path that its context names)."""
+    """A chunk's place: `text[start:end]` under `headings` (the path that its context names).
+
+    Attributes:
+        starts_in_code: the slice begins inside a fenced block that did not fit whole.
+        ends_in_code: it ends inside one.
+    """
 
     start: int
     end: int
     headings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    start: int
-    end: int
-    headings: tuple[str, ...]
-    own: tuple[str, ...]
-    """Headings in force behind the section's first heading line."""
+    starts_in_code: bool = False
+    ends_in_code: bool = False
 
 
 class _Tokens:
@@ -128,7 +133,7 @@ class _Budget:
     contexts: _Contexts
     max_tokens: int
 
-    def under(self, section: _Section) -> int:
+    def under(self, section: Section) -> int:
         used = max(self.contexts.num_tokens(section.headings), self.contexts.num_tokens(section.own))
         return self.max_tokens - used
 
@@ -151,16 +156,21 @@ def _chunk(
     document: Document, encoding: "Encoding", contexts: _Contexts, max_tokens: int, params: ChunkingParams
 ) -> list[Slice]:
     text, tokens, budget = document.text, _Tokens(encoding), _Budget(contexts, max_tokens)
-    whole = _Section(0, len(text), (), ())
-    slices: list[Slice] = []
+    whole = Section(0, len(text), (), ())
     if tokens.limit(0, len(text), budget.under(whole)) >= len(text):
-        slices.append(Slice(0, len(text), ()))
-    else:
-        sections, boundaries = _outline(document)
-        for section in _merged(sections, tokens, budget, params.min_tokens):
-            cutter = _Cutter(text, tokens, boundaries, budget.under(section), params.overlap_tokens)
-            slices.extend(cutter.cut(section))
-    return list(_fitted(text, slices, contexts, max_tokens))
+        return list(_fitted(text, [Slice(0, len(text), ())], contexts, max_tokens))
+    outline = outline_of(text)
+    slices: list[Slice] = []
+    for section in _merged(outline.sections, tokens, budget, params.min_tokens):
+        cutter = _Cutter(text, tokens, outline, budget.under(section), params.overlap_tokens)
+        slices.extend(cutter.cut(section))
+    return [_with_cuts(part, outline) for part in _fitted(text, slices, contexts, max_tokens)]
+
+
+def _with_cuts(part: Slice, outline: Outline) -> Slice:
+    """Say where a fenced block goes on in the slice before or behind."""
+    starts, ends = outline.fence_across(part.start), outline.fence_across(part.end)
+    return replace(part, starts_in_code=starts is not None, ends_in_code=ends is not None)
 
 
 def _fitted(text: str, slices: Iterable[Slice], contexts: _Contexts, max_tokens: int) -> Iterator[Slice]:
@@ -183,7 +193,11 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _fitting(text: str, part: Slice, contexts: _Contexts, max_tokens: int) -> Iterator[Slice]:
-    """Halve a slice that grew because a cut inside a word changed how the word splits into tokens."""
+    """Halve a slice that grew because a cut inside a word changed how the word splits into tokens.
+
+    For instance `unbelievable` may be 1 token in the whole text, but its halves `unbelie` and `vable` 2 and 2: a slice
+    of 64 tokens that ends in `unbelie` counts 65 alone.
+    """
     cut_in_word = _inside_word(text, part.start) or _inside_word(text, part.end)
     if (
         not cut_in_word
@@ -200,51 +214,14 @@ def _inside_word(text: str, offset: int) -> bool:
     return 0 < offset < len(text) and not text[offset - 1].isspace() and not text[offset].isspace()
 
 
-def _outline(document: Document) -> tuple[list[_Section], list[int]]:
-    """Sections (one a heading) and the offsets at which a top-level Markdown block begins."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark").enable("table").disable("inline")
-    lines = _line_offsets(document.text)
-    path: dict[int, str] = {}
-    sections: list[_Section] = []
-    boundaries: list[int] = []
-    start = 0
-    headings: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-    tokens = parser.parse(document.text)
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
-        if token.level != 0 or token.map is None or token.nesting < 0:
-            continue
-        offset = lines[token.map[0]]
-        boundaries.append(offset)
-        if token.type == "heading_open" and following is not None:
-            if offset > start:
-                sections.append(_Section(start, offset, headings, own))
-            level = int(token.tag[1])
-            path = {depth: name for depth, name in path.items() if depth < level}
-            headings = tuple(path[depth] for depth in sorted(path))
-            path[level] = following.content.strip()
-            own = tuple(path[depth] for depth in sorted(path))
-            start = offset
-    sections.append(_Section(start, len(document.text), headings, own))
-    return sections, boundaries
-
-
-def _line_offsets(text: str) -> list[int]:
-    offsets = [0]
-    offsets.extend(match.end() for match in re.finditer("\n", text))
-    return [*offsets, len(text)]
-
-
-def _merged(sections: Sequence[_Section], tokens: _Tokens, budget: _Budget, min_tokens: int) -> Iterator[_Section]:
+def _merged(sections: Sequence[Section], tokens: _Tokens, budget: _Budget, min_tokens: int) -> Iterator[Section]:
     """Join a section too small to stand alone with the one behind it, where both fit."""
-    held: _Section | None = None
+    held: Section | None = None
     for section in sections:
         if held is None:
             held = section
             continue
-        joined = _Section(held.start, section.end, held.headings, section.own)
+        joined = Section(held.start, section.end, held.headings, section.own)
         is_small = tokens.count(held.start, held.end) < min_tokens
         if is_small and tokens.count(joined.start, joined.end) <= budget.under(joined):
             held = joined
@@ -261,11 +238,11 @@ class _Cutter:
 
     text: str
     tokens: _Tokens
-    boundaries: Sequence[int]
+    outline: Outline
     budget: int
     overlap: int
 
-    def cut(self, section: _Section) -> Iterator[Slice]:
+    def cut(self, section: Section) -> Iterator[Slice]:
         start, headings = section.start, section.headings
         end = start
         while (limit := self.tokens.limit(start, section.end, self.budget)) < section.end:
@@ -278,14 +255,22 @@ class _Cutter:
         yield Slice(start, section.end, headings)
 
     def _best_cut(self, start: int, limit: int, behind: int) -> int:
-        """The last block, line, sentence or word boundary in the later part of `[start, limit)`, in this order.
+        """Return the last block, line, sentence or word boundary in the later part of `[start, limit)`, in this order.
 
-        It lies behind `behind`, where the slice before ended: each slice holds text of its own.
+        It lies behind `behind`, where the slice before ended: each slice holds text of its own. A fenced block that
+        fits a slice of its own is not cut: for instance 30 tokens of prose before 200 of code under a budget of 216
+        give a slice of 30 and one of 200. A longer one is cut at a blank line.
         """
         floor = max(start + max(1, (limit - start) // 3), behind + 1)
-        block = bisect_left(self.boundaries, limit + 1) - 1
-        if block >= 0 and self.boundaries[block] >= floor:
-            return self.boundaries[block]
+        block = self.outline.last_boundary(limit)
+        if block is not None and block >= floor:
+            return self._before_introduction(block, floor)
+        fence = self.outline.fence_across(limit)
+        if fence is not None and fence[0] > behind and self.tokens.limit(*fence, self.budget) >= fence[1]:
+            return fence[0]
+        blank = self.text.rfind("\n\n", floor, limit) if fence is not None else -1
+        if blank >= 0:
+            return blank + 2
         line = self.text.rfind("\n", floor, limit)
         if line >= 0:
             return line + 1
@@ -294,6 +279,15 @@ class _Cutter:
             return sentences[-1]
         word = max(self.text.rfind(" ", floor, limit), self.text.rfind("\t", floor, limit))
         return word + 1 if word >= 0 else max(limit, behind + 1)
+
+    def _before_introduction(self, block: int, floor: int) -> int:
+        """A line such as `Or in a file:` goes with the code that it introduces, where that leaves enough before it."""
+        before = self.outline.last_boundary(block - 1)
+        fence = self.outline.fence_across(block + 1)
+        if before is None or before < floor or fence is None or fence[0] != block:
+            return block
+        introduces = self.text[before:block].rstrip().endswith(":")
+        return before if introduces and self.tokens.limit(before, fence[1], self.budget) >= fence[1] else block
 
     def _overlapped(self, start: int, end: int) -> int:
         """Where the next slice starts so that up to `overlap` tokens stand in both."""
@@ -318,10 +312,15 @@ def chunk_rows(
         yield from _rows_of(document, _chunk(document, encoding, contexts, max_tokens, params), contexts)
 
 
+def _gap(text: str, part: Slice, following: Slice | None) -> str:
+    """The white space between a slice and the next, so that neighbours can be joined as they stand."""
+    return text[part.end : following.start] if following else ""
+
+
 def _rows_of(document: Document, slices: Sequence[Slice], contexts: _Contexts) -> Iterator[dict[str, object]]:
     seen: Counter[str] = Counter()
     metadata = json.dumps(dict(document.metadata), ensure_ascii=False)
-    for ordinal, part in enumerate(slices):
+    for ordinal, (part, following) in enumerate(zip_longest(slices, slices[1:])):
         text = document.text[part.start : part.end]
         search_text = "\n\n".join(filter(None, (contexts.text(part.headings), text)))
         seen[search_text] += 1
@@ -339,6 +338,10 @@ def _rows_of(document: Document, slices: Sequence[Slice], contexts: _Contexts) -
             "headings": HEADING_SEPARATOR.join(part.headings),
             "text": text,
             "search_text": search_text,
+            "num_content_characters": num_content_characters(text),
+            "gap": _gap(document.text, part, following),
+            "starts_in_code": part.starts_in_code,
+            "ends_in_code": part.ends_in_code,
             "text_key": sha256(search_text),
             "content_hash": document.content_hash,
             "updated_at": document.updated_at,

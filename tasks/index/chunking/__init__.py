@@ -1,0 +1,1 @@
+"""Documents to chunks: structure, budget, and how much a chunk says."""

@@ -1,0 +1,79 @@
+"""The structure of a Markdown text that chunking follows: sections, block boundaries and fenced code."""
+
+import re
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with what follows it up to the next: `text[start:end]` under `headings`."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    own: tuple[str, ...]
+    """Headings in force behind the section's first heading line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Sections, one a heading, the offsets at which a top-level block begins, and the fenced blocks, all ascending."""
+
+    sections: tuple[Section, ...]
+    boundaries: tuple[int, ...]
+    fences: tuple[tuple[int, int], ...]
+
+    def last_boundary(self, offset: int) -> int | None:
+        """Return the last boundary at `offset` or before."""
+        place = bisect_left(self.boundaries, offset + 1) - 1
+        return self.boundaries[place] if place >= 0 else None
+
+    def fence_across(self, offset: int) -> tuple[int, int] | None:
+        """Return the fenced block that begins before `offset` and ends behind it."""
+        place = bisect_right(self.fences, (offset - 1, len(self.fences) and self.fences[-1][1])) - 1
+        if place < 0:
+            return None
+        start, end = self.fences[place]
+        return (start, end) if start < offset < end else None
+
+
+def outline_of(text: str) -> Outline:
+    """Parse a Markdown text."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark").enable("table").disable("inline")
+    lines = _line_offsets(text)
+    path: dict[int, str] = {}
+    sections: list[Section] = []
+    boundaries: list[int] = []
+    fences: list[tuple[int, int]] = []
+    start = 0
+    headings: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    tokens = parser.parse(text)
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.type == "fence" and token.map is not None:
+            end = lines[token.map[1]]
+            fences.append((lines[token.map[0]], end - 1 if text[end - 1 : end] == "\n" else end))
+        if token.level != 0 or token.map is None or token.nesting < 0:
+            continue
+        offset = lines[token.map[0]]
+        boundaries.append(offset)
+        if token.type == "heading_open" and following is not None:
+            if offset > start:
+                sections.append(Section(start, offset, headings, own))
+            level = int(token.tag[1])
+            path = {depth: name for depth, name in path.items() if depth < level}
+            headings = tuple(path[depth] for depth in sorted(path))
+            path[level] = following.content.strip()
+            own = tuple(path[depth] for depth in sorted(path))
+            start = offset
+    sections.append(Section(start, len(text), headings, own))
+    return Outline(tuple(sections), tuple(boundaries), tuple(fences))
+
+
+def _line_offsets(text: str) -> list[int]:
+    offsets = [0]
+    offsets.extend(match.end() for match in re.finditer("\n", text))
+    return [*offsets, len(text)]

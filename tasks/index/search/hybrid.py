@@ -1,0 +1,220 @@
+"""Hybrid search over one release: both legs pre-filtered inside the database, fused, checked again, fetched.
+
+No text of an asker reaches a filter: filters are typed expressions over interned access ids and allow-listed names.
+Under a filter that leaves few rows the vector leg searches exactly, since an index would lose most of them.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import ConfigurationError
+from tasks.index.access import AccessMap
+from tasks.index.chunking.chunk import HEADING_SEPARATOR
+from tasks.index.lance_errors import lance_errors
+from tasks.index.passage import PASSAGE_COLUMNS, Passage
+from tasks.index.search.choice import chosen
+from tasks.index.search.full_text import FullText
+from tasks.index.search.fusion import Ranked, ordered, reciprocal_rank_fusion, score_fusion
+from tasks.index.search.neighbours import Hit, Span, joined
+from tasks.index.search.request import Mode, Request, filters_of, may_return
+from tasks.index.search.rerank import Reranker, mixed
+from tasks.params import IndexParams, SearchParams
+
+if TYPE_CHECKING:
+    from lancedb.expr import Expr
+    from lancedb.table import LanceTable
+
+    from tasks.index.embedding.embedder import Embedder
+
+COLUMNS = [
+    *PASSAGE_COLUMNS,
+    "source",
+    "access_id",
+    "expires_at",
+    "facets",
+    "ordinal",
+    "gap",
+    "starts_in_code",
+    "ends_in_code",
+]
+MIN_CONTENT_CHARACTERS = 16
+
+
+class Index:
+    """One release of the index, open for reading; safe for use by several threads."""
+
+    def __init__(
+        self,
+        table: "LanceTable",
+        embedder: "Embedder",
+        search: SearchParams,
+        index: IndexParams,
+        *,
+        release: str,
+        reranker: Reranker | None = None,
+    ) -> None:
+        """Search `table`, a handle checked out at a release, whose vectors `embedder` made."""
+        self.table, self.embedder, self.release = table, embedder, release
+        self._search, self._index, self._reranker = search, index, reranker
+        with lance_errors(f"the release {release}"):
+            self._has_vector_index = any("vector" in entry.columns for entry in table.list_indices())
+            names = table.schema.names
+        self._columns = [name for name in COLUMNS if name in names]
+        self._can_join = "gap" in names
+        self._leg_columns = [name for name in ("chunk_id", "num_content_characters") if name in names]
+        self._full_text = FullText(table, index.language)
+        self._count = lru_cache(maxsize=1024)(self.table.count_rows)
+        self._expiries = lru_cache(maxsize=1)(self._read_expiries)
+
+    def search(self, request: Request, access: AccessMap) -> list[Passage]:
+        """Return the passages that the asker may read, best first.
+
+        Raises:
+            ConfigurationError: the question is empty or too long, `top_k` or a name is out of range.
+        """
+        question = self._checked_question(request.question)
+        readable = access.readable_ids(request.groups)
+        if not readable:
+            return []
+        vector = self.embedder.embed([question])[0]
+        filters = filters_of(request, readable)
+        fused = self._fused(request.mode or self._search.mode, question, vector, filters)
+        hits = chosen(
+            self._reranked(question, self._permitted(fused, request, access)),
+            question,
+            top_k=self._checked_top_k(request.top_k),
+            max_chunks_per_document=self._search.max_chunks_per_document,
+            language=self._index.language,
+        )
+        return [_passage(span, vector) for span in self._joined(hits, request, access)]
+
+    def _checked_question(self, question: str) -> str:
+        stripped = " ".join(question.split())
+        if not stripped:
+            raise ConfigurationError("a question must hold at least one word, found none; write one")
+        if len(stripped) > self._search.max_question_characters:
+            raise ConfigurationError(
+                f"a question must have at most {self._search.max_question_characters} characters, "
+                f"found {len(stripped)}; shorten it, or raise search.max_question_characters"
+            )
+        return stripped
+
+    def next_expiry(self) -> dt.datetime | None:
+        """Return when the next document of the release expires; None where none will."""
+        now = dt.datetime.now(dt.UTC)
+        return min((moment for moment in self._expiries() if moment > now), default=None)
+
+    @lance_errors("the release that serves")
+    def _fused(
+        self, mode: Mode, question: str, vector: npt.NDArray[np.float32], filters: "Expr"
+    ) -> list[tuple[int, float]]:
+        near = self._vector_leg(vector, filters) if mode != "full_text" else []
+        words = self._text_leg(question, filters) if mode != "vector" else []
+        if mode != "hybrid":
+            return [*near, *words]
+        weight = self._search.vector_weight
+        if self._search.fusion == "rrf":
+            return ordered(reciprocal_rank_fusion(near, words, k=self._search.rrf_k, vector_weight=weight))
+        return ordered(score_fusion(near, words, vector_weight=weight))
+
+    def _vector_leg(self, vector: npt.NDArray[np.float32], filters: "Expr") -> Ranked:
+        query = self.table.search(vector, vector_column_name="vector").distance_type("cosine").where(filters)
+        if not self._has_vector_index or self._count(filters.to_sql()) <= self._index.exact_below_rows:
+            query = query.bypass_vector_index()
+        else:
+            query = query.nprobes(self._index.num_probes).refine_factor(self._index.refine_factor)
+        rows = query.select([*self._leg_columns, "_distance"]).with_row_id(True).limit(self._search.candidates)
+        return self._ranked(rows.to_arrow().to_pylist(), "_distance", lambda distance: 1.0 - distance)
+
+    def _text_leg(self, question: str, filters: "Expr") -> Ranked:
+        rows = self._full_text.search(question, filters, self._leg_columns, self._search.candidates)
+        return self._ranked(rows, "_score", lambda score: score)
+
+    def _ranked(self, rows: list[dict[str, Any]], column: str, score_of: Callable[[float], float]) -> Ranked:
+        """Rows best first; equal scores by chunk id, so that ranks do not depend on how the table was written."""
+        scored = [(row["_rowid"], self._weight(row) * score_of(row[column]), row["chunk_id"]) for row in rows]
+        return [(row, score) for row, score, _ in sorted(scored, key=lambda entry: (-entry[1], entry[2]))]
+
+    def _weight(self, row: Mapping[str, Any]) -> float:
+        """Less than 1 for a chunk that says nothing: a heading, badges, a list of links."""
+        says_something = row.get("num_content_characters", MIN_CONTENT_CHARACTERS) >= MIN_CONTENT_CHARACTERS
+        return 1.0 if says_something else self._search.empty_chunk_weight
+
+    def _permitted(self, fused: Sequence[tuple[int, float]], request: Request, access: AccessMap) -> Iterator[Hit]:
+        """The candidates that may leave, fetched a few at a time: most are never looked at."""
+        now = dt.datetime.now(dt.UTC)
+        num_rows = max(4 * self._checked_top_k(request.top_k), self._search.rerank_candidates if self._reranker else 0)
+        for begin in range(0, len(fused), num_rows):
+            part = fused[begin : begin + num_rows]
+            rows = self._fetch([row_id for row_id, _ in part])
+            for row_id, score in part:
+                if may_return(rows[row_id], request, access, now):
+                    yield Hit(rows[row_id], score)
+
+    def _reranked(self, question: str, hits: Iterator[Hit]) -> Iterator[Hit]:
+        """The first candidates in the order of both stages, then the others as they were."""
+        if self._reranker is not None:
+            first = list(islice(hits, self._search.rerank_candidates))
+            ids = [hit.row["chunk_id"] for hit in first]
+            second = self._reranker.scores(question, ids, [_read_by_reranker(hit.row) for hit in first])
+            scores = mixed([hit.score for hit in first], second, self._search.rerank_weight)
+            again = [Hit(hit.row, score) for hit, score in zip(first, scores, strict=True)]
+            yield from sorted(again, key=lambda hit: -hit.score)
+        yield from hits
+
+    def _joined(self, hits: Sequence[Hit], request: Request, access: AccessMap) -> list[Span]:
+        if not self._can_join or not self._search.join_neighbours:
+            return [Span(hit, (hit.row,)) for hit in hits]
+        now = dt.datetime.now(dt.UTC)
+        return joined(hits, lambda places: [row for row in self._at(places) if may_return(row, request, access, now)])
+
+    @lance_errors("the release that serves")
+    def _at(self, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+        """Rows of places, and others of the same documents."""
+        from lancedb.expr import col
+
+        documents = sorted({document for document, _ in places})
+        ordinals = sorted({ordinal for _, ordinal in places})
+        wanted = col("document_id").isin(documents).and_(col("ordinal").isin(ordinals))
+        rows: list[dict[str, Any]] = self.table.search().where(wanted).select(self._columns).to_arrow().to_pylist()
+        return rows
+
+    def _checked_top_k(self, top_k: int | None) -> int:
+        wanted = self._search.top_k if top_k is None else top_k
+        if not 1 <= wanted <= self._search.candidates:
+            raise ConfigurationError(f"top_k must be in [1, {self._search.candidates}], found {wanted}")
+        return wanted
+
+    @lance_errors("the release that serves")
+    def _read_expiries(self) -> frozenset[dt.datetime]:
+        rows = self.table.search().where("expires_at IS NOT NULL").select(["expires_at"]).to_arrow()
+        return frozenset(rows["expires_at"].to_pylist())
+
+    @lance_errors("the release that serves")
+    def _fetch(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        if not row_ids:
+            return {}
+        found = self.table.take_row_ids(list(row_ids)).select([*self._columns, "vector"]).with_row_id().to_arrow()
+        return {row.pop("_rowid"): row for row in found.to_pylist()}
+
+
+def _read_by_reranker(row: Mapping[str, Any]) -> str:
+    return "\n\n".join(
+        filter(None, (HEADING_SEPARATOR.join(filter(None, (row["title"], row["headings"]))), row["text"]))
+    )
+
+
+def _passage(span: Span, question: npt.NDArray[np.float32]) -> Passage:
+    row = span.best.row
+    kept = {name: row[name] for name in PASSAGE_COLUMNS}
+    return Passage(
+        **kept | {"text": span.text(), "start": span.start, "end": span.end},
+        score=span.best.score,
+        similarity=float(np.dot(np.asarray(row["vector"], dtype=np.float32), question)),
+    )

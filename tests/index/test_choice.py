@@ -1,0 +1,44 @@
+"""Which hits are shown."""
+
+import datetime as dt
+from typing import Any
+
+from tasks.index.search.choice import chosen, newest_first
+from tasks.index.search.neighbours import Hit
+
+OLD, NEW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
+
+
+def hit(title: str, score: float, *, vector: tuple[float, ...] = (1.0, 0.0), updated: dt.datetime | None = None) -> Hit:
+    row: dict[str, Any] = {"document_id": title, "title": title, "vector": list(vector), "updated_at": updated}
+    return Hit(row, score)
+
+
+def titles(hits: list[Hit], question: str, *, top_k: int, cap: int = 5) -> list[str]:
+    best = chosen(iter(hits), question, top_k=top_k, max_chunks_per_document=cap, language="English")
+    return [entry.row["title"] for entry in best]
+
+
+def test_each_document_that_the_question_names_is_shown_first() -> None:
+    hits = [hit("dill", 0.9), hit("dill", 0.8), hit("pickle", 0.7), hit("cloudpickle", 0.6)]
+    assert titles(hits, "difference between dill and cloudpickle", top_k=3) == ["dill", "cloudpickle", "dill"]
+
+
+def test_one_named_document_changes_nothing() -> None:
+    hits = [hit("pickle", 0.9), hit("dill", 0.8), hit("dill", 0.7)]
+    assert titles(hits, "what does dill do", top_k=3) == ["pickle", "dill", "dill"]
+
+
+def test_no_document_takes_more_than_its_share() -> None:
+    assert titles([hit("a", 0.9), hit("a", 0.8), hit("b", 0.7)], "q", top_k=3, cap=1) == ["a", "b"]
+
+
+def test_newer_version_of_the_same_fact_comes_first_at_the_same_scores() -> None:
+    best = newest_first([hit("fee 2026", 0.81, updated=OLD), hit("fee 2027", 0.80, updated=NEW)])
+    assert [(entry.row["title"], entry.score) for entry in best] == [("fee 2027", 0.81), ("fee 2026", 0.80)]
+
+
+def test_date_does_not_move_what_says_something_else() -> None:
+    best = newest_first([hit("fee", 0.9, updated=OLD), hit("leave", 0.8, vector=(0.0, 1.0), updated=NEW)])
+    assert [entry.row["title"] for entry in best] == ["fee", "leave"]
+    assert newest_first([]) == []
