@@ -1,15 +1,21 @@
 """Retrieval quality of full-text, vector and hybrid search, through Almanac's own refresh and search.
 
     python -m benchmarks.retrieval scifact cranfield squad packages
+    python -m benchmarks.retrieval packages --search rerank=none --save before.json
+    python -m benchmarks.retrieval packages --against before.json
 
 Each set is indexed by the refresh flow with the project's `params.yaml` into a home of its own below `--home`, once:
-a second run embeds nothing. Public sets: nDCG@10 and recall@10 of documents, a document ranked by its best chunk.
-`packages`, the default corpus with its golden questions: recall@8 and MRR@8 of the passage that holds the answer.
+a second run embeds nothing. Public sets: nDCG@10, recall@10 and recall@3 of documents, ranked by their best chunk.
+`packages`, the default corpus with its golden questions: nDCG@10, recall@8 and recall@3 of the passage that holds the
+answer; and, where the questions of `answers/drafts.jsonl` are at hand, whether all that an answer needs stands in the
+first three and in the first eight passages.
 `--search fusion=rrf candidates=50` asks with other search parameters; no index is built anew for it.
-The last column is hybrid minus the better single leg, with the 95 % interval of a paired bootstrap over questions.
+The last column is hybrid minus the better single leg, with `--against` hybrid minus that run's hybrid: mean and 95 %
+interval of a paired bootstrap over questions.
 """
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.answers import Wanted, answers_file, load_wanted
 from benchmarks.data import bench_file
 from benchmarks.judgements import REPORTED, TUNED, Judged, load_judged
 from tasks.bootstrap import paired_difference
@@ -32,8 +39,9 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[1]
 MODES: tuple[Mode, ...] = ("full_text", "vector", "hybrid")
-DEPTH = 10
-GOLDEN_DEPTH = 8
+DEPTH, MANY, FEW = 10, 8, 3
+FROZEN = "corpus.jsonl"
+"""In the home of `packages`, takes the place of what is installed, so that two runs see the same documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +49,12 @@ class Measured:
     """What one subset of questions found.
 
     Attributes:
-        metrics: names of the two metrics.
-        values: (2, num_questions) by mode, the questions in one order.
+        metrics: names of the metrics.
+        values: (num_metrics, num_questions) by mode, the questions in one order.
     """
 
     name: str
-    metrics: tuple[str, str]
+    metrics: tuple[str, ...]
     values: Mapping[Mode, npt.NDArray[np.float64]]
 
 
@@ -57,17 +65,29 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path("var") / "benchmarks")
     parser.add_argument("--tuning", action="store_true", help="ask the questions that defaults are tuned on")
     parser.add_argument("--search", nargs="*", default=[], metavar="NAME=VALUE", help="other search parameters")
+    parser.add_argument("--hybrid", action="store_true", help="ask in hybrid mode only")
+    parser.add_argument("--save", type=Path, help="keep the values of this run in a file")
+    parser.add_argument("--against", type=Path, help="compare hybrid with that of a run that was saved")
     arguments = parser.parse_args()
     changes = dict(change.split("=", 1) for change in arguments.search)
+    modes: tuple[Mode, ...] = ("hybrid",) if arguments.hybrid else MODES
+    before = json.loads(arguments.against.read_text(encoding="utf-8")) if arguments.against else None
+    saved: dict[str, list[list[float]]] = {}
     quiet_environment()
-    print(f"| questions | n | metrics | {' | '.join(MODES)} | hybrid - best leg |")
-    print("|---" * (len(MODES) + 4) + "|")
+    print(f"| questions | n | metrics | {' | '.join(modes)} | hybrid - {'before' if before else 'best leg'} |")
+    print("|---" * (len(modes) + 4) + "|")
     for name in arguments.sets:
-        for measured in measure(name, arguments.home.resolve() / name, changes, tuning=arguments.tuning):
-            print(row(measured), flush=True)
+        home = arguments.home.resolve() / name
+        for measured in measure(name, home, changes, modes=modes, tuning=arguments.tuning):
+            saved[measured.name] = measured.values["hybrid"].tolist()
+            print(row(measured, before), flush=True)
+    if arguments.save:
+        arguments.save.write_text(json.dumps(saved), encoding="utf-8")
 
 
-def measure(name: str, home: Path, search: Mapping[str, str], *, tuning: bool) -> Iterator[Measured]:
+def measure(
+    name: str, home: Path, search: Mapping[str, str], *, modes: Sequence[Mode], tuning: bool
+) -> Iterator[Measured]:
     """Index a set and ask its questions."""
     if name != "packages" and bench_file(f"{name}/corpus.jsonl") is None:
         print(f"| {name}: skipped, it is not at hand; set ALMANAC_BENCH_DIR |")
@@ -77,11 +97,13 @@ def measure(name: str, home: Path, search: Mapping[str, str], *, tuning: bool) -
     if name == "packages":
         index, access = open_champion(params, settings, search)
         for split in ("validation", "train") if tuning else ("test",):
-            yield measure_golden(settings, index, access, split)
+            yield measure_golden(settings, index, access, split, modes)
+        if (drafts := answers_file("drafts.jsonl")) is not None:
+            yield measure_answers(load_wanted(drafts), index, access, modes)
         return
     index, access = open_champion(params, settings, {"max_chunks_per_document": 1, **search})
     for subset in (TUNED if tuning else REPORTED)[name]:
-        yield measure_judged(name, load_judged(name, subset), index, access)
+        yield measure_judged(name, load_judged(name, subset), index, access, modes)
 
 
 def prepare(name: str, home: Path) -> tuple[Params, Settings]:
@@ -92,17 +114,19 @@ def prepare(name: str, home: Path) -> tuple[Params, Settings]:
     raw = params.model_dump(mode="json")
     raw["index_gate"]["golden"] = None
     if name != "packages":
-        raw["sources"] = [records_source(name)]
+        raw["sources"] = [records_source(name, bench_file(f"{name}/corpus.jsonl"))]
+    elif (home / FROZEN).exists():
+        raw["sources"] = [records_source(name, home / FROZEN)]
     home.mkdir(parents=True, exist_ok=True)
     (home / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return load_params(home / "params.yaml"), Settings(home=home, params=home / "params.yaml")
 
 
-def records_source(name: str) -> dict[str, Any]:
+def records_source(name: str, path: Path | None) -> dict[str, Any]:
     return {
         "name": name,
         "kind": "records",
-        "url": str(bench_file(f"{name}/corpus.jsonl")),
+        "url": str(path),
         "mode": "snapshot",
         "fields": {"id": "_id"},
         "knowledge_base": name,
@@ -130,19 +154,19 @@ def open_champion(params: Params, settings: Settings, search: Mapping[str, Any])
     return open_index(db, serving(settings).release, changed, settings), load_access(db)
 
 
-def measure_judged(name: str, judged: Judged, index: Index, access: AccessMap) -> Measured:
-    """NDCG@10 and recall@10 of documents."""
+def measure_judged(name: str, judged: Judged, index: Index, access: AccessMap, modes: Sequence[Mode]) -> Measured:
+    """NDCG@10, recall@10 and recall@3 of documents."""
     from ir_measures import R, iter_calc, nDCG
 
-    wanted = {nDCG @ DEPTH: 0, R @ DEPTH: 1}
+    wanted = {nDCG @ DEPTH: 0, R @ DEPTH: 1, R @ FEW: 2}
     column = {key: position for position, key in enumerate(judged.grades)}
     values: dict[Mode, npt.NDArray[np.float64]] = {}
-    for mode in MODES:
+    for mode in modes:
         ranked = {key: documents(index, access, text, mode) for key, text in judged.questions.items()}
         values[mode] = np.zeros((len(wanted), len(column)))
         for metric in iter_calc(list(wanted), judged.grades, ranked):
             values[mode][wanted[metric.measure], column[metric.query_id]] = metric.value
-    return Measured(f"{name} {judged.subset}", (f"nDCG@{DEPTH}", f"recall@{DEPTH}"), values)
+    return Measured(f"{name} {judged.subset}", (f"nDCG@{DEPTH}", f"recall@{DEPTH}", f"recall@{FEW}"), values)
 
 
 def documents(index: Index, access: AccessMap, question: str, mode: Mode) -> dict[str, float]:
@@ -151,23 +175,36 @@ def documents(index: Index, access: AccessMap, question: str, mode: Mode) -> dic
     return {passage.document_id.split(":", 1)[1]: float(-rank) for rank, passage in enumerate(found)}
 
 
-def measure_golden(settings: Settings, index: Index, access: AccessMap, split: str) -> Measured:
-    """Recall@8 and MRR@8 of the passages that hold the anchors of the golden questions."""
+def measure_golden(settings: Settings, index: Index, access: AccessMap, split: str, modes: Sequence[Mode]) -> Measured:
+    """NDCG@10, recall@8 and recall@3 of the passages that hold the anchors of the golden questions."""
     located = located_questions(settings, split)
-    ranks = {mode: [golden_rank(index, access, entry, mode) for entry in located] for mode in MODES}
-    values = {mode: np.array([[rank > 0 for rank in ranks[mode]], reciprocal(ranks[mode])]) for mode in MODES}
-    return Measured(f"packages {split}", (f"recall@{GOLDEN_DEPTH}", f"MRR@{GOLDEN_DEPTH}"), values)
+    values: dict[Mode, npt.NDArray[np.float64]] = {}
+    for mode in modes:
+        ranks = np.array([golden_rank(index, access, entry, mode) for entry in located])
+        gain = np.where(ranks > 0, 1 / np.log2(1 + np.maximum(ranks, 1)), 0.0)
+        values[mode] = np.array([gain, (ranks > 0) & (ranks <= MANY), (ranks > 0) & (ranks <= FEW)])
+    return Measured(f"packages {split}", (f"nDCG@{DEPTH}", f"recall@{MANY}", f"recall@{FEW}"), values)
 
 
 def golden_rank(index: Index, access: AccessMap, entry: "Located", mode: Mode) -> int:
     from tasks.index.golden import support_rank
 
-    found = index.search(Request(entry.question.question, mode=mode, top_k=GOLDEN_DEPTH), access)
+    found = index.search(Request(entry.question.question, mode=mode, top_k=DEPTH), access)
     return support_rank(entry, found) or 0
 
 
-def reciprocal(ranks: Sequence[int]) -> list[float]:
-    return [1 / rank if rank else 0.0 for rank in ranks]
+def measure_answers(wanted: Sequence[Wanted], index: Index, access: AccessMap, modes: Sequence[Mode]) -> Measured:
+    """Whether everything that an answer needs stands in the first passages, whole ones, and how long those are."""
+    values: dict[Mode, npt.NDArray[np.float64]] = {}
+    for mode in modes:
+        rows = []
+        for entry in wanted:
+            found = index.search(Request(entry.question, mode=mode, top_k=MANY), access)
+            texts = [(passage.document_id, passage.text) for passage in found]
+            size = sum(len(text) for _, text in texts) / 1000
+            rows.append([entry.stands_in(texts[:FEW]), entry.stands_in(texts), size])
+        values[mode] = np.array(rows, dtype=np.float64).T
+    return Measured("packages answers", (f"complete@{FEW}", f"complete@{MANY}", "1000 characters"), values)
 
 
 def located_questions(settings: Settings, split: str) -> list["Located"]:
@@ -184,20 +221,28 @@ def located_questions(settings: Settings, split: str) -> list["Located"]:
     return located
 
 
-def row(measured: Measured) -> str:
+def row(measured: Measured, before: Mapping[str, Sequence[Sequence[float]]] | None) -> str:
     """One Markdown row; the better leg is found for each metric by itself."""
-    cells = [" / ".join(f"{value:.3f}" for value in measured.values[mode].mean(axis=1)) for mode in MODES]
-    gains = " / ".join(gain(measured.values, position) for position in range(len(measured.metrics)))
-    num_questions = measured.values["hybrid"].shape[1]
-    metrics = ", ".join(measured.metrics)
-    return f"| {measured.name} | {num_questions} | {metrics} | {' | '.join(cells)} | {gains} |"
+    cells = [" / ".join(f"{value:.3f}" for value in values.mean(axis=1)) for values in measured.values.values()]
+    hybrid = measured.values["hybrid"]
+    baselines = [
+        np.array(before[measured.name][place]) if before else better_leg(measured.values, place)
+        for place in range(len(measured.metrics))
+    ]
+    gains = " / ".join(gain(values, baseline) for values, baseline in zip(hybrid, baselines, strict=True))
+    return f"| {measured.name} | {hybrid.shape[1]} | {', '.join(measured.metrics)} | {' | '.join(cells)} | {gains} |"
 
 
-def gain(values: Mapping[Mode, npt.NDArray[np.float64]], metric: int) -> str:
-    """Hybrid minus the leg that is better by this metric."""
-    legs = [values[mode][metric] for mode in MODES if mode != "hybrid"]
-    best = max(legs, key=lambda leg: float(leg.mean()))
-    found = paired_difference(values["hybrid"][metric], best, confidence=0.95, num_resamples=10000)
+def better_leg(values: Mapping[Mode, npt.NDArray[np.float64]], metric: int) -> npt.NDArray[np.float64] | None:
+    """The leg that is better by this metric; None where only hybrid was asked."""
+    legs = [entry[metric] for mode, entry in values.items() if mode != "hybrid"]
+    return max(legs, key=lambda leg: float(leg.mean()), default=None)
+
+
+def gain(values: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64] | None) -> str:
+    if baseline is None:
+        return "-"
+    found = paired_difference(values, baseline, confidence=0.95, num_resamples=10000)
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
