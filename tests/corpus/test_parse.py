@@ -515,3 +515,11 @@ def test_documents_fit_the_schema(tmp_path: Path) -> None:
 def test_the_parser_identity_names_its_libraries() -> None:
     assert "kreuzberg" in parser_identity()
     assert parser_identity() == parser_identity()
+
+
+@pytest.mark.parametrize("head", ["<head>{}</head><body>", "{}<body>", "{}"])
+def test_the_head_of_a_page_is_no_text(tmp_path: Path, head: str) -> None:
+    entries = '<title>T &amp; C</title><meta name="description" content="All about it"><link rel="canonical" href="x">'
+    found = document(tmp_path, "a.html", f"<html>{head.format(entries)}<h1>Pump</h1><p>Start it.</p></html>")
+
+    assert (found.title, found.text) == ("T & C", "# Pump\n\nStart it.")

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-CLEANING_RULES = "2"
+CLEANING_RULES = "3"
 """Raise it when a rule changes, so that documents are parsed anew."""
 
 _EMOJI = "\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"

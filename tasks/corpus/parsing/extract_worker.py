@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from tasks.corpus.parsing.decode import decode_html, decode_text
 from tasks.corpus.parsing.extract import EXTRACTED
+from tasks.corpus.parsing.html_head import split_head
 from tasks.corpus.parsing.kreuzberg_parser import encrypted, run_kreuzberg
 from tasks.corpus.parsing.pdf import extract_pdf
 from tasks.errors import ParseError
@@ -86,6 +87,9 @@ def extract(data: bytes, ending: str) -> tuple[str, str]:
     _check_type(data, ending)
     if ending == ".pdf":
         text, title = extract_pdf(data)
+    elif ending in _WEB:
+        page, title = split_head(decode_html(data))
+        text = run_kreuzberg(page.encode("utf-8", "replace"), EXTRACTED[ending]).text
     else:
         found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
         text, title = found.text, found.title
@@ -93,8 +97,6 @@ def extract(data: bytes, ending: str) -> tuple[str, str]:
 
 
 def _as_utf8(data: bytes, ending: str) -> bytes:
-    if ending in _WEB:
-        return decode_html(data).encode("utf-8", "replace")
     if ending == ".tex":
         return _whole_tex(decode_text(data)).encode("utf-8", "replace")
     if ending in _TEXT_BASED:
