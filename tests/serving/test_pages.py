@@ -345,9 +345,10 @@ def test_alias_set_by_mouse_changes_what_the_open_page_answers_with(chat: Page, 
 
     expect(chat.locator(".news")).to_have_text("From now on: answerer 1 in place of excerpt.")
     chat.bring_to_front()
+    # Before the next answer: the promoted model of this test has random weights, and writes like that.
+    shoot(chat, "chat-promoted")
     turn = ask(chat)
     expect(turn.locator(".provenance")).to_contain_text("Index 1, answerer 1")
-    shoot(chat, "chat-promoted")
     registry.bring_to_front()
     wait_until(lambda: "promotion" in world.version("1").tags, seconds=PATIENCE_SECONDS)
     registry.reload()
