@@ -14,7 +14,7 @@ from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.citations import Citation, citations, with_added
 from tasks.answer.claims import Claim, TextEmbedder, check
 from tasks.answer.draft import kept, visible, without_markers
-from tasks.answer.excerpt import Excerpt, diverse, excerpts, shown
+from tasks.answer.excerpt import MAX_EXCERPTS, Excerpt, close_to_best, diverse, excerpts, shown, widened
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
 from tasks.errors import ConfigurationError
@@ -23,7 +23,6 @@ from tasks.params import GenerationParams
 
 Outcome = Literal["answer", "closest_passages", "nothing_found"]
 
-NUM_CLOSEST = 3
 CLOSEST = "I found no sure answer in the documents. These passages come closest:"
 NOTHING = "I found nothing in the documents about this."
 
@@ -195,26 +194,28 @@ def is_refusal(text: str) -> bool:
 
 def closest_passages(question: str, passages: tuple[Passage, ...], reason: str) -> Answer:
     """The best excerpts of different passages, said to be no answer."""
-    best = diverse(excerpts(question, passages), NUM_CLOSEST)
+    best = diverse(excerpts(question, passages), MAX_EXCERPTS)
     if not best:
         return _unanswered(NOTHING, "nothing_found", reason, passages)
-    text = "\n\n".join([CLOSEST, *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in best)])
-    return _of_excerpts(text, best, passages, "closest_passages", reason)
+    return _of_excerpts(best, passages, "closest_passages", reason)
 
 
 def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: Calibration) -> Answer:
     """The best excerpt as the answer; where it fits too little, the closest passages."""
-    best = next(iter(excerpts(question, passages)), None)
-    if best is None or best.score < calibration.min_excerpt_score:
+    ranked = excerpts(question, passages)
+    if not ranked or ranked[0].score < calibration.min_excerpt_score:
         reason = "No passage fits the question well enough to be its answer."
         return closest_passages(question, passages, reason)
-    return _of_excerpts(shown(best, passages[best.number - 1]), [best], passages, "answer", None)
+    return _of_excerpts(close_to_best(ranked), passages, "answer", None)
 
 
 def _of_excerpts(
-    text: str, chosen: Sequence[Excerpt], passages: tuple[Passage, ...], outcome: Outcome, reason: str | None
+    chosen: Sequence[Excerpt], passages: tuple[Passage, ...], outcome: Outcome, reason: str | None
 ) -> Answer:
-    cited = tuple(_excerpt_citation(excerpt, passages[excerpt.number - 1]) for excerpt in chosen)
+    wide = [widened(excerpt, passages[excerpt.number - 1].text) for excerpt in chosen]
+    lead_in = [CLOSEST] if outcome == "closest_passages" else []
+    text = "\n\n".join([*lead_in, *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in wide)])
+    cited = tuple(_excerpt_citation(excerpt, passages[excerpt.number - 1]) for excerpt in wide)
     return Answer(text, outcome, reason, cited, (), passages, "", 0, 0)
 
 

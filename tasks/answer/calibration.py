@@ -28,7 +28,7 @@ class Calibration:
     num_questions: int = 0
 
 
-FALLBACK = Calibration(min_excerpt_score=0.62, min_similarity=0.35)
+FALLBACK = Calibration(min_excerpt_score=0.75, min_similarity=0.35)
 """Of the default corpus and embedder, for a release without golden questions."""
 
 

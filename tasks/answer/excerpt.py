@@ -1,14 +1,14 @@
 """The best excerpt of the passages: a paragraph or a list with the code that belongs to it, never a heading alone.
 
 What answers where no model writes, and what is shown as the closest passages where nothing is sure. Chosen by the words
-that question and excerpt share, the rarer among these passages the more, and by the passage's rank; nothing is
-generated.
+that question and excerpt share, the rarer among these passages the more, and by the passage's similarity and rank.
+Nothing is embedded or generated: vectors of the blocks chose worse on the validation questions (docs/answers.md).
 """
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.answer.markdown import Block, blocks, escaped, without_pictures
 from tasks.answer.sentences import Span
@@ -16,7 +16,12 @@ from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage
 
 MAX_CHARACTERS = 900
-"""An excerpt is read at a glance; a longer block ends an excerpt of its own."""
+"""An excerpt is read at a glance: the best block, with its neighbours up to this size."""
+MAX_EXCERPTS = 3
+CLOSE_SCORE = 0.1
+"""Of another passage an excerpt is shown too where its score is so close to the best; chosen on validation."""
+NUM_PASSAGES = 5
+"""Looked at: later ones are hardly ever chosen."""
 MIN_WORDS = 4
 EXCERPT_VERSION = 1
 """Counts up with any change of what is chosen: part of the answerer's identity."""
@@ -46,7 +51,7 @@ def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
     weights = _weights(asked.content, passages)
     ranked = [
         Excerpt(number, span, _score(passage, span, weights, number))
-        for number, passage in enumerate(passages, start=1)
+        for number, passage in enumerate(passages[:NUM_PASSAGES], start=1)
         for span in excerpt_spans(passage.text)
     ]
     return sorted(ranked, key=lambda each: (-each.score, each.number, each.span))
@@ -108,6 +113,25 @@ def shown(excerpt: Excerpt, passage: Passage) -> str:
     place = " \u203a ".join(part for part in (passage.title, passage.headings) if part)
     text = without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip()
     return f"**{escaped(place)}** [{excerpt.number}]\n\n{text}"
+
+
+def widened(excerpt: Excerpt, text: str) -> Excerpt:
+    """The excerpt with the blocks after and before it, as far as `MAX_CHARACTERS` allows."""
+    spans = excerpt_spans(text)
+    first = last = spans.index(excerpt.span)
+    while True:
+        if last + 1 < len(spans) and spans[last + 1].end - spans[first].start <= MAX_CHARACTERS:
+            last += 1
+        elif first > 0 and spans[last].end - spans[first - 1].start <= MAX_CHARACTERS:
+            first -= 1
+        else:
+            return replace(excerpt, span=Span(spans[first].start, spans[last].end))
+
+
+def close_to_best(ranked: Sequence[Excerpt]) -> list[Excerpt]:
+    """The best excerpt, and those of other passages that fit nearly as well."""
+    best = diverse(ranked, MAX_EXCERPTS)
+    return [excerpt for excerpt in best if excerpt.score >= best[0].score - CLOSE_SCORE]
 
 
 def diverse(ranked: Sequence[Excerpt], count: int) -> list[Excerpt]:

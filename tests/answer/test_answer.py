@@ -163,7 +163,7 @@ def test_question_with_terms_that_no_passage_holds_is_asked_all_the_same():
 
 
 def test_excerpt_answers_without_a_model():
-    text = "# Zephyr\n\nZephyr moves jobs between servers:\n\n```\nzephyr run\n```\n\nBees make honey."
+    text = "# Zephyr\n\nZephyr moves jobs between servers:\n\n```\nzephyr run\n```"
     answer = answer_question("How does zephyr move jobs?", [passage(text, start=9)], Writer("x"), EXCERPT)
     assert answer.outcome == "answer"
     assert answer.text == "**zephyr** [1]\n\nZephyr moves jobs between servers:\n\n```\nzephyr run\n```"

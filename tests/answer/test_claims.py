@@ -1,0 +1,120 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.answer.claims import check, is_caveat, statements
+from tasks.answer.draft import kept
+from tasks.answer.exact import evidence, exact_terms, missing
+from tests.answer.test_words import passage
+
+FOLDER = Path(os.environ.get("ALMANAC_ANSWERS_DIR", Path(__file__).parents[3] / "shared" / "answers"))
+
+PIECES = [
+    "A sentence with `code[9]` and **kwargs**, e.g. x**2 < y.\n\n",
+    "```python\nvalue = argv[7]  # <arg> &amp; https://x.example\n```\n\n",
+    "- item one [1]\n- item *two* [2]\n\n",
+    "| a | b |\n|---|---|\n| 1 | `x` [1] |\n\n",
+    "# Heading\n\n",
+    "> a quote [1]\n\n",
+    "    indented code\n\n",
+    "Text with <b>tags</b>, List<String> and [a link](https://x.example/[8]).\n\n",
+    "1. first\n2. second\n\n",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8))
+def test_markdown_passes_unchanged(pieces: list[str]):
+    draft = "Begin.\n\n" + "".join(pieces) + "End."
+    assert kept(draft, ["", ""]) == draft
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("The quota is 5GB.", "The quota is 5 GB."),
+        ("The fee is 1000 euros.", "The fee is 1,000 euros."),
+        ("It drives 30km/h.", "It drives 30 km/h."),
+        ("Version v2.1 works.", "Version 2.1 works."),
+        ("Ask the HELP desk.", "Ask the help desk."),
+        ("Meet at the Café today.", "The cafe is open."),
+        ("It waits ten seconds, 10 s.", "wait = 10"),
+    ],
+)
+def test_exact_term_is_held_in_another_form(said: str, read: str):
+    assert missing(exact_terms(said), evidence((read,))) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("All C# code needs reviews.", "All C++ code needs reviews."),
+        ("It holds at -5 degrees.", "It holds at 5 degrees."),
+        ("It costs 5 euros.", "It costs 5 dollars."),
+        ("Set `retry_backoff`.", "Set max_retries."),
+        ("Use `--virtualenv`.", "Use -p in a virtualenv."),
+    ],
+)
+def test_other_sign_number_or_identifier_is_missing(said: str, read: str):
+    assert missing(exact_terms(said), evidence((read,))) != ()
+
+
+@pytest.mark.parametrize("said", ["The passages do not say who wrote it.", "Nothing about it is in the documents."])
+def test_caveat_is_no_claim(said: str):
+    assert is_caveat(said)
+    assert statements(said) == []
+
+
+def test_lead_in_question_and_heading_are_no_claims():
+    assert statements("# Uses\n\nIt has these parts:\n\nDo you want more?\n\nYes.") == []
+
+
+def test_list_item_leans_on_the_citation_of_its_lead_in():
+    found = statements("Zephyr has two parts [2]:\n\n- a broker\n- a worker [1]")
+    assert [statement.markers for statement in found] == [(2,), (1,)]
+
+
+def test_denied_statement_is_doubted():
+    (claim,) = check("Zephyr does support Windows [1].", [passage()], None)
+    assert claim.verdict == "unverified"
+
+
+def test_thing_counted_otherwise_is_doubted():
+    (claim,) = check("It tries 5 times [1].", [passage("It tries 2 times; see step 5.")], None)
+    assert claim.verdict == "unverified"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the labelled claims lie outside the repository, not at {FOLDER}")
+def test_labelled_claims_keep_their_bounds(tmp_path: Path):
+    from benchmarks.answer_checks import labelled_claims
+    from tasks.index.embedding.embedder import load_embedder
+    from tasks.params import EmbeddingParams
+    from tasks.settings import Settings
+    from tests.conftest import BASE_PARAMS
+
+    embedder = load_embedder(EmbeddingParams(**BASE_PARAMS["embedding"]), Settings(home=tmp_path))
+    judged = list(labelled_claims(embedder))
+    true = [each.claim.verdict == "supported" for each in judged if each.supported]
+    false = [each.claim.verdict == "unverified" for each in judged if not each.supported]
+    assert sum(true) / len(true) >= 0.85
+    assert sum(false) / len(false) >= 0.6
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the drafts lie outside the repository, not at {FOLDER}")
+def test_drafts_of_a_strong_model_arrive_as_they_were_written():
+    from benchmarks.answer_checks import bare, code_of, drafts, passages_of
+    from tasks.answer.answer import answer_question
+    from tests.answer.test_answer import PARAMS, Writer
+
+    params = PARAMS.model_copy(update={"endpoint": "http://localhost:1/v1", "num_passages": 8})
+    written = [draft for draft in drafts() if draft["draft_natural"] and draft["complete"]]
+    assert written
+    for draft in written:
+        writer = Writer(draft["draft_natural"], context_length=100_000)
+        answer = answer_question(draft["question"], passages_of(draft), writer, params)
+        assert answer.outcome == "answer"
+        assert bare(answer.text) == bare(draft["draft_natural"])
+        assert code_of(answer.text) == code_of(draft["draft_natural"])

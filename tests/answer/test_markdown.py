@@ -1,0 +1,32 @@
+import json
+
+from tasks.answer.markdown import blocks, to_tree, urls
+
+
+def test_html_and_pictures_of_a_draft_are_no_nodes():
+    tree = json.dumps(to_tree("<script>x()</script> ![p](https://evil.example/?q=1) [t](javascript:alert(1))"))
+    assert "evil.example" not in tree
+    assert '"link"' not in tree
+    assert '"text": "<script>x()</script> "' in tree
+
+
+def test_link_is_one_only_where_a_passage_holds_its_address():
+    allowed = urls(["See https://a.example/docs."])
+    assert '"link"' in json.dumps(to_tree("[d](https://a.example/docs)", allowed))
+    assert '"link"' not in json.dumps(to_tree("[d](https://b.example/docs)", allowed))
+
+
+def test_code_block_keeps_its_language_and_text():
+    (node,) = to_tree("```py\nx = 1 < 2\n```")
+    assert node == {"type": "code_block", "language": "py", "text": "x = 1 < 2\n"}
+
+
+def test_blocks_know_their_places():
+    text = "# H\n\nOne.\n\n- two\n\n```\nthree\n```\n\n| a |\n|---|\n| 4 |\n"
+    assert [(block.kind, text[block.start : block.end]) for block in blocks(text)] == [
+        ("heading", "H"),
+        ("paragraph", "One."),
+        ("item", "two"),
+        ("code", "```\nthree\n```"),
+        ("row", "| 4 |"),
+    ]
