@@ -110,6 +110,7 @@ class LiveIndex:
         self._db = connect(settings)
         self.serving = serving(settings)
         self._index = open_index(self._db, self.serving.release, params, settings)
+        self._past = PastReleases(self._db, params, settings)
         remember_served(settings, INDEX, self.serving.version)
 
     @property
