@@ -135,7 +135,7 @@ def almanac(folder: Path) -> dict[str, Any]:
     import tasks.corpus.gate.expectations  # noqa: F401
     from flows.refresh import refresh
 
-    return measured(lambda: int(refresh.fn()["embedded"]))
+    return measured(lambda: refresh.fn().embedded)
 
 
 def _almanac_environment(folder: Path) -> None:

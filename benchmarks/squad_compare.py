@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
 
     from flows.refresh import refresh
 
-    print(json.dumps(refresh.fn(), default=str))
+    print(json.dumps(refresh.fn().as_json()))
 
 
 def _asked(question: GoldenQuestion) -> GoldenQuestion:

@@ -166,7 +166,7 @@ def _refresh(home: Path, params: dict[str, Any], source: dict[str, Any]) -> dict
     path.write_text(yaml.safe_dump(params | {"sources": [source]}), encoding="utf-8")
     _prepare_mlflow(home)
     os.environ |= {"ALMANAC_HOME": str(home), "ALMANAC_PARAMS": str(path)}
-    result: dict[str, Any] = refresh.fn()
+    result: dict[str, Any] = refresh.fn().as_json()
     return result
 
 

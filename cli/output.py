@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import typer
 
@@ -15,13 +15,25 @@ if TYPE_CHECKING:
     from tasks.params import Params
 
 R = TypeVar("R")
+
+
+@runtime_checkable
+class Serializable(Protocol):
+    """A result that knows the fields of its `--json`."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields."""
+        ...
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, and nothing else.")]
 
 
 def print_result(result: R, as_json: bool, human: Callable[[R], None]) -> None:
     """Print a result as one line of JSON, or as `human` prints it."""
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, default=str))
+        fields = result.as_json() if isinstance(result, Serializable) else result
+        typer.echo(json.dumps(fields, ensure_ascii=False, default=str))
     else:
         human(result)
 

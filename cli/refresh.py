@@ -1,11 +1,15 @@
 """Commands of the weekly cadence: `plan` and `refresh`."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Json, print_result, progress_bars, read_params
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.index.refresh_result import RefreshResult
 
 app = typer.Typer()
 
@@ -16,22 +20,23 @@ def plan(json_: Json = False) -> None:
 
     Example: `almanac plan`
     """
-    from flows.refresh import from_base, list_sources
+    from flows.refresh import list_sources
     from tasks.corpus.plan import guard_removals
     from tasks.errors import GateError
+    from tasks.index.refresh_inputs import read_inputs
 
     settings = Settings()
-    run = from_base(read_params(settings), settings)
-    found = list_sources(run)
-    result: dict[str, Any] = found.counts() | {"refused": None}
+    inputs = read_inputs(read_params(settings), settings)
+    planned = list_sources(inputs)
+    refused = None
     try:
-        guard_removals(found, run.base.known, allowed=())
+        guard_removals(planned, inputs.base.known, allowed=())
     except GateError as error:
-        result["refused"] = str(error)
-    print_result(result, json_, _print_plan)
+        refused = str(error)
+    print_result(planned.counts() | {"refused": refused}, json_, _print_plan)
 
 
-def _print_plan(result: dict[str, Any]) -> None:
+def _print_plan(result: Mapping[str, int | float | str | None]) -> None:
     names = ("new", "changed", "moved", "removed", "expired", "unchanged", "held")
     typer.echo(f"{result['listed']} listed: " + ", ".join(f"{result[name]} {name}" for name in names))
     typer.echo(f"at most {result['chunks_to_embed']} chunks to embed, about {result['estimated_seconds']:.0f} seconds")
@@ -61,18 +66,17 @@ def refresh(
     print_result(result, json_, _print_refresh)
 
 
-def _print_refresh(result: dict[str, Any]) -> None:
-    if result["release"] is None:
+def _print_refresh(result: "RefreshResult") -> None:
+    if result.release is None:
         typer.echo(
-            f"nothing to release: {result['unchanged']} unchanged, {result['quarantined']} in quarantine "
-            f"({result['seconds']} s)"
+            f"nothing to release: {result.unchanged} unchanged, {result.quarantined} in quarantine ({result.seconds} s)"
         )
         return
-    state = "serves now" if result["released"] else "waits for the alias `champion` in the MLflow UI"
+    state = "serves now" if result.released else "waits for the alias `champion` in the MLflow UI"
     typer.echo(
-        f"release {result['release']} {state}: {result['accepted']} documents accepted, {result['quarantined']} "
-        f"quarantined, {result['removed']} removed, {result['unchanged']} unchanged; {result['embedded']} chunks "
-        f"embedded of {result['chunks']} ({result['seconds']} s)"
+        f"release {result.release} {state}: {result.accepted} documents accepted, {result.quarantined} quarantined, "
+        f"{result.removed} removed, {result.unchanged} unchanged; {result.embedded} chunks embedded of "
+        f"{result.chunks} ({result.seconds} s)"
     )
-    for name, value in result["metrics"].items():
+    for name, value in (result.metrics or {}).items():
         typer.echo(f"  {name} {value:.4g}")

@@ -1,12 +1,17 @@
 """Commands of the quarterly cadence: `retrain` and `compare`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Json, print_result, print_table, progress_bars, read_params
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.model.answerer.retrain_result import RetrainResult
+    from tasks.model.comparison.report import ComparisonResult
 
 app = typer.Typer()
 
@@ -36,34 +41,34 @@ def retrain(
             profile=profile, method=checked_method(method), wait_seconds=wait
         )
     print_result(result, json_, _print_retrain)
-    if not result["registered"]:
-        for reason in result["reasons"]:
+    if not result.registered:
+        for reason in result.reasons:
             typer.echo(f"almanac: the model gate refused: {reason}", err=True)
         raise typer.Exit(3)
 
 
-def _print_retrain(result: dict[str, Any]) -> None:
-    others = {"base": result["baseline"], "champion": result["champion"], "candidate": result["metrics"]}
-    compared = {name: metrics for name, metrics in others.items() if metrics}
+def _print_retrain(result: "RetrainResult") -> None:
+    columns = {"base": result.baseline, "champion": result.champion, "candidate": result.metrics}
+    compared = {name: metrics for name, metrics in columns.items() if metrics}
     print_table(
-        [{"metric": name} | {who: _number(found, name) for who, found in compared.items()} for name in result["shown"]]
+        [{"metric": name} | {who: _number(metrics, name) for who, metrics in compared.items()} for name in result.shown]
     )
-    for note in result["notes"]:
+    for note in result.notes:
         typer.echo(f"note: {note}")
-    model = "almanac-embedder" if result["method"] == "embedder" else "almanac-answerer"
+    model = "almanac-embedder" if result.method == "embedder" else "almanac-answerer"
     state = (
-        f"version {result['version']} of {model} is the challenger: it serves once you set its alias `champion` in the "
+        f"version {result.version} of {model} is the challenger: it serves once you set its alias `champion` in the "
         "MLflow UI"
-        if result["registered"]
+        if result.registered
         else "nothing was registered: what serves is unchanged"
     )
     typer.echo(
-        f"{state}; {result['examples']} examples ({result['training_set']}), trained by {result['method']} in "
-        f"{result['train_seconds']:.0f} s of {result['seconds']:.0f} s"
+        f"{state}; {result.examples} examples ({result.training_set}), trained by {result.method} in "
+        f"{result.train_seconds:.0f} s of {result.seconds:.0f} s"
     )
 
 
-def _number(metrics: dict[str, float], name: str) -> str:
+def _number(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[name]:.3f}" if name in metrics else ""
 
 
@@ -90,14 +95,15 @@ def compare(
     print_result(result, json_, _print_comparison)
 
 
-def _print_comparison(result: dict[str, Any]) -> None:
-    print_table(
-        result["table"], title=f"{result['questions']} held-out questions, index release {result['index_release']}"
-    )
-    typer.echo(f"recommended: {result['recommendation']}")
-    for reason in result["reasons"]:
+def _print_comparison(result: "ComparisonResult") -> None:
+    from tasks.model.comparison.report import table
+
+    report = result.report
+    title = f"{report.num_questions} held-out questions, index release {report.release}"
+    print_table(table(report), title=title)
+    typer.echo(f"recommended: {report.recommendation.strategy.name}")
+    for reason in report.recommendation.reasons:
         typer.echo(f"  {reason}")
-    for note in (*result["notes"], result["freshness"]["note"]):
-        if note:
-            typer.echo(f"note: {note}")
-    typer.echo(f"{result['folder']} holds table and plots; MLflow run {result['mlflow_run']}")
+    for note in filter(None, (*report.notes, report.freshness.note)):
+        typer.echo(f"note: {note}")
+    typer.echo(f"{result.folder} holds table and plots; MLflow run {result.mlflow_run}")

@@ -4,7 +4,6 @@ answerers ─▶ evaluate (base, fine-tuned; closed-book, with retrieval) ─▶
 """
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 
@@ -12,7 +11,7 @@ from flows.progress import LISTENER, show_report
 from flows.steps import step
 from tasks.model.comparison.compare import chosen_answerer, compare_strategies
 from tasks.model.comparison.log import log_comparison, log_report
-from tasks.model.comparison.report import Report, as_json, table, write_report
+from tasks.model.comparison.report import ComparisonResult, Report, write_report
 from tasks.params import Params, load_params
 from tasks.settings import Settings
 
@@ -26,7 +25,7 @@ def measure(params: Params, settings: Settings, challenger: bool, version: str |
 
 @step(retries=2)
 def log(report: Report, folder: Path, settings: Settings) -> str:
-    """Numbers, table, plots and single answers in MLflow."""
+    """Log numbers, table, plots and single answers in MLflow."""
     run_id = log_report(settings, report, folder)
     log_comparison(settings, report.evaluations)
     return run_id
@@ -39,7 +38,7 @@ def compare(
     answerer: Path | None = None,
     output: Path | None = None,
     profile: str | None = None,
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """Compare base and fine-tuned answerer, closed-book and with retrieval.
 
     Args:
@@ -48,17 +47,10 @@ def compare(
         answerer: take the answerer in this folder.
         output: where the table and the plots go; default: `$ALMANAC_HOME/comparison`.
         profile: of `params.yaml`.
-
-    Returns:
-        The fields of `almanac compare --json`.
     """
     settings = Settings()
     params = load_params(settings.params, profile or settings.profile)
     report = measure(params, settings, challenger, version, answerer)
     folder = write_report(report, output or settings.home.resolve() / "comparison")
     show_report("comparison", (folder / "comparison.md").read_text(encoding="utf-8"))
-    return as_json(report) | {
-        "table": table(report),
-        "folder": str(folder),
-        "mlflow_run": log(report, folder, settings),
-    }
+    return ComparisonResult(report, folder, log(report, folder, settings))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import httpx
-from prefect import task
+from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.utilities.annotations import quote
@@ -100,7 +100,7 @@ def _say_retry(state: Any) -> None:
     logger.warning("trying again: %s", state.outcome.exception())
 
 
-def runner(flow: Any, params: Params) -> Callable[..., Any]:
+def runner(flow: Flow[P, R], params: Params) -> Callable[P, R]:
     """How to call a flow here: through Prefect where a server is set or Dask runs the shards, else as a function.
 
     A Prefect server that does not answer, or no longer, stops nothing: the flow runs plainly and says so.
@@ -108,10 +108,10 @@ def runner(flow: Any, params: Params) -> Callable[..., Any]:
     address = os.environ.get("PREFECT_API_URL")
     if address and not _answers(address):
         logger.warning("the Prefect server at %s does not answer: running without it, nothing is reported", address)
-        return cast(Callable[..., Any], flow.fn)
+        return flow.fn
     if params.execution.runner == "dask":
         return functools.partial(_through_prefect, flow.with_options(task_runner=_dask(params)))
-    return functools.partial(_through_prefect, flow) if address else cast(Callable[..., Any], flow.fn)
+    return functools.partial(_through_prefect, flow) if address else flow.fn
 
 
 def _answers(address: str) -> bool:

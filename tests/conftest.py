@@ -227,7 +227,7 @@ def refresh(home: Path) -> Callable[..., dict[str, Any]]:
     from flows.refresh import refresh as flow
 
     def run(**options: Any) -> dict[str, Any]:
-        result: dict[str, Any] = flow.fn(**options)
+        result: dict[str, Any] = flow.fn(**options).as_json()
         return result
 
     return run

@@ -153,7 +153,7 @@ def _child(order: dict[str, Any], output: Path) -> None:
             _note_finished_shards(Path(order["embedded"]))
         if order["kill_at"]:
             _kill_at(*order["kill_at"].split())
-        outcome, status = refresh.fn(**order["options"]), 0
+        outcome, status = refresh.fn(**order["options"]).as_json(), 0
     except AlmanacError as error:
         outcome, status = {"error": str(error)}, error.exit_code
     finally:  # a forked child must not go on with its parent's loop; what else it raised is in the log

@@ -93,13 +93,17 @@ class RefreshPlan:
         """Whether the base release already holds what the sources list."""
         return not any(part.to_read or part.removed or part.expired for part in self.sources) and not self.unlisted
 
+    @property
+    def bytes_to_read(self) -> int:
+        """Size of all items to fetch and parse."""
+        return sum(item.size_bytes for part in self.sources for item in part.to_read)
+
     def counts(self) -> dict[str, int | float]:
         """The fields of `almanac plan --json`; `listed` is the sum of all others but the two estimates.
 
         A moved item counts once, as `moved`.
         """
-        sizes = [item.size_bytes for part in self.sources for item in part.to_read]
-        chunks = round(sum(sizes) / self.rates["bytes_per_chunk"])
+        chunks = round(self.bytes_to_read / self.rates["bytes_per_chunk"])
         counts = {
             "new": sum(len(part.new) for part in self.sources),
             "changed": sum(len(part.changed) for part in self.sources),

@@ -114,3 +114,22 @@ def learned(plan: RefreshPlan, selection: Selection | None, signatures: Mapping[
                     seen[key] = Seen(seen[key].fingerprint, raw_hash, expires_at)
         scans[name] = Scan(seen, signatures[name])
     return scans
+
+
+def tombstones(
+    plan: RefreshPlan, known: Mapping[str, Mapping[str, KnownDocument]], selection: Selection
+) -> list[tuple[str, str, str]]:
+    """Return the documents that leave as `(document id, source, key)`: gone from their source, moved, or over."""
+    places = {
+        row.document_id: (row.document_id, source, key) for source, rows in known.items() for key, row in rows.items()
+    }
+    gone = [
+        row.document_id
+        for part in plan.sources
+        for key in part.removed
+        if (row := known[part.source.name].get(key)) is not None
+    ]
+    gone += [old for part in plan.sources for old, _ in part.moved]
+    gone += [document_id for part in plan.sources for document_id in part.expired] + selection.expired_ids
+    gone += [known[name][key].document_id for name, keys in plan.unlisted.items() for key in keys]
+    return [places[document_id] for document_id in dict.fromkeys(gone)]

@@ -39,7 +39,7 @@ def find_base(settings: Settings) -> Base:
         DependencyError: MLflow does not answer.
         CorruptionError: a manifest or a snapshot is damaged.
     """
-    versions = _corrected_versions(settings)
+    versions = corrected_versions(settings)
     serving = _serving(versions)
     number = _base_number(versions, serving, release_numbers(settings))
     if number is None:
@@ -50,7 +50,7 @@ def find_base(settings: Settings) -> Base:
     return Base(release, champion, tuple(versions), known_documents(state))
 
 
-def _corrected_versions(settings: Settings) -> list[ReleaseVersion]:
+def corrected_versions(settings: Settings) -> list[ReleaseVersion]:
     """Return the versions, once their tags say what a person did in the UI."""
     versions = index_versions(settings)
     serving = _serving(versions)

@@ -66,7 +66,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) ->
             patch.setenv(name, value)
         patch.setenv("ALMANAC_HOME", str(folder / "home"))
         patch.setenv("ALMANAC_PARAMS", str(folder / "params.yaml"))
-        assert flow.fn()["release"] == 1
+        assert flow.fn().release == 1
     return folder
 
 

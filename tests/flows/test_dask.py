@@ -69,7 +69,7 @@ def test_killed_worker_changes_nothing_in_the_index(
     killer.start()
 
     with temporary_settings({PREFECT_API_URL: prefect_server}):
-        result = runner(refresh_flow, params)()
+        result = runner(refresh_flow, params)().as_json()
 
     found = rows(settings)
     assert len(killed) == 1

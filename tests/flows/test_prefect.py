@@ -65,7 +65,7 @@ def refresh_in_process_of_its_own(address: str) -> subprocess.CompletedProcess[s
 def test_refresh_reports_its_steps_and_artifacts(server: str, write_params: Callable[..., Params], notes: Path) -> None:
     params = write_params([files_source(notes)])
 
-    result = runner(refresh_flow, params)()
+    result = runner(refresh_flow, params)().as_json()
 
     run = last_run(server)
     mine = {"id": {"any_": [run["id"]]}}
@@ -78,7 +78,8 @@ def test_refresh_reports_its_steps_and_artifacts(server: str, write_params: Call
         return {row["name"].rsplit("-", 1)[0] for row in found(server, "task_runs", flow_runs=mine)}
 
     wait_until(
-        lambda: {"list_sources", "parse", "gate", "chunk", "embed", "release", "announce"} <= steps(), seconds=30
+        lambda: {"list_sources", "parse", "gate", "chunk", "embed", "release", "register_release"} <= steps(),
+        seconds=30,
     )
 
 

@@ -60,7 +60,7 @@ def retrain(world: Path) -> Retrain:
     from flows.retrain import retrain as flow
 
     def run(**options: Any) -> dict[str, Any]:
-        result: dict[str, Any] = flow.fn(**options)
+        result: dict[str, Any] = flow.fn(**options).as_json()
         return result
 
     return run

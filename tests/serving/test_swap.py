@@ -91,7 +91,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) ->
         patch.setenv("ALMANAC_PARAMS", str(root / "params.yaml"))
         for number, kept in KEPT.items():
             (notes / "backup.md").write_text(f"# Backups\n\nSnapshots of the ledger are kept for {kept} in storage.\n")
-            assert refresh.fn()["release"] == number
+            assert refresh.fn().release == number
         settings = Settings()
     for seed in (1, 2, 3):
         folder = save_answerer(root / f"answerer-{seed}", params.generation, settings, seed=seed)

@@ -3,12 +3,11 @@
 Knows neither the order of the steps nor what becomes of the candidate.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -240,14 +239,6 @@ def write_answerer(
         signature(beside)
         write_manifest(beside, answerer_manifest(candidate.result, params, settings, lineage=facts.lineage))
     return output
-
-
-def read_outcome(path: Path) -> dict[str, Any] | None:
-    """Return what a finished retrain returned; None: none finished under this name."""
-    if not path.is_file():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def prune(folder: Path, keep: Sequence[Path]) -> None:

@@ -69,6 +69,25 @@ class Report:
     params: Params
 
 
+@dataclass(frozen=True, slots=True)
+class ComparisonResult:
+    """A comparison with where it was written.
+
+    Attributes:
+        folder: holds the table, the numbers and the plots.
+        mlflow_run: id of the run that holds them too.
+    """
+
+    report: Report
+    folder: Path
+    mlflow_run: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields of `almanac compare --json`."""
+        places = {"folder": str(self.folder), "mlflow_run": self.mlflow_run}
+        return as_json(self.report) | {"table": table(self.report)} | places
+
+
 def as_json(report: Report) -> dict[str, Any]:
     """The fields of `almanac compare --json`."""
     return {

@@ -1,0 +1,148 @@
+"""What a retrain found: the fields of `almanac retrain --json`, kept so that the same retrain is not done twice."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.answer.answerer import BASE
+from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
+from tasks.model.answerer.card import card_metrics
+from tasks.model.embedder.result import EmbedderResult
+from tasks.model.evaluation.evaluate import Evaluation
+from tasks.model.evaluation.model_gate import GateDecision
+from tasks.model.examples.training_set import TrainingSet
+from tasks.params import ModelGateParams
+from tasks.releases.tags import METRIC
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainResult:
+    """What a retrain found.
+
+    Attributes:
+        examples: of both splits; `quarantined` were set aside by the example gate.
+        training_set: its tag in the data registry.
+        metrics: of the candidate on the held-out questions; `baseline` of the base, `champion` where one serves.
+        gate: `passed` or `refused`, with the `reasons` and the `notes` of the gate.
+        version: MLflow's, where it was `registered`.
+        shown: names of the metrics that a person reads first.
+        run_id: of MLflow; None for an embedder.
+    """
+
+    method: str
+    profile: str | None
+    examples: int
+    quarantined: int
+    training_set: str
+    corpus: str
+    train_seconds: float
+    metrics: Mapping[str, float]
+    baseline: Mapping[str, float]
+    champion: Mapping[str, float] | None
+    gate: str
+    registered: bool
+    version: str | None
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    shown: tuple[str, ...]
+    run_id: str | None
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields of `almanac retrain --json`."""
+        lists = {"reasons": list(self.reasons), "notes": list(self.notes), "shown": list(self.shown)}
+        return asdict(self) | lists
+
+
+def answerer_result(
+    made: TrainedCandidate,
+    evaluations: Mapping[str, Evaluation],
+    decision: GateDecision,
+    gate: ModelGateParams,
+    training_set: TrainingSet,
+    *,
+    tag: str,
+    profile: str | None,
+    version: str | None,
+    run_id: str,
+) -> RetrainResult:
+    """Return what the retrain of an answerer found.
+
+    Args:
+        made: the candidate.
+        evaluations: of base, champion and candidate.
+        decision: of the model gate.
+        gate: its parameters.
+        training_set: what was learnt.
+        tag: of the training set in the data registry.
+        profile: of `params.yaml`.
+        version: MLflow's; None: nothing was registered.
+        run_id: of the retrain in MLflow.
+    """
+    return RetrainResult(
+        method=made.result.method,
+        profile=profile,
+        examples=training_set.num_train + training_set.num_validation,
+        quarantined=training_set.quarantined,
+        training_set=tag,
+        corpus=training_set.corpus,
+        train_seconds=round(made.result.seconds, 2),
+        metrics=evaluations[CANDIDATE].metrics(),
+        baseline=evaluations[BASE].metrics(),
+        champion=evaluations[CHAMPION].metrics() if CHAMPION in evaluations else None,
+        gate="passed" if decision.passed else "refused",
+        registered=version is not None,
+        version=version,
+        reasons=tuple(decision.reasons),
+        notes=tuple(decision.notes),
+        shown=tuple(card_metrics(gate)),
+        run_id=run_id,
+    )
+
+
+def embedder_result(
+    tuned: EmbedderResult,
+    reasons: tuple[str, ...],
+    training_set: TrainingSet,
+    *,
+    tag: str,
+    profile: str | None,
+    version: str | None,
+) -> RetrainResult:
+    """Return what the tuning of the embedder found."""
+    return RetrainResult(
+        method="embedder",
+        profile=profile,
+        examples=training_set.num_train + training_set.num_validation,
+        quarantined=training_set.quarantined,
+        training_set=tag,
+        corpus=training_set.corpus,
+        train_seconds=round(tuned.seconds, 2),
+        metrics=dict(tuned.after),
+        baseline=dict(tuned.before),
+        champion=None,
+        gate="refused" if reasons else "passed",
+        registered=version is not None,
+        version=version,
+        reasons=reasons,
+        notes=(),
+        shown=tuple(tuned.after),
+        run_id=None,
+    )
+
+
+def metric_tags(metrics: Mapping[str, float], gate: ModelGateParams) -> dict[str, str]:
+    """Return the gate's metrics as tags of a version."""
+    names = dict.fromkeys((gate.headline, *gate.guarded))
+    return {f"{METRIC}{name}": f"{metrics[name]:.4f}" for name in names if name in metrics}
+
+
+def read_result(path: Path) -> RetrainResult | None:
+    """Return what a finished retrain found; None: none finished under this name."""
+    if not path.is_file():
+        return None
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    lists = {name: tuple(fields[name]) for name in ("reasons", "notes", "shown")}
+    return RetrainResult(**fields | lists)
