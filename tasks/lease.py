@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tasks.errors import BusyError, ConfigurationError, CorruptionError, DependencyError
 from tasks.files import write_json
+from tasks.home import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ def hold(home: Path, *, purpose: str, wait_seconds: float = 0) -> Iterator[Lease
 def _open(folder: Path) -> int:
     _close_in_forked_children()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder.parent)
+        folder.mkdir(exist_ok=True)
         # Python opens with O_CLOEXEC: programs that are started do not inherit the lock.
         descriptor = os.open(folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.home import Home
+
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -47,7 +49,14 @@ MLflow's ten workers wait for each other on a database file until its pool of co
 
 
 class Settings(BaseSettings):
-    """One typed view of the environment."""
+    """One typed view of the environment.
+
+    Attributes:
+        home: where everything is kept; `tasks.home` says what lies where.
+        log: the level at which the program's own lines are shown.
+        dask_address: of a Dask cluster that parses and embeds; one is started for each run otherwise.
+        teacher_api_key: of the model that writes synthetic questions.
+    """
 
     model_config = SettingsConfigDict(env_prefix="ALMANAC_", frozen=True, extra="ignore")
 
@@ -74,35 +83,46 @@ class Settings(BaseSettings):
     endpoint_api_key: SecretStr | None = None
     webhook_secret: SecretStr | None = None
 
+    log: str = "WARNING"
+    dask_address: str | None = None
+    teacher_api_key: SecretStr | None = None
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    prefect_api_auth_string: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
+
+    @property
+    def layout(self) -> Home:
+        """The places of the home folder."""
+        return Home(self.home.resolve())
+
     @property
     def tracking_uri(self) -> str:
         """MLflow's address: `MLFLOW_TRACKING_URI`, else a SQLite file in the home."""
-        return self.mlflow_tracking_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+        return self.mlflow_tracking_uri or f"sqlite:///{self.layout.tracking_database}"
 
     @property
     def index_uri(self) -> str:
         """The LanceDB database: `ALMANAC_LANCEDB_URI` (a folder or `s3://`), else a folder in the home."""
-        return self.lancedb_uri or str(self.home.resolve() / "lancedb")
+        return self.lancedb_uri or str(self.layout.index)
 
     @property
     def registry(self) -> Path:
         """The data registry: a git + DVC repository that only flows write."""
-        return self.home.resolve() / "registry"
+        return self.layout.registry
 
     @property
     def remote(self) -> str:
         """The DVC remote that holds a second copy of every snapshot."""
-        return self.dvc_remote or str(self.home.resolve() / "dvc-remote")
+        return self.dvc_remote or str(self.layout.remote)
 
     @property
     def api_keys(self) -> Path:
         """The file that maps hashes of API keys to users and groups."""
-        return self.api_keys_file or self.home.resolve() / "keys.json"
+        return self.api_keys_file or self.layout.api_keys
 
     @property
     def work(self) -> Path:
         """Results of the steps of an unfinished refresh, named by their inputs; a re-run picks them up."""
-        return self.home.resolve() / "work"
+        return self.layout.work
 
 
 def quiet_environment() -> None:
@@ -112,4 +132,4 @@ def quiet_environment() -> None:
     # Each try at a server that is down would be told of; what fails in the end says so in our words.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # Prefect writes to the user's home folder otherwise, at its first import.
-    os.environ.setdefault("PREFECT_HOME", str(Path(os.environ.get("ALMANAC_HOME", "var")).resolve() / "prefect"))
+    os.environ.setdefault("PREFECT_HOME", str(Settings().layout.prefect))

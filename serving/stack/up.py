@@ -28,6 +28,7 @@ from honcho.process import Process
 
 from flows.pool import WORK_POOL
 from tasks.errors import BusyError, ConfigurationError, DependencyError
+from tasks.releases.tracking_store import open_store
 from tasks.settings import Settings
 
 HOST = "127.0.0.1"
@@ -73,6 +74,7 @@ def up(settings: Settings, ports: Ports, *, say: Callable[[str], None]) -> None:
     home = settings.home.resolve()
     with _only_one(home):
         _check_ports(ports)
+        open_store(settings)
         services = stack(settings, ports)
         Stack(services, environment(settings, ports), home / "logs").run(lambda: _greet(services, settings, say))
 
@@ -105,11 +107,10 @@ def mlflow_command(settings: Settings, host: str, port: int, *extra: str) -> tup
 
     Artifacts are not proxied: their addresses are then those that runs without a server write and read.
     """
-    home = settings.home.resolve()
     return (
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
-        *("--no-serve-artifacts", "--default-artifact-root", (home / "mlartifacts").as_uri()),
+        *("--backend-store-uri", f"sqlite:///{settings.layout.tracking_database}"),
+        *("--no-serve-artifacts", "--default-artifact-root", settings.layout.artifacts.as_uri()),
         *("--uvicorn-opts", "--log-level warning", *extra),
     )
 

@@ -7,6 +7,7 @@ redaction and erasure find it. Traces are best effort, no audit log: without MLf
 
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from tasks.answer.answer import Answer
 from tasks.index.passage import Passage
+from tasks.releases.tracking_store import experiment_id, open_store
 from tasks.settings import Settings
 
 EXPERIMENT = "almanac-answers"
@@ -57,7 +59,7 @@ def traced(
     Returns:
         the answer and the trace's id; None where MLflow cannot be reached (one warning is logged).
     """
-    experiment = _experiment_id(settings.tracking_uri)
+    experiment = _experiment_id(settings)
     if experiment is None:
         return answer(retrieve()), None
     import mlflow
@@ -140,20 +142,21 @@ def _tags(context: TraceContext, passages: Sequence[Passage]) -> dict[str, str]:
     }
 
 
-def _experiment_id(tracking_uri: str) -> str | None:
-    """The experiment's id, or None while MLflow does not answer."""
+def _experiment_id(settings: Settings) -> str | None:
+    """Return the experiment's id, or None while MLflow does not answer."""
     import httpx
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    tracking_uri = settings.tracking_uri
     if time.monotonic() < _silent_until.get(tracking_uri, 0.0):
         return None
     try:
         if tracking_uri.startswith("http"):
             # Any HTTP status will do. MLflow's own client would wait for its timeout twice.
             httpx.head(tracking_uri, timeout=PROBE_SECONDS)
-        return _existing_experiment_id(tracking_uri)
-    except (httpx.TransportError, MlflowException, SQLAlchemyError, OSError) as error:
+        return _existing_experiment_id(settings)
+    except (httpx.TransportError, MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         _silent_until[tracking_uri] = time.monotonic() + RETRY_AFTER_SECONDS
         reason = " ".join(str(error).split())[:200]
         log.warning("MLflow at %s must answer for a trace, this answer is not traced: %s", tracking_uri, reason)
@@ -161,18 +164,8 @@ def _experiment_id(tracking_uri: str) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _existing_experiment_id(tracking_uri: str) -> str:
+def _existing_experiment_id(settings: Settings) -> str:
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri=tracking_uri)
-    if experiment := client.get_experiment_by_name(EXPERIMENT):
-        return str(experiment.experiment_id)
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException as error:
-        # Two first questions at once: the other one made it.
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
-            raise
-        return str(experiment.experiment_id)
+    open_store(settings)
+    return experiment_id(MlflowClient(tracking_uri=settings.tracking_uri), settings, EXPERIMENT)

@@ -7,8 +7,9 @@ from pathlib import Path
 from tasks.index.release import Release
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import register, version_with_key, versions
-from tasks.releases.model_registry import experiment_id, mlflow_client
+from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tags import Tag
+from tasks.releases.tracking_store import experiment_id
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 

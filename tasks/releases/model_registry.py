@@ -2,12 +2,13 @@
 
 import datetime as dt
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.errors import DependencyError
+from tasks.releases.tracking_store import open_store
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        if settings.tracking_uri.startswith("sqlite:///"):
-            Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        open_store(settings)
         yield MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = _reason(error)
         raise DependencyError(
             f"MLflow at {settings.tracking_uri} must answer, found: {reason}; start it or set MLFLOW_TRACKING_URI"
@@ -73,17 +73,6 @@ def none_if_absent(ask: Callable[..., T], *arguments: Any) -> T | None:
         if error.error_code in _ABSENT:
             return None
         raise
-
-
-def experiment_id(client: "MlflowClient", settings: Settings, name: str) -> str:
-    """Return the experiment of that name, its artifacts in the home where MLflow is a file in the home."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    location = None
-    if settings.tracking_uri.startswith("sqlite:///"):
-        location = (settings.home.resolve() / "mlartifacts" / name).as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
 
 
 def probe(settings: Settings) -> None:

@@ -11,7 +11,8 @@ from tasks.model.comparison.report import Report, as_json
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import METRICS, EvaluationRow, Mode
 from tasks.model.training import run_log
-from tasks.releases.model_registry import experiment_id, mlflow_client
+from tasks.releases.model_registry import mlflow_client
+from tasks.releases.tracking_store import experiment_id
 from tasks.settings import Settings
 
 EXPERIMENT = "almanac-compare"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.prompt import Prompt
 from tasks.errors import DependencyError
-from tasks.releases.model_registry import experiment_id, mlflow_client
+from tasks.releases.model_registry import mlflow_client
+from tasks.releases.tracking_store import experiment_id
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

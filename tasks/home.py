@@ -1,0 +1,125 @@
+"""The home folder: what lies where. All that Almanac writes lies in it, but for a store that is set elsewhere.
+
+```
+ALMANAC_HOME
+├── home.json      where this home lay when it was last opened
+├── mlflow.db      MLflow: runs, versions, aliases, traces (questions and passages)      unless MLFLOW_TRACKING_URI
+├── mlartifacts/   MLflow's files: gate reports, answerers, embedders, long traces       unless MLFLOW_TRACKING_URI
+├── lancedb/       the index: chunks, vectors, access                                    unless ALMANAC_LANCEDB_URI
+├── registry/      snapshots of the corpus and training sets: git + DVC
+├── dvc-remote/    their second copy                                                     unless ALMANAC_DVC_REMOTE
+├── releases/      a manifest for each index release
+├── quarantine/    what the gates set aside
+├── feedback/      ratings that MLflow has not taken yet
+├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
+├── retrain/       outcomes of retrains, and the work of one that was killed
+├── comparison/    the last `almanac compare`
+├── serving/       what served last and passed its checks
+├── server.json    address of the server that runs over this home
+├── locks/         who writes
+├── logs/          of the services of `almanac up`
+├── prefect/       Prefect's database and settings
+├── scan/          what the last scan of each source saw
+├── cache/         models, vectors, evaluations: made again where it is missing
+└── work/          the steps of an unfinished refresh
+```
+
+To move a home, stop what runs over it and copy the folder: addresses in it follow (`tasks.releases.tracking_store`).
+`cache`, `scan` and `work` may be left out, `prefect` too where its history is not wanted.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The places of a home folder.
+
+    Attributes:
+        root: absolute.
+    """
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """Where this home lay when it was last opened."""
+        return self.root / "home.json"
+
+    @property
+    def tracking_database(self) -> Path:
+        """MLflow's database."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's files."""
+        return self.root / "mlartifacts"
+
+    @property
+    def index(self) -> Path:
+        """The LanceDB database."""
+        return self.root / "lancedb"
+
+    @property
+    def registry(self) -> Path:
+        """The data registry: a git + DVC repository that only flows write."""
+        return self.root / "registry"
+
+    @property
+    def remote(self) -> Path:
+        """The DVC remote that holds a second copy of every snapshot."""
+        return self.root / "dvc-remote"
+
+    @property
+    def releases(self) -> Path:
+        """Manifests of index releases."""
+        return self.root / "releases"
+
+    @property
+    def api_keys(self) -> Path:
+        """The file that maps hashes of API keys to users and groups."""
+        return self.root / "keys.json"
+
+    @property
+    def retrain(self) -> Path:
+        """Work and outcomes of retrains."""
+        return self.root / "retrain"
+
+    @property
+    def comparison(self) -> Path:
+        """The last comparison."""
+        return self.root / "comparison"
+
+    @property
+    def server(self) -> Path:
+        """Address of the server that runs over this home."""
+        return self.root / "server.json"
+
+    @property
+    def locks(self) -> Path:
+        """Locks of writers, and their names."""
+        return self.root / "locks"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the services of `almanac up`."""
+        return self.root / "logs"
+
+    @property
+    def prefect(self) -> Path:
+        """Prefect's own home."""
+        return self.root / "prefect"
+
+    @property
+    def work(self) -> Path:
+        """Results of the steps of an unfinished refresh, named by their inputs; a re-run picks them up."""
+        return self.root / "work"
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder that only its owner may enter, unless it is there; questions and documents lie in it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
