@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.errors import ConfigurationError
+from tasks.releases.embedded_reader import read_versions
 from tasks.releases.folder import release_folder
 from tasks.releases.kind import ReleaseKind
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, none_if_absent, now
 from tasks.releases.tags import GATE_PASSED, Tag
+from tasks.releases.tracking_store import is_embedded
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
@@ -49,6 +51,10 @@ def versions(settings: Settings, kind: ReleaseKind) -> list[ReleaseVersion]:
     Raises:
         DependencyError: MLflow does not answer.
     """
+    if is_embedded(settings):
+        entries_read = read_versions(settings.layout.tracking_database, kind)
+        if entries_read is not None:
+            return entries_read
     with mlflow_client(settings) as client:
         registered = none_if_absent(client.get_registered_model, kind.model)
         if registered is None:
@@ -67,6 +73,8 @@ def champion(settings: Settings, kind: ReleaseKind) -> ReleaseVersion | None:
     Raises:
         DependencyError: MLflow does not answer.
     """
+    if is_embedded(settings):
+        return next((entry for entry in versions(settings, kind) if entry.is_champion), None)
     with mlflow_client(settings) as client:
         return named(client, kind, CHAMPION)
 

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,10 +17,8 @@ import yaml
 from tasks.answer.assistant import Assistant
 from tasks.answer.trace import EXPERIMENT, flush_traces
 from tasks.home import Home
-from tasks.index import registration
-from tasks.index.history import roll_back_index
 from tasks.params import load_params
-from tasks.releases.model_registry import CHAMPION, mlflow_client
+from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tracking_store import open_store
 from tasks.settings import Settings
 from tests.chat_model import save_chat_model
@@ -26,6 +26,7 @@ from tests.conftest import BASE_PARAMS, files_source, merged
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "how long are snapshots kept?"
 
 
@@ -58,8 +59,8 @@ def ask(settings: Settings) -> str:
     return reply.trace_id
 
 
-def files_below(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+def files_outside(folder: Path, home: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(home)}
 
 
 def addresses(home: Path) -> list[str]:
@@ -70,48 +71,73 @@ def addresses(home: Path) -> list[str]:
     return [cell for cell in cells if isinstance(cell, str) and cell.startswith(("file:", "/")) and "/home" in cell]
 
 
+PROMOTE = """
+import sys
+from tasks.releases.kind import INDEX
+from tasks.releases.model_registry import mlflow_client
+from tasks.settings import Settings, quiet_environment
+
+quiet_environment()
+with mlflow_client(Settings()) as client:
+    client.set_registered_model_alias(INDEX.model, CHAMPION, sys.argv[1])
+    run = client.get_model_version(INDEX.model, "1").run_id
+    folder = client.download_artifacts(run, "release", sys.argv[2])
+print(sorted(__import__("os").listdir(folder)))
+"""
+
+
+def program(home: Path, cwd: Path, *arguments: str) -> str:
+    """Run Python in a process that has only this home; return its standard output."""
+    # MLflow leaves the address that this process used in the environment: that of the home which is gone.
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=inherited | {"ALMANAC_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_moved_home_works_alone(
-    home: Path,
-    notes: Path,
-    elsewhere: Path,
-    refresh: Callable[..., dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    home: Path, notes: Path, elsewhere: Path, refresh: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     assert refresh()["release"] == 1
     ask(Settings())
     (notes / "backup.md").write_text("# Backups\n\nSnapshots are kept for seven years on tape.\n")
     assert refresh()["release"] == 2
-    copy = home.with_name("moved") / "home of another name"
-    shutil.copytree(home, copy)
+    moved = home.with_name("moved") / "home of another name"
+    shutil.copytree(home, moved)
     shutil.rmtree(home)
-    shutil.rmtree(copy / "cache")
-    monkeypatch.setenv("ALMANAC_HOME", str(copy))
-    settings = Settings()
-    outside = files_below(home.parent) | files_below(elsewhere)
+    shutil.rmtree(moved / "cache")
+    outside = files_outside(tmp_path, moved)
 
-    trace = ask(settings)
-    assert roll_back_index(settings, 1)["release"] == 1
+    def almanac(*arguments: str) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(program(moved, elsewhere, "-m", "cli", *arguments, "--json"))
+        return result
+
+    asked = almanac("ask", QUESTION)
+    back = almanac("rollback", "index", "1")
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    files = program(moved, elsewhere, "-c", PROMOTE, "2", str(fetched))
+    shutil.rmtree(fetched)
+    promoted = almanac("ask", QUESTION)
     (notes / "deploy.md").write_text("# Deploying\n\nThe script `swap.sh` moves traffic.\n")
-    assert refresh()["release"] == 3
-    before = registration.champion(settings)
-    assert before is not None
-    with mlflow_client(settings) as client:
-        client.set_registered_model_alias(registration.MODEL, CHAMPION, "2")
-        files = [entry.path for entry in client.list_artifacts(before_run(client, "1"), "release")]
-    assert ask(settings) != trace
+    refreshed = almanac("refresh")
 
-    assert "release/manifest.json" in files
+    assert (asked["index_version"], back["release"], promoted["index_version"]) == ("2", 1, "2")
+    assert asked["trace_id"] and promoted["trace_id"]
+    assert "manifest.json" in files
+    assert (refreshed["release"], refreshed["documents"]) == (3, 2)
     assert not home.exists()
+    assert files_outside(tmp_path, moved) == outside | {notes / "deploy.md"}
     assert list(elsewhere.iterdir()) == []
-    assert {name for name in files_below(home.parent) if not name.startswith(str(copy))} == {
-        name for name in outside if not name.startswith(str(copy))
-    } | {str(notes / "deploy.md")}
-    quoted = copy.as_uri()
-    assert all(place.startswith((str(copy), quoted)) for place in addresses(copy)), addresses(copy)
-
-
-def before_run(client: Any, version: str) -> str:
-    return str(client.get_model_version(registration.MODEL, version).run_id)
+    assert [place for place in addresses(moved) if not place.startswith((str(moved), moved.as_uri()))] == []
 
 
 def test_question_leaves_nothing_in_the_working_folder(
