@@ -74,7 +74,7 @@ def addresses(home: Path) -> list[str]:
 PROMOTE = """
 import sys
 from tasks.releases.kind import INDEX
-from tasks.releases.model_registry import mlflow_client
+from tasks.releases.model_registry import CHAMPION, mlflow_client
 from tasks.settings import Settings, quiet_environment
 
 quiet_environment()
