@@ -9,7 +9,7 @@ from cli.output import Json, print_result, progress_bars, read_params
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from tasks.index.refresh_result import RefreshResult
+    from tasks.index.refresh.result import RefreshResult
 
 app = typer.Typer()
 
@@ -23,7 +23,7 @@ def plan(json_: Json = False) -> None:
     from flows.refresh import list_sources
     from tasks.corpus.plan import guard_removals
     from tasks.errors import GateError
-    from tasks.index.refresh_inputs import read_inputs
+    from tasks.index.refresh.inputs import read_inputs
 
     settings = Settings()
     inputs = read_inputs(read_params(settings), settings)

@@ -23,8 +23,8 @@ from tasks.index.base import corrected_versions, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.candidate import Candidate
 from tasks.index.embedding.embedder import embed_shard, load_embedder
-from tasks.index.refresh_inputs import RefreshInputs, check_gate, gate_selection, read_inputs, select_documents
-from tasks.index.refresh_result import RefreshResult, result_of
+from tasks.index.refresh.inputs import RefreshInputs, check_gate, gate_selection, read_inputs, select_documents
+from tasks.index.refresh.result import RefreshResult, result_of
 from tasks.index.release import Release, load_release
 from tasks.index.table import connect
 from tasks.lease import Lease, hold

@@ -34,7 +34,7 @@ CANDIDATE = "tasks.index.candidate"
 STEPS = ("list_sources", "parse", "gate", "snapshot", "chunk", "embed", "write", "judge", "release", "register_release")
 AROUND_STEPS = tuple(f"{when} {FLOW}:{name}" for name in STEPS for when in ("before", "after"))
 WITHIN_STEPS = (
-    "after tasks.index.refresh_inputs:record_changes",
+    "after tasks.index.refresh.inputs:record_changes",
     f"before {FLOW}:keep_vectors",
     "after tasks.index.embedding.cache:EmbeddingCache.put",
     f"after {CANDIDATE}:update",

@@ -8,7 +8,7 @@ from tasks.corpus.intake import Intake
 from tasks.corpus.plan import RefreshPlan
 from tasks.corpus.selection import Selection
 from tasks.errors import GateError
-from tasks.index.refresh_inputs import RefreshInputs
+from tasks.index.refresh.inputs import RefreshInputs
 from tasks.index.release import Release
 
 

@@ -1,0 +1,1 @@
+"""A refresh: what it works from, and what it did."""
