@@ -13,7 +13,7 @@ import pytest
 
 from tasks.corpus import quarantine
 from tasks.corpus.sources.files import LocalFilesReader
-from tasks.errors import BusyError, DependencyError, GateError
+from tasks.errors import BusyError, ConfigurationError, DependencyError, GateError
 from tasks.index.live import LiveIndex, serving
 from tasks.index.search import Request
 from tasks.index.table import connect, open_at
@@ -51,6 +51,23 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
 
 def titles(params: Params, settings: Settings, question: str) -> list[str]:
     return [passage.title for passage in LiveIndex(params, settings).search(Request(question))]
+
+
+def test_past_release_is_searched_by_its_number_and_the_access_of_today(
+    notes: Path, write_params: WriteParams, refresh: Refresh, settings: Settings
+) -> None:
+    params = write_params([files_source(notes)])
+    refresh()
+    (notes / "deploy.md").write_text("# Deploying\n\nRun the script `roll.sh` instead.\n", encoding="utf-8")
+    restricted = "---\naccess: [finance]\n---\n" + NOTES["backup.md"]
+    (notes / "backup.md").write_text(restricted, encoding="utf-8")
+    refresh()
+    index = LiveIndex(params, settings)
+    assert "swap.sh" in index.search(Request("blue-green script", as_of=1))[0].text
+    assert "Backups" not in [passage.title for passage in index.search(Request("ledger snapshots", as_of=1))]
+    assert index.search(Request("ledger snapshots", groups=["finance"], as_of=1))[0].title == "Backups"
+    with pytest.raises(ConfigurationError, match="as_of must be the number of a release that is kept, found 9"):
+        index.search(Request("ledger", as_of=9))
 
 
 def test_refresh_releases_what_search_then_finds(
