@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.answer.answer import GenerationRequest, answer_question, finish
-from tasks.answer.calibration import FALLBACK, Calibration, Scored, calibrate
+from tasks.answer.calibration import Calibration, calibrate, scored
 from tasks.answer.claims import Claim, TextEmbedder, check
-from tasks.answer.excerpt import excerpts
 from tasks.answer.generators.base import Generation
 from tasks.answer.generators.silent import SilentGenerator
 from tasks.answer.markdown import blocks
@@ -72,17 +71,11 @@ def print_golden(questions: Sequence[GoldenQuestion], index: LiveIndex, params: 
         if each.split != "train"
     }
     validation = [each for each in questions if each.split == "validation"]
-    calibration = calibrate([_scored(each, found[each.id]) for each in validation], FALLBACK)
+    calibration = calibrate([scored(each, found[each.id]) for each in validation])
     print(f"calibrated on {calibration.num_questions} validation questions: {calibration}")
     for split in ("validation", "test"):
         asked = [each for each in questions if each.split == split]
         _print_split(split, asked, found, params, calibration)
-
-
-def _scored(question: GoldenQuestion, passages: Sequence[Passage]) -> Scored:
-    ranked = excerpts(question.question, passages)
-    similarity = max((each.similarity or 0.0 for each in passages), default=0.0)
-    return Scored(question.anchor is not None, ranked[0].score if ranked else 0.0, similarity)
 
 
 def _print_split(

@@ -20,6 +20,7 @@ from serving.promotion.pair import Pair
 from tasks.answer.answerer import Answerer
 from tasks.answer.assistant import Reply, ask, courtesy
 from tasks.answer.cache import AnswerCache, cache_key
+from tasks.answer.calibration import Calibration
 from tasks.answer.conversation import Turn, Writer, rewritten
 from tasks.answer.generators.base import Generator
 from tasks.index.access_tables import load_access
@@ -161,6 +162,7 @@ class Service:
             index_version=pair.index_version,
             settings=self.settings,
             embedder=pair.index.embedder,
+            calibration=Calibration.of_release(pair.index.metrics),
             client_system=asked.client_system,
             turn=turn,
             user=user,

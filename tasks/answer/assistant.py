@@ -7,6 +7,7 @@ from functools import partial
 
 from tasks.answer.answer import Answer, answer_question, stream_answer
 from tasks.answer.answerer import Answerer
+from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.claims import TextEmbedder
 from tasks.answer.conversation import Turn
 from tasks.answer.generators.base import Generator
@@ -51,6 +52,7 @@ def ask(
     index_version: str,
     settings: Settings,
     embedder: TextEmbedder | None = None,
+    calibration: Calibration = FALLBACK,
     client_system: str = "",
     turn: Turn | None = None,
     user: str | None = None,
@@ -67,6 +69,7 @@ def ask(
         index_version: number of the release.
         settings: where traces go.
         embedder: that of the index, which judges what the answer claims.
+        calibration: the thresholds of the release.
         client_system: the system message of whoever calls.
         turn: what the question of the request was made of, where it leans on earlier ones.
         user: a pseudonym of the asker; it stands in the trace.
@@ -92,7 +95,15 @@ def ask(
             return given
         question = turn.about(passage.title for passage in passages) if turn else request.question
         answered = answer_question if emit is None else partial(_streamed, emit)
-        return answered(question, passages, answerer.generator, answerer.params, embedder, client_system=client_system)
+        return answered(
+            question,
+            passages,
+            answerer.generator,
+            answerer.params,
+            embedder,
+            calibration=calibration,
+            client_system=client_system,
+        )
 
     answer, trace_id = traced(
         request.question,
@@ -126,10 +137,14 @@ def _streamed(
     params: GenerationParams,
     embedder: TextEmbedder | None,
     *,
+    calibration: Calibration,
     client_system: str,
 ) -> Answer:
     """Pass on the text as it comes; the answer stands at the end."""
-    for piece in stream_answer(question, passages, generator, params, embedder, client_system=client_system):
+    pieces = stream_answer(
+        question, passages, generator, params, embedder, calibration=calibration, client_system=client_system
+    )
+    for piece in pieces:
         if isinstance(piece, Answer):
             return piece
         emit(piece)
@@ -158,4 +173,5 @@ class Assistant:
             index_version=str(self.index.serving.release.number),
             settings=self._settings,
             embedder=self.index.embedder,
+            calibration=Calibration.of_release(self.index.serving.release.metrics),
         )

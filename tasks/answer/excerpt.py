@@ -27,6 +27,7 @@ EXCERPT_VERSION = 1
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
+_PLACE = re.compile(r"^\*\*.*\*\* \[\d+\]\n\n", re.MULTILINE)
 _LINKS = re.compile(r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", re.MULTILINE)
 
 
@@ -113,6 +114,11 @@ def shown(excerpt: Excerpt, passage: Passage) -> str:
     place = " \u203a ".join(part for part in (passage.title, passage.headings) if part)
     text = without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip()
     return f"**{escaped(place)}** [{excerpt.number}]\n\n{text}"
+
+
+def without_places(text: str) -> str:
+    """Return the text without the lines under which `shown` puts excerpts: the words of the documents alone."""
+    return _PLACE.sub("", text)
 
 
 def widened(excerpt: Excerpt, text: str) -> Excerpt:

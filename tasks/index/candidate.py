@@ -22,7 +22,7 @@ from tasks.errors import CorruptionError, GateError, UnavailableError
 from tasks.files import write_json
 from tasks.index.access_tables import intern, load_access
 from tasks.index.build import access_sets, document_ids, open_cache, write_documents
-from tasks.index.embedding.embedder import load_embedder
+from tasks.index.embedding.embedder import Embedder, load_embedder
 from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
 from tasks.index.golden import load_golden, locate
 from tasks.index.live import open_index
@@ -56,6 +56,7 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
+    from lancedb.table import LanceTable
 
     from tasks.index.base import Base
 
@@ -148,8 +149,7 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
     problems = check_integrity(table, documents=state.column("document_id").to_pylist(), embedder=embedder.identity)
     if problems:
         raise GateError(f"the index gate refused the candidate: {'; '.join(problems)}; the live release is unchanged")
-    reranker = build_reranker(params.search, embedder, settings)
-    index = Index(table, embedder, params.search, params.index, release="candidate", reranker=reranker)
+    index = _open_candidate(table, embedder, params, settings)
     live = _live(db, params, settings, base, rebuilt=candidate.rebuilt)
     report = _compare(params, index, live, db, candidate.snapshot)
     write_json(settings.work / "report" / "index.json", _as_json(report))
@@ -158,6 +158,18 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
             f"the index gate refused the candidate: {'; '.join(report.reasons)}; the live release is unchanged"
         )
     return report
+
+
+def open_candidate(settings: Settings, params: Params, candidate: Candidate) -> Index:
+    """Open a candidate for search, as it will be searched once it is a release."""
+    table = open_latest(connect(settings))
+    table.checkout(candidate.version)
+    return _open_candidate(table, load_embedder(params.embedding, settings), params, settings)
+
+
+def _open_candidate(table: "LanceTable", embedder: Embedder, params: Params, settings: Settings) -> Index:
+    reranker = build_reranker(params.search, embedder, settings)
+    return Index(table, embedder, params.search, params.index, release="candidate", reranker=reranker)
 
 
 def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", *, rebuilt: bool) -> Index | None:

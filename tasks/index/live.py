@@ -52,7 +52,15 @@ def open_index(db: "DBConnection", release: Release, params: Params, settings: S
         )
     table = open_at(db, release.lance_tag)
     reranker = build_reranker(params.search, embedder, settings)
-    return Index(table, embedder, params.search, params.index, release=str(release.number), reranker=reranker)
+    return Index(
+        table,
+        embedder,
+        params.search,
+        params.index,
+        release=str(release.number),
+        reranker=reranker,
+        metrics=release.metrics,
+    )
 
 
 def _embedder_of(release: Release, settings: Settings) -> Embedder:

@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ COLUMNS = [
     "ends_in_code",
 ]
 MIN_CONTENT_CHARACTERS = 16
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
 class Index:
@@ -58,9 +60,10 @@ class Index:
         *,
         release: str,
         reranker: Reranker | None = None,
+        metrics: Mapping[str, float] = NO_METRICS,
     ) -> None:
-        """Search `table`, a handle checked out at a release, whose vectors `embedder` made."""
-        self.table, self.embedder, self.release = table, embedder, release
+        """Search `table`, a handle checked out at a release: `embedder` made its vectors, its gate gave `metrics`."""
+        self.table, self.embedder, self.release, self.metrics = table, embedder, release, metrics
         self._search, self._index, self._reranker = search, index, reranker
         with lance_errors(f"the release {release}"):
             self._has_vector_index = any("vector" in entry.columns for entry in table.list_indices())

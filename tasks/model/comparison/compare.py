@@ -20,6 +20,7 @@ from tasks.answer.answerer import (
     read_manifest,
     trainable_base,
 )
+from tasks.answer.calibration import Calibration
 from tasks.bootstrap import Interval
 from tasks.corpus.document import sha256
 from tasks.corpus.plan import load_rates
@@ -183,7 +184,14 @@ def _asker(answerer: Answerer, mode: Mode, params: Params, retrieval: Retrieval)
 
     def grounded(question: str) -> object:
         passages = material.index.search(Request(question, groups=(material.audience,)), material.access)
-        return answer_question(question, passages, answerer.generator, answerer.params, material.index.embedder)
+        return answer_question(
+            question,
+            passages,
+            answerer.generator,
+            answerer.params,
+            material.index.embedder,
+            calibration=Calibration.of_release(material.index.metrics),
+        )
 
     return closed_book if mode == "closed_book" else grounded
 

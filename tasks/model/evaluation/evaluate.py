@@ -17,6 +17,7 @@ from typing import Any
 
 from tasks.answer.answer import Answer, GenerationRequest, finish, is_refusal, prepare
 from tasks.answer.answerer import Answerer
+from tasks.answer.calibration import Calibration
 from tasks.answer.claims import TextEmbedder
 from tasks.answer.draft import kept
 from tasks.answer.generators.base import Generation, Generator
@@ -206,10 +207,11 @@ def _rows(
     items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
     generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
     embedder = retrieval.material.index.embedder
+    calibration = Calibration.of_release(retrieval.material.index.metrics)
     asked, prepared = [], []
     for item in items:
         began = machine_clock()
-        asked.append(_asked(item, generator, answerer.params, params.evaluation, embedder))
+        asked.append(_asked(item, generator, answerer.params, params.evaluation, embedder, calibration))
         prepared.append(machine_clock() - began)
     rows: dict[int, EvaluationRow] = {}
     for place, answer, draft, seconds in _answers(asked, generator, batch_size=params.evaluation.batch_size):
@@ -226,10 +228,11 @@ def _asked(
     params: GenerationParams,
     evaluation: EvaluationParams,
     embedder: TextEmbedder,
+    calibration: Calibration,
 ) -> GenerationRequest | Answer:
     question = item.entry.question.question
     if item.mode != "closed_book":
-        return prepare(question, item.passages, generator, params, embedder)
+        return prepare(question, item.passages, generator, params, embedder, calibration=calibration)
     alone = params.model_copy(update={"max_new_tokens": evaluation.max_new_tokens_closed_book})
     return GenerationRequest(question, [{"role": "user", "content": question}], (), (), alone)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.answer import is_refusal
 from tasks.answer.draft import cited_numbers, without_markers
+from tasks.answer.excerpt import without_places
 from tasks.answer.support import support
 from tasks.answer.trace import EXPERIMENT
 from tasks.answer.words import terms
@@ -226,7 +227,7 @@ def _answer_to_learn(rated: RatedAnswer) -> str | None:
     """Return the answer to learn, without markers; None: that there is none."""
     if rated.correction is not None:
         return None if is_refusal(rated.correction) else without_markers(rated.correction)
-    return None if rated.abstained else without_markers(rated.answer)
+    return None if rated.abstained else without_markers(without_places(rated.answer))
 
 
 def _rejected(rated: RatedAnswer, near: Sequence[Passage]) -> str | None:
