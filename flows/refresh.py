@@ -13,6 +13,7 @@ from prefect import flow
 
 from flows.progress import report_progress, show_gates, show_metrics, show_plan
 from flows.steps import step
+from tasks.answer.calibration import calibrate_index
 from tasks.corpus.intake import Intake, commit_scan, plan_sources, shards_of
 from tasks.corpus.parsing.shards import ParseShard, parse_shard
 from tasks.corpus.plan import RefreshPlan, guard_removals, save_rates
@@ -110,8 +111,12 @@ def write(
 
 @step()
 def judge(candidate: Candidate, inputs: RefreshInputs) -> dict[str, float]:
-    """Judge the index beside the live one."""
-    return dict(candidates.judge_candidate(inputs.settings, inputs.params, inputs.base, candidate).metrics)
+    """Judge the index beside the live one, and measure from which score on an excerpt of it is an answer."""
+    params, settings = inputs.params, inputs.settings
+    report = candidates.judge_candidate(settings, params, inputs.base, candidate)
+    index = candidates.open_candidate(settings, params, candidate)
+    thresholds = calibrate_index(index, load_access(connect(settings)), params.index_gate)
+    return dict(report.metrics) | thresholds.as_metrics()
 
 
 @step(retries=2)
