@@ -35,8 +35,10 @@ def _reply(reply: Any) -> dict[str, Any]:
     return {
         "answer": answer.text,
         "abstained": answer.abstained,
+        "outcome": answer.outcome,
         "reason": answer.reason,
         "citations": [asdict(citation) for citation in answer.citations],
+        "claims": [asdict(claim) for claim in answer.claims],
         "passages": [asdict(passage) for passage in answer.passages],
         "index_version": reply.index_version,
         "answerer_version": reply.answerer_version,
@@ -47,9 +49,19 @@ def _reply(reply: Any) -> dict[str, Any]:
 
 def _print_reply(reply: dict[str, Any]) -> None:
     typer.echo(reply["answer"])
+    if reply["reason"]:
+        typer.echo(f"\n{reply['reason']}")
+    text = " ".join(reply["answer"].split())
     for citation in reply["citations"]:
         quote = " ".join(citation["quote"].split())
-        typer.echo(f"\n[{citation['marker']}] {citation['title']}  {citation['uri']}\n    “{quote[:300]}”")
+        typer.echo(f"\n[{citation['marker']}] {citation['title']}  {citation['uri']}")
+        # An excerpt is its own quote.
+        if quote not in text:
+            typer.echo(f"    “{quote[:300]}”")
+    for claim in reply["claims"]:
+        if claim["verdict"] == "unverified":
+            missing = f" (stands in no passage: {', '.join(claim['missing_terms'])})" if claim["missing_terms"] else ""
+            typer.echo(f"\nnot verified: {' '.join(claim['text'].split())}{missing}")
     typer.echo(f"\nindex release {reply['index_version']}, {reply['seconds']:.1f} s, trace {reply['trace_id']}")
 
 

@@ -75,8 +75,10 @@ def traced(
             {
                 "answer": result.text,
                 "abstained": result.abstained,
+                "outcome": result.outcome,
                 "reason": result.reason,
                 "citations": [asdict(citation) for citation in result.citations],
+                "claims": [asdict(claim) for claim in result.claims],
             }
         )
         mlflow.update_current_trace(tags=_tags(context, passages), metadata=_asker(context))
