@@ -54,8 +54,9 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
         _refuse_access_in(lines)
         return {}, text
     values = values or {}
-    if not any(own_keys.canonical(key) == "access" for key in values):
-        _refuse_access_in(lines)
+    naming = [line for line in lines if own_keys.line_names_access(line)]
+    if len(naming) > sum(own_keys.canonical(key) == "access" for key in values):
+        raise _doubt("found a line that says it elsewhere")
     carried, rest = as_carried(values), whole[match.end() :]
     _refuse_doubt(rest[_end_of_match(_LEADING, rest) :])
     return carried, rest
@@ -155,7 +156,7 @@ def _refuse_doubt(text: str) -> None:
         text = text[comment.end() :]
     lines = text[: _HEAD_LINES * 500].split("\n")[:_HEAD_LINES]
     if _OPENING.match(text):
-        head = list(takewhile(lambda line: not _closes(line), [lines[0].lstrip("-+ \t"), *lines[1:]]))
+        head = [lines[0].lstrip("-+ \t"), *takewhile(lambda line: not _closes(line), lines[1:])]
         _refuse_access_in(head)
         following = next((line for line in head[1:] if line.strip() and not line.startswith("#")), "")
         if text.startswith(("---", "+++")) and lines[0].strip("-+ \t") == "" and _looks_unclosed(lines, following):
@@ -173,7 +174,8 @@ def _looks_unclosed(lines: Sequence[str], following: str) -> bool:
 
 
 def _closes(line: str) -> bool:
-    return line.rstrip() in {"---", "+++", "..."}
+    """Any line of signs alone: an editor makes a dash of `---`."""
+    return bool(line.strip()) and not any(map(str.isalnum, line))
 
 
 def _refuse_access_in(lines: Sequence[str]) -> None:

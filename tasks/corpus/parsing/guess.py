@@ -19,6 +19,8 @@ _MIN_LEAD_OF_IDEOGRAPHS = 1.5
 _IDEOGRAPHS = "\u3000"
 _MAX_ODD_WORDS = 0.1
 _MIN_CONFIDENCE = 0.03
+_LABELS = {"CP932": "shift_jis", "CP949": "euc-kr"}
+"""Names of chardet's that are no labels of the web."""
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "THAI")
 
 
@@ -49,7 +51,7 @@ def _candidates(data: bytes) -> Iterator[_Candidate]:
 
     era = EncodingEra.MODERN_WEB | EncodingEra.LEGACY_ISO
     for found in detect_all(data, encoding_era=era, ignore_threshold=True, max_bytes=_GUESS_BYTES):
-        label = webencodings.lookup(found["encoding"] or "")
+        label = webencodings.lookup(_LABELS.get(found["encoding"] or "", found["encoding"] or ""))
         if label is None:
             continue
         try:
