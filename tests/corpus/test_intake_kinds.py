@@ -80,6 +80,15 @@ def test_an_older_version_never_takes_the_place_of_a_newer_one(
     assert [document.text for document in parsed(source, tmp_path / "cache").documents] == ["New."]
 
 
+@pytest.mark.parametrize("versions", [("b1f0", "a2c4"), ("9876543", "1234567"), ("W/x", "A/b"), (True, False)])
+def test_a_version_without_an_order_is_only_a_sign_of_change(tmp_path: Path, versions: tuple[object, object]) -> None:
+    lines = [{"id": "a", "text": f"Text {at}.", "v": version} for at, version in enumerate(versions)]
+    (tmp_path / "changes.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = feed(tmp_path, fields={"version": "v"})
+
+    assert [document.text for document in parsed(source, tmp_path / "cache").documents] == ["Text 1."]
+
+
 def test_a_record_in_which_access_stands_twice_or_misspelt_is_read_by_nobody(tmp_path: Path) -> None:
     lines = [
         '{"id": "a", "text": "T", "access": ["hr"], "access": ["everyone"]}',

@@ -16,6 +16,9 @@ from tasks.errors import ParseError
 from tasks.params import RecordFields
 
 REMOVES = {"delete", "remove"}
+_NUMBER_MARK = "#"
+_SHORT_NUMBER = re.compile(r"\d{1,6}")
+_DOTTED = re.compile(r"[vV]?\d{1,9}(?:\.\d{1,9}){1,4}")
 UPSERTS = {"add", "modify", "upsert"}
 _CARRIED = ("title", "uri", "access", "knowledge_base", "updated_at", "expires_at")
 
@@ -67,7 +70,7 @@ def read_change(
     except (ParseError, ValueError, RecursionError, TypeError):
         return Change(place, FeedRow(place, sha256(str(data)), size, "", None, locator))
     said = record.get(fields.version) if fields.version else None
-    version = "" if said is None else " ".join(str(said).split())
+    version = _version(said)
     if operation in REMOVES:
         return Change(key, None, version)
     return Change(
@@ -104,13 +107,29 @@ def fold(state: dict[str, FeedRow], changes: Iterable[Change]) -> int:
 
 
 def _is_older(version: str, before: FeedRow) -> bool:
-    """Numbers by size (`9` before `10`, `1.9` before `1.10`), all else letter by letter, as ISO times compare."""
-    old = before.fingerprint.rpartition(" ")[0]
-    return bool(version and old) and _ordered(version) < _ordered(old)
+    """Only versions that have an order are compared: a hash or an etag is a sign of change and no more."""
+    new, old = _ordered(version), _ordered(before.fingerprint.rpartition(" ")[0])
+    return new is not None and old is not None and new[0] == old[0] and new < old
 
 
-def _ordered(version: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,100})", version) if part]
+def _ordered(version: str) -> tuple[str, list[float]] | None:
+    """Numbers by size, dotted ones part by part (`1.9` before `1.10`), times by their moment; None: no order."""
+    if version.startswith(_NUMBER_MARK):
+        return "number", [float(version[1:])]
+    if _SHORT_NUMBER.fullmatch(version):
+        return "number", [float(version)]
+    if _DOTTED.fullmatch(version):
+        return "dotted", [float(part) for part in version.lstrip("vV").split(".")]
+    moment = _time(version) if "-" in version else None
+    return None if moment is None else ("time", [moment.timestamp()])
+
+
+def _version(value: object) -> str:
+    """A version as text; a JSON number is marked, since a hash may happen to be digits alone."""
+    if value is None:
+        return ""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{_NUMBER_MARK if is_number else ''}{' '.join(str(value).split())}"
 
 
 def load_record(data: bytes | Mapping[str, Any], fields: RecordFields) -> Mapping[str, Any]:

@@ -37,7 +37,7 @@ from tasks.params import RecordsSource
 
 logger = logging.getLogger(__name__)
 
-_FOLD_RULES = 2
+_FOLD_RULES = 3
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet")
 _TEXT_ENDINGS = (".md", ".markdown", ".mdx", ".txt", ".rst", ".html", ".htm", ".org", ".tex")
 _ROWS_AT_ONCE = 4096
