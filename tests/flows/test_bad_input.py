@@ -59,7 +59,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) ->
     shutil.copy(migrated_mlflow, folder / "home" / "mlflow.db")
     model = save_chat_model(folder / "model")
     raw = merged(BASE_PARAMS, {"sources": [files_source(folder / "notes")]})
-    raw = merged(raw, {"generation": {"model": str(model), "gguf_file": None}})
+    raw = merged(raw, {"generation": {"model": str(model), "gguf_file": None, "answerer": "excerpt"}})
     (folder / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in QUIET_ENVIRONMENT.items():
