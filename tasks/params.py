@@ -9,99 +9,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
 from tasks.params_checks import (
+    GateRule,
     UniqueKeyLoader,
     check_cron,
     check_endpoint,
-    check_globs,
     check_timezone,
-    date_bounds,
 )
+from tasks.params_sources import Block, Name, Share, Source
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
 Cron = Annotated[str, AfterValidator(check_cron)]
-Globs = Annotated[tuple[str, ...], AfterValidator(check_globs)]
 
 ENDPOINT_PROFILE = "endpoint"
-
-
-class Block(BaseModel):
-    """A frozen block of parameters that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceBase(Block):
-    """What every source says: who may read it, and how much of it may vanish at once."""
-
-    name: Name
-    knowledge_base: Name
-    access: tuple[Name, ...]
-    max_removed_fraction: Share
-
-
-class FilesSource(SourceBase):
-    """Files under an fsspec URL (a local folder, `s3://`, `https://`)."""
-
-    kind: Literal["files"]
-    url: Annotated[str, Field(min_length=1)]
-    include: Globs = ("**/*",)
-    exclude: Globs = ()
-    include_drafts: bool = False
-
-
-class RecordFields(Block):
-    """The names that a feed gives to what Almanac needs; null: the feed has no such field."""
-
-    id: str = "id"
-    text: str = "text"
-    title: str | None = "title"
-    uri: str | None = "uri"
-    version: str | None = None
-    updated_at: str | None = "updated_at"
-    expires_at: str | None = "expires_at"
-    access: str | None = "access"
-    knowledge_base: str | None = "knowledge_base"
-    operation: str = "op"
-
-
-class RecordsSource(SourceBase):
-    """JSONL or Parquet records: `snapshot` files hold the whole state, `changes` files are applied in name order."""
-
-    kind: Literal["records"]
-    url: str
-    mode: Literal["snapshot", "changes"]
-    fields: RecordFields = RecordFields()
-    front_matter: bool = False
-
-
-class GitSource(SourceBase):
-    """A folder of a git repository at a ref."""
-
-    kind: Literal["git"]
-    url: str
-    ref: str
-    folder: str = ""
-    include: Globs = ("**/*",)
-    exclude: Globs = ()
-    include_drafts: bool = False
-
-
-class PythonPackagesSource(SourceBase):
-    """The READMEs of the distributions installed beside Almanac."""
-
-    kind: Literal["python-packages"]
-    exclude: tuple[str, ...] = ()
-
-
-Source = Annotated[
-    FilesSource | RecordsSource | GitSource | PythonPackagesSource,
-    Field(discriminator="kind"),
-]
 
 
 class ParsingParams(Block):
@@ -111,26 +33,6 @@ class ParsingParams(Block):
     max_memory_mb: Annotated[int, Field(ge=256)]
     max_item_mb: Annotated[float, Field(gt=0)]
     max_characters: Annotated[int, Field(gt=0)]
-
-
-class GateRule(BaseModel):
-    """One expectation of Great Expectations (or of `tasks.corpus.gate.expectations`) with its arguments."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    expect: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
-    on_fail: Literal["stop", "quarantine", "warn"]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the expectation; bounds of a time have a zone."""
-        given = dict(self.model_extra or {})
-        return given | date_bounds(given.get("column"), given)
-
-    @model_validator(mode="after")
-    def _bounds_are_times(self) -> "GateRule":
-        date_bounds((self.model_extra or {}).get("column"), dict(self.model_extra or {}))
-        return self
 
 
 class DocumentGateParams(Block):

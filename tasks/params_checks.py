@@ -2,11 +2,12 @@
 
 import datetime as dt
 from collections.abc import Hashable
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DATE_COLUMNS = frozenset({"updated_at", "expires_at"})
 _BOUNDS = ("min_value", "max_value")
@@ -113,3 +114,23 @@ class UniqueKeyLoader(yaml.SafeLoader):
         if twin is not None:
             raise yaml.constructor.ConstructorError(None, None, f"`{twin}` stands twice; remove one", node.start_mark)
         return super().construct_mapping(node, deep=deep)
+
+
+class GateRule(BaseModel):
+    """One expectation of Great Expectations (or of `tasks.corpus.gate.expectations`) with its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    expect: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    on_fail: Literal["stop", "quarantine", "warn"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the expectation; bounds of a time have a zone."""
+        given = dict(self.model_extra or {})
+        return given | date_bounds(given.get("column"), given)
+
+    @model_validator(mode="after")
+    def _bounds_are_times(self) -> "GateRule":
+        date_bounds((self.model_extra or {}).get("column"), dict(self.model_extra or {}))
+        return self

@@ -17,7 +17,8 @@ from tasks.corpus.document import Item
 from tasks.corpus.sources import SourceReader, open_source
 from tasks.errors import CorruptionError, GateError, ParseError
 from tasks.files import whole_file, write_json
-from tasks.params import Source, digest
+from tasks.params import digest
+from tasks.params_sources import Source
 from tasks.settings import Settings
 
 _SCAN_SCHEMA = pa.schema(

@@ -7,7 +7,9 @@ import yaml
 from pydantic import ValidationError
 
 from tasks.errors import ConfigurationError
-from tasks.params import FilesSource, GateRule, ScheduleParams, load_params
+from tasks.params import ScheduleParams, load_params
+from tasks.params_checks import GateRule
+from tasks.params_sources import FilesSource
 from tests.conftest import BASE_PARAMS
 
 

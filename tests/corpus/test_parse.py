@@ -19,7 +19,8 @@ from tasks.corpus.parsing.parse import Parsed, Reject, parse_items, parser_ident
 from tasks.corpus.parsing.rst import rst_to_markdown
 from tasks.corpus.sources import open_source
 from tasks.errors import ParseError
-from tasks.params import FilesSource, ParsingParams
+from tasks.params import ParsingParams
+from tasks.params_sources import FilesSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=10_000)
 SOURCE = {

@@ -13,7 +13,8 @@ from tasks.corpus.parsing.parse import parse_items
 from tasks.corpus.parsing.read_text import said_of
 from tasks.corpus.sources import RawItem, open_source
 from tasks.errors import ParseError
-from tasks.params import FilesSource, ParsingParams
+from tasks.params import ParsingParams
+from tasks.params_sources import FilesSource
 
 SOURCE = FilesSource.model_validate(
     {

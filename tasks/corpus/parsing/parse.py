@@ -19,7 +19,8 @@ from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_
 from tasks.corpus.parsing.title import first_heading
 from tasks.corpus.sources import RawItem, SourceReader, open_source
 from tasks.errors import AlmanacError, ParseError
-from tasks.params import ParsingParams, Source
+from tasks.params import ParsingParams
+from tasks.params_sources import Source
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.corpus.sources.reader import RawItem, SourceReader
-from tasks.params import FilesSource, GitSource, RecordsSource, Source
+from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source
 
 __all__ = ["RawItem", "SourceReader", "open_source"]
 

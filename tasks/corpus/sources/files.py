@@ -17,7 +17,7 @@ from tasks.corpus.document import Item
 from tasks.corpus.sources.globs import path_filter
 from tasks.corpus.sources.reader import RawItem, SourceReader
 from tasks.errors import ConfigurationError, DependencyError, ParseError
-from tasks.params import FilesSource
+from tasks.params_sources import FilesSource
 
 logger = logging.getLogger(__name__)
 
