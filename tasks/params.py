@@ -144,6 +144,7 @@ class GenerationParams(Block):
     `answerer`: `excerpt`: the best excerpt, no generation; `model`: `model` writes. A promoted version always writes.
     `model`: `package:<module>`, `home:<folder>` in ALMANAC_HOME, a local folder or a Hugging Face id.
     `endpoint`: the base URL of an OpenAI-compatible server that runs `model`; null: in this process, by `engine`.
+    `verify`: the model judges its claims in a second call; what the passages contradict is taken out.
     """
 
     answerer: Literal["excerpt", "model"]
@@ -152,6 +153,7 @@ class GenerationParams(Block):
     engine: Literal["auto", "transformers", "llama.cpp"]
     endpoint: Annotated[str | None, AfterValidator(check_endpoint)]
     prompt: str
+    verify: bool
     max_new_tokens: Annotated[int, Field(ge=1)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
     max_passage_tokens: Annotated[int, Field(ge=16)]

@@ -17,6 +17,7 @@ from tasks.answer.draft import kept, visible, without_markers
 from tasks.answer.excerpt import MAX_EXCERPTS, Excerpt, close_to_best, diverse, excerpts, shown, widened
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
+from tasks.answer.verify import verify
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams
@@ -104,7 +105,7 @@ def answer_question(
     )
     if isinstance(request, Answer):
         return request
-    return finish(request, generator.generate(request.messages, max_new_tokens=params.max_new_tokens))
+    return finish(request, generator.generate(request.messages, max_new_tokens=params.max_new_tokens), generator)
 
 
 def stream_answer(
@@ -119,8 +120,9 @@ def stream_answer(
 ) -> Iterator[str | Answer]:
     """Give the draft as the model writes it, at last the checked answer: the check ends the stream, it holds none back.
 
-    Joined, the pieces are the draft as it is kept, without the markers that the check adds; where the draft refuses or
-    is empty, the last answer's text takes its place. Args and errors are those of `answer_question`.
+    Joined, the pieces are the draft as it is kept, without the markers that the check adds and with what the second
+    opinion takes out; where the draft refuses or is empty, the last answer's text takes its place. Args and errors are
+    those of `answer_question`.
     """
     request = prepare(
         question, passages, generator, params, embedder, calibration=calibration, client_system=client_system
@@ -131,7 +133,7 @@ def stream_answer(
         return
     stream = generator.stream(request.messages, max_new_tokens=params.max_new_tokens)
     generation = yield from visible(stream, [passage.text for passage in request.passages])
-    yield finish(request, generation)
+    yield finish(request, generation, generator)
 
 
 def prepare(
@@ -164,14 +166,27 @@ def prepare(
     return GenerationRequest(question, messages, read, considered[: len(read)], params, embedder)
 
 
-def finish(request: GenerationRequest, generation: Generation) -> Answer:
-    """What `answer_question` does with the model's draft: keep it, cite, check; or show the closest passages."""
+def finish(request: GenerationRequest, generation: Generation, verifier: Generator | None = None) -> Answer:
+    """What `answer_question` does with the model's draft: keep it, cite, check; or show the closest passages.
+
+    Args:
+        request: what was asked.
+        generation: the draft.
+        verifier: gives a second opinion on the claims where `generation.verify` says so.
+    """
     text = kept(generation.text, [readable.text for readable in request.passages])
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
         return _with_cost(closest_passages(request.question, request.passages, reason), request, generation)
     text, added = with_added(text, request.passages)
     claims = check(text, request.passages, request.embedder)
+    if verifier is not None and request.params.verify:
+        num_claims, max_new_tokens = len(claims), request.params.max_new_tokens
+        verified = verify(text, claims, added, request.read, verifier, max_new_tokens=max_new_tokens)
+        text, claims, added = verified.text, verified.claims, verified.added
+        if num_claims and not claims:
+            reason = "The passages contradict what the answerer wrote."
+            return _with_cost(closest_passages(request.question, request.passages, reason), request, generation)
     answer = Answer(
         text=text,
         outcome="answer",

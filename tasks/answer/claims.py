@@ -3,7 +3,7 @@
 Two looks, joined: exact terms (identifiers, flags, numbers, addresses, names), negation and counted things in code, and
 meaning by the embedder, as the largest cosine of the claim with windows of the cited passages. It sees inventions,
 denials and other numbers; of a wrong relation between true words it sees about a third (docs/answers.md). It marks, it
-takes nothing out.
+takes nothing out: that only `tasks.answer.verify` may.
 """
 
 import re

@@ -8,7 +8,7 @@ bounds what injected text can imitate, not what a model may be talked into; that
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -109,7 +109,7 @@ def render(prompt: Prompt, question: str, passages: Sequence[Passage], *, client
         passages: in the order of their numbers.
         client_system: the system message of whoever calls: it stands under the operator's, which comes first.
     """
-    numbered = "\n".join(_passage_block(number, passage) for number, passage in enumerate(passages, start=1))
+    numbered = numbered_passages(passages, range(1, len(passages) + 1))
     # One pass over the template: a question or a passage that holds `{question}` stays as it is.
     values = {"{passages}": numbered, "{question}": guarded(question)}
     user = re.sub(r"\{passages\}|\{question\}", lambda match: values[match.group()], prompt.user)
@@ -121,6 +121,12 @@ def _system(operator: str, client: str) -> str:
     if not client or not operator:
         return operator or client
     return f"{operator}\n\nFrom the application that asks (the rules above come first):\n\n{client}"
+
+
+def numbered_passages(passages: Sequence[Passage], numbers: Collection[int]) -> str:
+    """Return the passages of these numbers as a model reads them, in order."""
+    numbered = enumerate(passages, start=1)
+    return "\n".join(_passage_block(number, passage) for number, passage in numbered if number in numbers)
 
 
 def _passage_block(number: int, passage: Passage) -> str:

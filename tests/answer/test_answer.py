@@ -24,6 +24,7 @@ PARAMS = GenerationParams(
     engine="transformers",
     endpoint=None,
     prompt="cited-answer",
+    verify=False,
     max_new_tokens=48,
     num_passages=3,
     max_passage_tokens=100,
