@@ -5,6 +5,7 @@ Addresses, secrets and devices are not here: see `tasks.settings`.
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -144,6 +145,7 @@ class GenerationParams(Block):
     `answerer`: `excerpt`: the best excerpt, no generation; `model`: `model` writes. A promoted version always writes.
     `model`: `package:<module>`, `home:<folder>` in ALMANAC_HOME, a local folder or a Hugging Face id.
     `endpoint`: the base URL of an OpenAI-compatible server that runs `model`; null: in this process, by `engine`.
+    `prompts`: the prompt of a knowledge base, in place of `prompt` where a request is limited to that one alone.
     `verify`: the model judges its claims in a second call; what the passages contradict is taken out.
     """
 
@@ -153,10 +155,16 @@ class GenerationParams(Block):
     engine: Literal["auto", "transformers", "llama.cpp"]
     endpoint: Annotated[str | None, AfterValidator(check_endpoint)]
     prompt: str
+    prompts: dict[Name, str]
     verify: bool
     max_new_tokens: Annotated[int, Field(ge=1)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
     max_passage_tokens: Annotated[int, Field(ge=16)]
+
+    def limited_to(self, knowledge_bases: Collection[str]) -> "GenerationParams":
+        """Return the parameters of a request limited to these knowledge bases: with the prompt of a single one."""
+        own = [self.prompts.get(name, self.prompt) for name in knowledge_bases]
+        return self.model_copy(update={"prompt": own[0]}) if len(own) == 1 else self
 
     @property
     def is_excerpt(self) -> bool:

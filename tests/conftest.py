@@ -74,6 +74,7 @@ BASE_PARAMS: dict[str, Any] = {
         "engine": "transformers",
         "endpoint": None,
         "prompt": "short-answer",
+        "prompts": {},
         "verify": False,
         "max_new_tokens": 32,
         "num_passages": 3,

@@ -141,6 +141,8 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
             "model": manifest.model,
             "gguf_file": manifest.gguf_file,
             "prompt": manifest.prompt,
+            # It was trained for its own prompt and answers by no other.
+            "prompts": {},
         }
         | dict(manifest.generation)
     )

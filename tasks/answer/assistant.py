@@ -78,11 +78,13 @@ def ask(
         emit: is given the text as it is written; without it the model may write in a batch. What holds is the answer.
     """
     started = time.monotonic()
+    params = answerer.params.limited_to(request.knowledge_bases)
     context = TraceContext(
         index_version=index_version,
         answerer_version=answerer.version,
         groups=tuple(sorted(request.groups)),
         filters={"knowledge_bases": sorted(request.knowledge_bases)},
+        prompt=params.prompt,
         user=user,
         session=session,
     )
@@ -99,7 +101,7 @@ def ask(
             question,
             passages,
             answerer.generator,
-            answerer.params,
+            params,
             embedder,
             calibration=calibration,
             client_system=client_system,

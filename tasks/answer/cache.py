@@ -63,7 +63,7 @@ def cache_key(
         answerer=_digest(
             answerer.version,
             answerer.identity,
-            load_prompt(answerer.params.prompt).digest,
+            load_prompt(answerer.params.limited_to(request.knowledge_bases).prompt).digest,
             answerer.params.model_dump_json(),
         ),
         access=access_digest(access, request.groups),

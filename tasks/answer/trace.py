@@ -36,6 +36,7 @@ class TraceContext:
     Attributes:
         user: a pseudonym of the asker, by which a rating finds its own trace; None on the command line.
         session: a pseudonym of the conversation.
+        prompt: name or path of the prompt that a model is asked by.
     """
 
     index_version: str
@@ -44,6 +45,7 @@ class TraceContext:
     filters: Mapping[str, Any] = field(default_factory=dict)
     user: str | None = None
     session: str | None = None
+    prompt: str = ""
 
 
 def traced(
@@ -140,6 +142,7 @@ def _tags(context: TraceContext, passages: Sequence[Passage]) -> dict[str, str]:
     return {
         "almanac.index_version": context.index_version,
         "almanac.answerer_version": context.answerer_version,
+        "almanac.prompt": context.prompt,
         "almanac.document_ids": json.dumps(documents),
     }
 

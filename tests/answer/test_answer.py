@@ -24,6 +24,7 @@ PARAMS = GenerationParams(
     engine="transformers",
     endpoint=None,
     prompt="cited-answer",
+    prompts={},
     verify=False,
     max_new_tokens=48,
     num_passages=3,
@@ -274,3 +275,11 @@ def test_broken_mlflow_store_costs_a_warning_not_the_answer(tmp_path: Path, addr
         settings=settings,
     )
     assert (answer.abstained, trace_id) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "prompt"), [((), "cited-answer"), (("faq",), "full-answer"), (("faq", "api"), "cited-answer")]
+)
+def test_prompt_of_the_one_knowledge_base_that_a_request_is_limited_to(limits: tuple[str, ...], prompt: str):
+    params = PARAMS.model_copy(update={"prompts": {"faq": "full-answer"}})
+    assert params.limited_to(limits).prompt == prompt
