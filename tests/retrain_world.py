@@ -75,7 +75,7 @@ def stone_params(folder: Path) -> dict[str, Any]:
             "eval_steps": 20,
         },
         "evaluation": {"golden": golden, "max_new_tokens_closed_book": 8, "batch_size": 24},
-        "model_gate": {"guarded": {"answered_share": 0.05}},
+        "model_gate": {"guarded": {"answered_share": 0.05, "claim_support": 0.05}},
     }
     return merged(BASE_PARAMS, changes)
 

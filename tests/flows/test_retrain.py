@@ -140,14 +140,14 @@ def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
     assert (result["gate"], result["registered"], result["version"]) == ("refused", False, None)
     reasons = " ".join(result["reasons"])
     assert "not better with confidence: answer_f1" in reasons
-    assert "worse by more than 0.05: answered_share" in reasons
+    assert "worse by more than 0.05: claim_support" in reasons
     assert "of answerer 1" in reasons
     assert {entry.version: entry.aliases for entry in all_versions(here, ANSWERER)} == {"1": (CHAMPION,)}
     with mlflow_client(here) as client:
         tags = client.get_run(result["run_id"]).data.tags
         files = {entry.path for entry in client.list_artifacts(result["run_id"], "answerer")}
     assert tags["gate"] == "refused"
-    assert "answered_share" in tags["reasons"]
+    assert "claim_support" in tags["reasons"]
     assert "answerer/README.md" in files
 
 

@@ -49,7 +49,7 @@ texts = st.lists(blocks, max_size=10).map(lambda found: clean("\n\n".join(found)
 budgets = st.builds(
     lambda limit, small, overlap, context: ChunkingParams(
         max_tokens=limit,
-        min_tokens=small,
+        min_tokens=min(small, limit),
         overlap_tokens=min(overlap, limit // 4),
         max_context_tokens=min(context, limit // 2 - 1),
     ),
