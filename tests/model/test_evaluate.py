@@ -60,7 +60,7 @@ class Shelf(Retrieval):
         material = SimpleNamespace(
             corpus="corpus-0001",
             audience="everyone",
-            index=SimpleNamespace(release="1", embedder=OneDirection()),
+            index=SimpleNamespace(release="1", metrics={}, embedder=OneDirection()),
         )
         object.__setattr__(self, "material", material)
         object.__setattr__(self, "_found", {})
