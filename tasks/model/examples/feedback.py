@@ -184,7 +184,7 @@ def _seed(rated: RatedAnswer, release: ReleaseData, splits: Splits) -> Seed | st
     answer = _answer_to_learn(rated)
     if answer is None:
         return _unanswerable(rated, near, splits)
-    supporting = _supporting(rated, answer, near)
+    supporting = _supporting(rated, answer, near, release)
     if not supporting:
         return "no passage of now supports the answer"
     document = supporting[0].document_id
@@ -238,18 +238,32 @@ def _rejected(rated: RatedAnswer, near: Sequence[Passage]) -> str | None:
     return rated.answer if whole else without_markers(rated.answer)
 
 
-def _supporting(rated: RatedAnswer, answer: str, near: Sequence[Passage]) -> tuple[Passage, ...]:
+def _supporting(rated: RatedAnswer, answer: str, near: Sequence[Passage], release: ReleaseData) -> tuple[Passage, ...]:
     """Return the passages that the approved answer cited, else those that hold the correction, best first."""
     cited = {rated.chunk_ids[marker - 1] for marker in cited_numbers(rated.answer) if marker <= len(rated.chunk_ids)}
     content, question = terms(answer), terms(rated.question)
     scored = [
         (1.0 if holds_span(passage.text, answer) else support(content, passage, question).score, passage)
-        for passage in near
-        if rated.correction is not None or passage.chunk_id in cited
+        for passage in _with_neighbours(
+            [entry for entry in near if rated.correction is not None or entry.chunk_id in cited], release
+        )
     ]
     holding = [(score, passage) for score, passage in scored if score >= MIN_SUPPORT]
     best_first = sorted(holding, key=lambda entry: -entry[0])
     return tuple(passage for _, passage in best_first[:_MAX_SUPPORTING])
+
+
+def _with_neighbours(passages: Sequence[Passage], release: ReleaseData) -> Iterator[Passage]:
+    """Give each passage, and the chunks before and behind it: search shows neighbours of a hit joined to it."""
+    given: set[str] = set()
+    for passage in passages:
+        chunks = sorted(release.chunks([passage.document_id]), key=lambda chunk: chunk.start)
+        place = next((number for number, chunk in enumerate(chunks) if chunk.chunk_id == passage.chunk_id), None)
+        beside = [] if place is None else chunks[max(place - 1, 0) : place + 2]
+        for chunk in (passage, *beside):
+            if chunk.chunk_id not in given:
+                given.add(chunk.chunk_id)
+                yield chunk
 
 
 def _in_order(passages: Sequence[Passage], chunk_ids: Sequence[str]) -> list[Passage]:
