@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from tasks.answer.answer import is_refusal
 from tasks.answer.draft import cited_numbers, without_markers
 from tasks.answer.excerpt import without_places
+from tasks.answer.sentences import sentences
 from tasks.answer.support import support
 from tasks.answer.trace import EXPERIMENT
-from tasks.answer.words import terms
+from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage
 from tasks.model.examples.raft import MIN_SUPPORT, Seed
 from tasks.model.examples.release_data import ReleaseData
@@ -227,7 +228,17 @@ def _answer_to_learn(rated: RatedAnswer) -> str | None:
     """Return the answer to learn, without markers; None: that there is none."""
     if rated.correction is not None:
         return None if is_refusal(rated.correction) else without_markers(rated.correction)
-    return None if rated.abstained else without_markers(without_places(rated.answer))
+    if rated.abstained:
+        return None
+    words = without_places(rated.answer)
+    return without_markers(rated.answer) if words == rated.answer else _best_sentence(words, rated.question)
+
+
+def _best_sentence(excerpt: str, question: str) -> str:
+    """Return the sentence of an excerpt nearest to the question: a whole excerpt is no answer to learn."""
+    asked = terms(question).words | terms(question).exact
+    written = [excerpt[span.start : span.end] for span in sentences(excerpt)]
+    return max(written, key=lambda sentence: len(asked & vocabulary(sentence)), default=excerpt).strip()
 
 
 def _rejected(rated: RatedAnswer, near: Sequence[Passage]) -> str | None:
