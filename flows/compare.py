@@ -51,6 +51,6 @@ def compare(
     settings = Settings()
     params = load_params(settings.params, profile or settings.profile)
     report = measure(params, settings, challenger, version, answerer)
-    folder = write_report(report, output or settings.home.resolve() / "comparison")
+    folder = write_report(report, output or settings.layout.comparison)
     show_report("comparison", (folder / "comparison.md").read_text(encoding="utf-8"))
     return ComparisonResult(report, folder, log(report, folder, settings))

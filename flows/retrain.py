@@ -223,7 +223,7 @@ def retrain(profile: str | None = None, method: Method | None = None, wait_secon
     started = time.monotonic()
     settings = Settings()
     params = candidates.with_method(load_params(settings.params, profile or settings.profile), method)
-    with hold(settings.home.resolve() / "retrain", purpose="retrain", wait_seconds=wait_seconds):
+    with hold(settings.layout.retrain, purpose="retrain", wait_seconds=wait_seconds):
         inputs = read_inputs(params, settings, profile)
         training_set = examples(inputs)
         show_report("examples", (training_set.path.parent / "report" / "gate.md").read_text(encoding="utf-8"))
@@ -245,7 +245,7 @@ def retrain(profile: str | None = None, method: Method | None = None, wait_secon
 def read_inputs(params: Params, settings: Settings, profile: str | None) -> RetrainInputs:
     """Find what serves, and the folder in which an equal retrain that was killed left its work."""
     release = str(serving(settings).release.number)
-    folder = settings.home.resolve() / "retrain" / f"work-{candidates.inputs_digest(params, release)}"
+    folder = settings.layout.retrain / f"work-{candidates.inputs_digest(params, release)}"
     return RetrainInputs(params, settings, profile, release, champion(settings, ANSWERER), folder)
 
 

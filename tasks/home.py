@@ -14,8 +14,7 @@ ALMANAC_HOME
 ├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
 ├── retrain/       outcomes of retrains, and the work of one that was killed
 ├── comparison/    the last `almanac compare`
-├── serving/       what served last and passed its checks
-├── server.json    address of the server that runs over this home
+├── served/        what served last, a file for each kind of release
 ├── locks/         who writes
 ├── logs/          of the services of `almanac up`
 ├── prefect/       Prefect's database and settings
@@ -93,9 +92,24 @@ class Home:
         return self.root / "comparison"
 
     @property
-    def server(self) -> Path:
-        """Address of the server that runs over this home."""
-        return self.root / "server.json"
+    def scan(self) -> Path:
+        """What the last scan of each source saw."""
+        return self.root / "scan"
+
+    @property
+    def cache(self) -> Path:
+        """What is made again where it is missing: models, vectors, evaluations."""
+        return self.root / "cache"
+
+    @property
+    def served(self) -> Path:
+        """What served last, a file for each kind of release."""
+        return self.root / "served"
+
+    @property
+    def feedback(self) -> Path:
+        """Ratings that MLflow has not taken yet."""
+        return self.root / "feedback"
 
     @property
     def locks(self) -> Path:

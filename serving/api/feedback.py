@@ -56,7 +56,7 @@ class FeedbackSpool:
     def __init__(self, settings: Settings, observe: Callable[[str], None]) -> None:
         """Keep ratings in the home; `observe` is told what becomes of each."""
         self._settings, self._observe = settings, observe
-        self._folder = settings.home.resolve() / "feedback"
+        self._folder = settings.layout.feedback
         self._askers: OrderedDict[str, str] = OrderedDict()
         self._not_before: dict[str, float] = {}
         self._lock = threading.Lock()

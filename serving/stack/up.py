@@ -76,7 +76,7 @@ def up(settings: Settings, ports: Ports, *, say: Callable[[str], None]) -> None:
         _check_ports(ports)
         open_store(settings)
         services = stack(settings, ports)
-        Stack(services, environment(settings, ports), home / "logs").run(lambda: _greet(services, settings, say))
+        Stack(services, environment(settings, ports), settings.layout.logs).run(lambda: _greet(services, settings, say))
 
 
 def stack(settings: Settings, ports: Ports) -> tuple[Service, ...]:

@@ -285,7 +285,7 @@ def guard_removals(
 
 def source_cache(settings: Settings, source: Source) -> Path:
     """A folder of the source alone, for what makes its next scan cheap; new settings get a new one."""
-    return settings.home.resolve() / "scan" / f"{source.name}-{digest(source)}"
+    return settings.layout.scan / f"{source.name}-{digest(source)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +349,8 @@ def save_rates(settings: Settings, *, bytes_per_chunk: float, chunks_per_second:
 
 
 def _scan_path(settings: Settings, name: str) -> Path:
-    return settings.home.resolve() / "scan" / f"{name}.parquet"
+    return settings.layout.scan / f"{name}.parquet"
 
 
 def _rates_path(settings: Settings) -> Path:
-    return settings.home.resolve() / "cache" / "rates.json"
+    return settings.layout.cache / "rates.json"

@@ -106,7 +106,7 @@ def _scans(params: Params, settings: Settings) -> Iterator[Problem]:
 
 
 def _writer(_: Params, settings: Settings) -> Iterator[Problem]:
-    path = settings.home.resolve() / "locks" / "writer.json"
+    path = settings.layout.locks / "writer.json"
     if not path.exists():
         return
     holder = json.loads(path.read_text(encoding="utf-8"))

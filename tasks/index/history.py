@@ -106,7 +106,7 @@ def index_status(settings: Settings) -> IndexStatus:
 
 
 def _writer(settings: Settings) -> dict[str, Any] | None:
-    path = settings.home.resolve() / "locks" / "writer.json"
+    path = settings.layout.locks / "writer.json"
     try:
         holder: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

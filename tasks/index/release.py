@@ -141,7 +141,7 @@ def load_release(settings: Settings, number: int) -> Release:
 
 def _fetched_manifest(settings: Settings, number: int) -> Path:
     """Fetch it beside the releases that this home keeps: it may be retired here some day, or be retired already."""
-    folder = settings.home.resolve() / "cache" / "releases" / f"{number:04d}"
+    folder = settings.layout.cache / "releases" / f"{number:04d}"
     if not folder.exists():
         version = version_with_key(settings, INDEX, str(number))
         if version is None:
@@ -209,4 +209,4 @@ def retire(settings: Settings, db: "DBConnection", *, keep: int, serving: int) -
 
 
 def _folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "releases"
+    return settings.layout.releases

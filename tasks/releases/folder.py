@@ -80,7 +80,7 @@ def known_fields(into: type[M], raw: Mapping[str, Any], what: str) -> M:
 
 def cached_folder(settings: Settings, version: ReleaseVersion) -> Path:
     """Return where the files of a version lie once they were fetched; nothing is checked."""
-    return settings.home.resolve() / "cache" / f"{version.kind.name}s" / f"{version.version}-{version.run_id}"
+    return settings.layout.cache / f"{version.kind.name}s" / f"{version.version}-{version.run_id}"
 
 
 def release_folder(settings: Settings, version: ReleaseVersion) -> Path:
@@ -124,7 +124,7 @@ def cached_sha256(path: Path, settings: Settings) -> str:
     """Return the file's digest, computed once for each path, size and time of change."""
     status = path.stat()
     sign = hashlib.sha256(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()
-    cached = settings.home.resolve() / "cache" / "sha256" / sign[:32]
+    cached = settings.layout.cache / "sha256" / sign[:32]
     if cached.is_file() and len(digest := cached.read_text(encoding="ascii")) == hashlib.sha256().digest_size * 2:
         return digest
     digest = sha256_of_file(path)

@@ -55,4 +55,4 @@ def last_served(settings: Settings, kind: ReleaseKind) -> ReleaseVersion | None:
 
 
 def _path(settings: Settings, kind: ReleaseKind) -> Path:
-    return settings.home.resolve() / "served" / f"{kind.name}.json"
+    return settings.layout.served / f"{kind.name}.json"

@@ -138,7 +138,7 @@ def evaluate(
         progress: told of each batch.
     """
     judge = load_judge(params.evaluation, settings)
-    folder = settings.home.resolve() / "cache" / "evaluations" / _key(answerer, questions, params, retrieval)
+    folder = settings.layout.cache / "evaluations" / _key(answerer, questions, params, retrieval)
     rows = [
         _row(record)
         for mode in modes

@@ -208,7 +208,7 @@ def _teacher(params: Params, settings: Settings) -> Teacher | None:
     if params.examples.teacher is None:
         return None
     key = os.environ.get("ALMANAC_TEACHER_API_KEY", "")
-    return Teacher(params.examples.teacher, settings.home.resolve() / "cache", key)
+    return Teacher(params.examples.teacher, settings.layout.cache, key)
 
 
 # --- what is written ---
