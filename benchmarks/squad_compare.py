@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.squad_examples import golden_questions, load_material, write_params
+from benchmarks.squad_material import golden_questions, load_material, write_params
 from tasks.answer.generators.transformers import load_base
 from tasks.index.golden import GoldenQuestion
 from tasks.params import load_params

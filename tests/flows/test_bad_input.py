@@ -1,49 +1,34 @@
 """Whatever is wrong, a person reads one line that says what to do, and nothing that was there is lost."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-import cli
 from tasks.settings import QUIET_ENVIRONMENT
 from tests.chat_model import save_chat_model
 from tests.conftest import BASE_PARAMS, files_source, merged
+from tests.flows.bad_input_world import (
+    DEAD,
+    NOTES,
+    Outcome,
+    answers,
+    change_params,
+    corrupt_cache,
+    corrupt_snapshot,
+    cut,
+    live_data,
+    live_manifests,
+    run_program,
+)
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-NOTES = {
-    "deploy.md": "# Deploying\n\nRun the blue-green script `swap.sh` to move traffic to the new cluster.\n",
-    "backup.md": "# Backups\n\nSnapshots of the ledger are kept for ninety days in cold storage.\n",
-}
-DEAD = "http://127.0.0.1:9"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command printed and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The one line on standard error."""
-        lines = [line for line in self.err.splitlines() if line.startswith("almanac: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -83,41 +68,6 @@ def place(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     raw["sources"][0]["url"] = str(folder / "notes")
     (folder / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return folder
-
-
-@pytest.fixture
-def almanac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run a command in this process."""
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["almanac", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-            sys.exit(0)
-        captured = capsys.readouterr()
-        return Outcome(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-def change_params(place: Path, **changes: Any) -> None:
-    path = place / "params.yaml"
-    raw = merged(yaml.safe_load(path.read_text(encoding="utf-8")), changes)
-    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-
-
-def answers(almanac: Callable[..., Outcome]) -> bool:
-    found = almanac("search", "how long are snapshots kept?", "--json")
-    return found.code == 0 and json.loads(found.out)["results"][0]["title"] == "Backups"
-
-
-def cut(path: Path, share: float = 0.5) -> None:
-    """Keep only the first part of a file, as a disk that died would."""
-    data = path.read_bytes()
-    path.chmod(0o600)
-    path.unlink()
-    path.write_bytes(data[: int(len(data) * share)])
 
 
 PARAMS_CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -203,14 +153,6 @@ def test_file_in_place_of_the_home_folder_is_named(
         assert "ALMANAC_HOME" in outcome.line or "must" in outcome.line, command
 
 
-def live_data(place: Path) -> list[Path]:
-    return sorted((place / "home" / "lancedb" / "chunks.lance" / "data").glob("*.lance"))
-
-
-def live_manifests(place: Path) -> list[Path]:
-    return sorted((place / "home" / "lancedb" / "chunks.lance" / "_versions").glob("*.manifest"))
-
-
 INDEX_DAMAGE: dict[str, Callable[[Path], None]] = {
     "data file": lambda place: [cut(path) for path in live_data(place)] and None,
     "data file gone": lambda place: [path.unlink() for path in live_data(place)] and None,
@@ -251,23 +193,6 @@ def test_damaged_index_is_named_and_rebuilt(damage: str, place: Path, almanac: C
         rebuilt = almanac("refresh", "--rebuild")
         assert rebuilt.code == 0, rebuilt.err
     assert answers(almanac)
-
-
-def corrupt_snapshot(place: Path) -> None:
-    """Both copies: the registry's folder and cache, and the remote."""
-    for folder in ("registry", "dvc-remote"):
-        for path in (place / "home" / folder).rglob("*"):
-            with_rows = path.is_file() and path.read_bytes()[:4] == b"PAR1"
-            if with_rows:
-                path.chmod(0o600)
-                cut(path)
-
-
-def corrupt_cache(place: Path) -> None:
-    path = next((place / "home" / "cache").glob("embeddings-*.sqlite"))
-    path.write_bytes(b"no database at all, but long enough to be read as one" * 100)
-    for beside in path.parent.glob(f"{path.name}-*"):
-        beside.unlink()
 
 
 STORE_DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -369,30 +294,6 @@ def test_mlflow_that_is_down_stops_no_reader(place: Path, monkeypatch: Any, alma
     assert almanac("refresh").code == 0
 
 
-COMMANDS = [
-    ["plan"],
-    ["refresh"],
-    ["ask"],
-    ["search"],
-    ["releases"],
-    ["rollback", "index"],
-    ["quarantine", "list"],
-    ["quarantine", "show"],
-    ["quarantine", "release"],
-    ["status"],
-    ["doctor"],
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_shows_an_example(command: list[str], almanac: Callable[..., Outcome]) -> None:
-    outcome = almanac(*command, "--help")
-
-    assert outcome.code == 0
-    assert "Example" in outcome.out
-    assert f"almanac {' '.join(command)}" in " ".join(outcome.out.split())
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -416,32 +317,8 @@ def test_json_prints_one_value_and_nothing_else(
     assert outcome.out.count("\n") == 1
 
 
-def run_program(place: Path, *arguments: str, **environment: str) -> tuple[Outcome, float]:
-    """The real program in a process of its own, and its CPU seconds."""
-    before = os.times()
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=ROOT,
-        env=os.environ | QUIET_ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    after = os.times()
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    return Outcome(done.returncode, done.stdout, done.stderr), seconds
-
-
-def test_help_answers_at_once(place: Path) -> None:
-    outcome, seconds = run_program(place, "--help", NO_COLOR="1")
-    assert outcome.code == 0
-    assert seconds < 1.5
-    assert "\x1b[" not in outcome.out
-
-
 def test_program_speaks_only_when_something_is_wrong(place: Path) -> None:
-    outcome, _ = run_program(place, "ask", "how long are snapshots kept?", "--json")
+    outcome, _ = run_program("ask", "how long are snapshots kept?", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out)["citations"]
     assert outcome.err == ""
@@ -449,7 +326,7 @@ def test_program_speaks_only_when_something_is_wrong(place: Path) -> None:
 
 def test_program_fails_with_one_line_and_no_traceback(place: Path) -> None:
     (place / "notes").rename(place / "elsewhere")
-    outcome, _ = run_program(place, "refresh")
+    outcome, _ = run_program("refresh")
     assert outcome.code == 5
     assert outcome.out == ""
     assert "source notes" in outcome.line

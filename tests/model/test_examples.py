@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import threading
-from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,97 +20,12 @@ from tasks.index.search import Request
 from tasks.index.table import connect
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import Example, read_examples
-from tasks.model.examples.synthetic import folded, make_questions
-from tasks.model.examples.teacher import Teacher
+from tasks.model.examples.synthetic import folded
 from tasks.model.examples.training_set import FOLDER, read_training_set, version_training_set
-from tasks.params import Params, TeacherParams
 from tasks.registry.data_registry import Registry
 from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.chat_model import save_chat_model
-from tests.conftest import BASE_PARAMS, files_source, merged
-
-TOOLS = (
-    "Harrow",
-    "Lintel",
-    "Mosaic",
-    "Quorum",
-    "Tinder",
-    "Vellum",
-    "Wicket",
-    "Zephyr",
-    "Cobalt",
-    "Dynamo",
-    "Easel",
-    "Fathom",
-)
-MAKERS = ("Ada", "Boole", "Curie", "Dirac", "Euler", "Fermi", "Gauss", "Hertz", "Ising", "Joule", "Kelvin", "Laue")
-SECRET = "Obsidian"
-
-
-def page(number: int) -> str:
-    tool, maker = TOOLS[number], MAKERS[number]
-    return f"""# {tool}
-
-{tool} is a workbench for sorting {maker.lower()} records by their age. It was first shown at a fair in the harbour.
-
-## Use
-
-The `{tool.lower()}_limit` option sets the largest number of records that are read at once.
-
-{tool} requires a disk of {number + 3} gigabytes. The {tool} archive was written by {maker} Research.
-
-## Install
-
-```
-pip install {tool.lower()}
-```
-"""
-
-
-def question(id_: str, number: int, split: str, text: str | None = None) -> dict[str, Any]:
-    tool = TOOLS[number]
-    return {
-        "id": id_,
-        "question": text or f"How much room on a disk must there be before {tool} runs?",
-        "answer": f"A disk of {number + 3} gigabytes",
-        "document": f"notes:{tool.lower()}.md",
-        "anchor": f"{number + 3} gigabytes",
-        "topic": "tools",
-        "split": split,
-    }
-
-
-def unanswerable(id_: str, text: str) -> dict[str, Any]:
-    return dict.fromkeys(("answer", "document", "anchor")) | {
-        "id": id_,
-        "question": text,
-        "topic": "tools",
-        "split": "train",
-    }
-
-
-GOLDEN = [
-    question("g-train-0", 0, "train"),
-    question("g-train-1", 1, "train"),
-    question("g-validation-2", 2, "validation"),
-    question("g-test-3", 3, "test"),
-    unanswerable("g-none", "Which colour has the roof of the Harrow office?"),
-]
-
-
-def write_golden(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
-    (folder / "golden.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def raw_params(folder: Path) -> dict[str, Any]:
-    private = files_source(folder / "private", name="private", access=["finance"])
-    changes = {
-        "sources": [files_source(folder / "notes"), private],
-        "generation": {"model": str(folder / "model"), "gguf_file": None, "max_passage_tokens": 600},
-        "evaluation": {"golden": str(folder / "golden.jsonl")},
-        "examples": {"num_synthetic": 24, "replay_fraction": 0.0},
-    }
-    return merged(BASE_PARAMS, changes)
+from tests.model.examples_world import GOLDEN, SECRET, TOOLS, build, page, params, question, raw_params, write_golden
 
 
 @pytest.fixture(scope="module")
@@ -166,15 +79,6 @@ def folder(refreshed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def settings(folder: Path) -> Settings:
     return Settings()
-
-
-def params(folder: Path, **changes: Any) -> Params:
-    return Params.model_validate(merged(raw_params(folder), changes))
-
-
-def build(folder: Path, **changes: Any) -> list[Example]:
-    built = build_training_set(params(folder, **changes), Settings(), folder / "out")
-    return list(read_examples(built.path))
 
 
 # --- what an example is ---
@@ -418,115 +322,6 @@ def test_training_set_that_was_changed_by_hand_is_not_versioned(folder: Path, se
         stream.write("\n")
     with pytest.raises(CorruptionError, match="must have sha256"):
         version_training_set(settings, built)
-
-
-# --- rules and teacher ---
-
-
-def passage(text: str, title: str = "Zephyr") -> Passage:
-    return Passage("c1", "notes:z", "notes", "", title, "", text, 0, len(text), 0.0, None, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "asked", "answer"),
-    [
-        ("Zephyr is a small scheduler for batch jobs.", "What is Zephyr?", "a small scheduler for batch jobs"),
-        (
-            "The `max_runs` option sets how many jobs run.",
-            "What does `max_runs` do in Zephyr?",
-            "sets how many jobs run",
-        ),
-        ("- `--dry-run`: shows what would be done", "What is `--dry-run` for in Zephyr?", "shows what would be done"),
-        ("Zephyr requires Python 3.11 or newer.", "What does Zephyr require?", "Python 3.11 or newer"),
-        ("The Zephyr archive was written by Ada Research.", "What was the Zephyr archive written by?", "Ada Research"),
-        (
-            "```\npip install zephyr[redis]\n```",
-            "How do I install Zephyr with its redis extra?",
-            "pip install zephyr[redis]",
-        ),
-    ],
-)
-def test_rule_finds_the_question_in_the_text(text: str, asked: str, answer: str) -> None:
-    assert (asked, answer) in {(made.question, made.answer) for made in make_questions(passage(text))}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "It is a small scheduler for batch jobs.",
-        "This option was added in a later release by somebody.",
-        "```\nThe `x` option sets the size of the page.\n```",
-        "See [the page](https://example.com) is a list of jobs that run.",
-    ],
-)
-def test_rules_pass_over_what_names_no_subject(text: str) -> None:
-    assert make_questions(passage(text)) == []
-
-
-@pytest.fixture
-def endpoint() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A real HTTP server that answers as OpenAI's does, and what it was asked."""
-    asked: list[dict[str, Any]] = []
-    listed = [
-        {"question": "How long are snapshots kept by Zephyr?", "answer": "Ninety  days"},
-        {"question": "Who pays for Zephyr?", "answer": "the moon"},
-    ]
-
-    class Reply(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            message = {"choices": [{"message": {"content": f"Here: {json.dumps(listed)}"}}]}
-            body = json.dumps(message | {"usage": {"total_tokens": 150}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Reply)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    server.shutdown()
-    server.server_close()
-
-
-def test_teacher_stops_before_its_budget_is_spent(endpoint: tuple[str, list[dict[str, Any]]], tmp_path: Path) -> None:
-    address, asked = endpoint
-    teacher = Teacher(TeacherParams(endpoint=address, model="wise", max_tokens=1500), tmp_path)
-    replies = [teacher.ask(passage(f"Snapshots are kept for ninety days in room {n}.")) for n in range(20)]
-    assert replies[0] is not None
-    assert replies[-1] is None
-    assert teacher.num_tokens == 150 * len(asked) <= 1500
-
-
-def test_teacher_with_too_small_a_budget_is_never_asked(
-    endpoint: tuple[str, list[dict[str, Any]]], tmp_path: Path
-) -> None:
-    address, asked = endpoint
-    teacher = Teacher(TeacherParams(endpoint=address, model="wise", max_tokens=300), tmp_path)
-    assert teacher.ask(passage("Snapshots are kept for ninety days.")) is None
-    assert asked == []
-
-
-def test_teacher_question_whose_answer_is_not_in_the_passage_is_refused(
-    endpoint: tuple[str, list[dict[str, Any]]], tmp_path: Path
-) -> None:
-    teacher = Teacher(TeacherParams(endpoint=endpoint[0], model="wise", max_tokens=5000), tmp_path)
-    made = teacher.ask(passage("Snapshots are kept for ninety days."))
-    assert made is not None
-    assert [(entry.question, entry.answer) for entry in made] == [
-        ("How long are snapshots kept by Zephyr?", "ninety days")
-    ]
-    assert teacher.num_refused == 1
-
-
-def test_teacher_is_not_asked_twice_for_one_passage(endpoint: tuple[str, list[dict[str, Any]]], tmp_path: Path) -> None:
-    wise = TeacherParams(endpoint=endpoint[0], model="wise", max_tokens=5000)
-    first = Teacher(wise, tmp_path).ask(passage("Snapshots are kept for ninety days."))
-    assert Teacher(wise, tmp_path).ask(passage("Snapshots are kept for ninety days.")) == first
-    assert len(endpoint[1]) == 1
 
 
 @pytest.mark.slow

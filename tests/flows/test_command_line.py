@@ -1,0 +1,40 @@
+"""Each command's help shows an example and comes at once."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.flows.bad_input_world import Outcome, run_program
+
+pytestmark = pytest.mark.slow
+
+
+COMMANDS = [
+    ["plan"],
+    ["refresh"],
+    ["ask"],
+    ["search"],
+    ["releases"],
+    ["rollback", "index"],
+    ["quarantine", "list"],
+    ["quarantine", "show"],
+    ["quarantine", "release"],
+    ["status"],
+    ["doctor"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_an_example(command: list[str], almanac: Callable[..., Outcome]) -> None:
+    outcome = almanac(*command, "--help")
+
+    assert outcome.code == 0
+    assert "Example" in outcome.out
+    assert f"almanac {' '.join(command)}" in " ".join(outcome.out.split())
+
+
+def test_help_answers_at_once() -> None:
+    outcome, seconds = run_program("--help", NO_COLOR="1")
+    assert outcome.code == 0
+    assert seconds < 1.5
+    assert "\x1b[" not in outcome.out
