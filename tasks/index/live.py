@@ -1,6 +1,7 @@
 """The index that serves: found by MLflow's alias, opened at its tag."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,12 +10,13 @@ from tasks.errors import ConfigurationError, DependencyError, UnavailableError
 from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import Embedder, load_embedder
+from tasks.index.embedding.light import load_light_embedder
 from tasks.index.passage import Passage
 from tasks.index.release import Release, embedding_params, load_release, release_numbers
 from tasks.index.search import Index, Request
 from tasks.index.search.rerank import build_reranker
 from tasks.index.table import connect, open_at
-from tasks.params import Params
+from tasks.params import EmbeddingParams, Params
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import last_served, remember_served
 from tasks.releases.lifecycle import champion
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MAX_OPEN_RELEASES = 4
 
+Load = Callable[[EmbeddingParams, Settings], Embedder]
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
@@ -37,14 +41,16 @@ class Serving:
     version: ReleaseVersion
 
 
-def open_index(db: "DBConnection", release: Release, params: Params, settings: Settings) -> Index:
+def open_index(
+    db: "DBConnection", release: Release, params: Params, settings: Settings, load: Load = load_embedder
+) -> Index:
     """Open a release for search, with the embedder that made its vectors.
 
     Raises:
         CorruptionError: its tag is unreadable.
         UnavailableError: its embedder is not on this machine, or has other weights here.
     """
-    embedder = _embedder_of(release, settings)
+    embedder = _embedder_of(release, settings, load)
     if embedder.identity != release.fingerprint.embedder:
         raise UnavailableError(
             f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, found "
@@ -63,9 +69,9 @@ def open_index(db: "DBConnection", release: Release, params: Params, settings: S
     )
 
 
-def _embedder_of(release: Release, settings: Settings) -> Embedder:
+def _embedder_of(release: Release, settings: Settings, load: Load) -> Embedder:
     try:
-        return load_embedder(embedding_params(release), settings)
+        return load(embedding_params(release), settings)
     except ConfigurationError as error:
         raise UnavailableError(
             f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, which cannot be had "
@@ -117,7 +123,7 @@ class LiveIndex:
         """Open what serves now."""
         self._db = connect(settings)
         self.serving = serving(settings)
-        self._index = open_index(self._db, self.serving.release, params, settings)
+        self._index = open_index(self._db, self.serving.release, params, settings, load_light_embedder)
         self._past = PastReleases(self._db, params, settings)
         remember_served(settings, INDEX, self.serving.version)
 
