@@ -42,6 +42,9 @@ blocks = st.one_of(
     st.lists(lines, min_size=1, max_size=5).map(lambda found: "\n".join(f"- {line}" for line in found)),
     lines.map(lambda line: f"```\n{line}\n# no heading\n```"),
     st.lists(lines, min_size=2, max_size=5).map(lambda found: "\n".join(f"| {line} | b |" for line in found)),
+    st.lists(words, min_size=2, max_size=30).map(
+        lambda cells: "\n".join(f"| {cell} | b |" for cell in [cells[0], "---", *cells[1:]])
+    ),
     st.text(max_size=200),
 )
 texts = st.lists(blocks, max_size=10).map(lambda found: clean("\n\n".join(found))[0])
@@ -219,6 +222,22 @@ def test_longer_code_is_cut_at_a_blank_line_and_both_sides_say_so(tokenizer: "To
     rows = list(chunk_rows([document(text)], tokenizer, PARAMS))
     assert [(row["starts_in_code"], row["ends_in_code"]) for row in rows] == [(False, True), (True, False)]
     assert str(rows[1]["text"]).startswith("value0")
+
+
+@quickly
+@given(st.integers(0, 60), st.integers(30, 80), st.sampled_from(["", "> "]), budgets)
+def test_each_part_of_a_long_table_names_its_columns(
+    tokenizer: "Tokenizer", num_words: int, num_rows: int, quoted: str, params: ChunkingParams
+) -> None:
+    table = ["| Part | Bin |", "|---|---|", *(f"| p{number} | b{number % 7} |" for number in range(num_rows))]
+    behind = "\n\nNo table here. " + "a word of prose " * 40
+    text = "# Stock\n\n" + "before " * num_words + "\n\n" + "\n".join(f"{quoted}{row}" for row in table) + behind
+    rows = list(chunk_rows([document(text)], tokenizer, params.model_copy(update={"max_context_tokens": 7})))
+    for row in rows:
+        inside = text.index("|") < int(str(row["start"])) < text.index("\n\nNo table")
+        assert str(row["headings"]).endswith("Part | Bin") == inside
+        assert ("| Part" in str(row["search_text"]).removesuffix(str(row["text"]))) == inside or params.max_tokens < 32
+        assert len(tokenizer.encode(str(row["search_text"])).ids) <= params.max_tokens
 
 
 @quickly

@@ -21,19 +21,16 @@ import pyarrow.parquet as pq
 from tasks.corpus.document import Document, from_table, sha256
 from tasks.files import whole_file
 from tasks.index.chunking.content import num_content_characters
+from tasks.index.chunking.context import HEADING_SEPARATOR, MAX_CHARACTERS_PER_TOKEN, Contexts
 from tasks.index.chunking.outline import Outline, Section, outline_of
 from tasks.params import ChunkingParams
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-CHUNKING_VERSION = "3"
+CHUNKING_VERSION = "4"
 """Part of the fingerprint of a release: raise it when the same parameters give other chunks."""
 
-MAX_CHARACTERS_PER_TOKEN = 12
-"""A tokenizer may call a word of a megabyte one unknown token; the budget holds in characters too."""
-
-HEADING_SEPARATOR = " › "  # noqa: RUF001
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])")  # noqa: RUF001
 
 CHUNK_SCHEMA = pa.schema(
@@ -69,6 +66,7 @@ class Slice:
     """A chunk's place: `text[start:end]` under `headings` (the path that its context names).
 
     Attributes:
+        header: the header row of the table within which the slice begins, '' where it begins in none.
         starts_in_code: the slice begins inside a fenced block that did not fit whole.
         ends_in_code: it ends inside one.
     """
@@ -76,6 +74,7 @@ class Slice:
     start: int
     end: int
     headings: tuple[str, ...]
+    header: str = ""
     starts_in_code: bool = False
     ends_in_code: bool = False
 
@@ -96,41 +95,11 @@ class _Tokens:
         return min(within, start + budget * MAX_CHARACTERS_PER_TOKEN)
 
 
-class _Contexts:
-    """The context of a heading path: title and headings, cut to a number of tokens."""
-
-    def __init__(self, title: str, tokenizer: "Tokenizer", max_tokens: int) -> None:
-        self._title, self._tokenizer, self._max_tokens = title, tokenizer, max_tokens
-        self._known: dict[tuple[str, ...], tuple[str, int]] = {}
-
-    def text(self, headings: tuple[str, ...]) -> str:
-        return self._look_up(headings)[0]
-
-    def num_tokens(self, headings: tuple[str, ...]) -> int:
-        return self._look_up(headings)[1]
-
-    def _look_up(self, headings: tuple[str, ...]) -> tuple[str, int]:
-        if headings not in self._known:
-            self._known[headings] = self._make(headings)
-        return self._known[headings]
-
-    def _make(self, headings: tuple[str, ...]) -> tuple[str, int]:
-        names = [self._title, *(name for name in headings if name != self._title)]
-        context = HEADING_SEPARATOR.join(filter(None, names))[: self._max_tokens * MAX_CHARACTERS_PER_TOKEN]
-        offsets = self._tokenizer.encode(context, add_special_tokens=False).offsets
-        if len(offsets) > self._max_tokens:
-            context = context[: offsets[self._max_tokens][0]].rstrip() if self._max_tokens else ""
-        return context, self.count(f"{context}\n\n")
-
-    def count(self, text: str) -> int:
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
-
-
 @dataclass(frozen=True, slots=True)
 class _Budget:
     """Tokens left for the text of a chunk under a heading path."""
 
-    contexts: _Contexts
+    contexts: Contexts
     max_tokens: int
 
     def under(self, section: Section) -> int:
@@ -143,9 +112,15 @@ def chunk_document(document: Document, tokenizer: "Tokenizer", params: ChunkingP
 
     Each slice with its context fits `params.max_tokens`, the model's special tokens included.
     """
-    contexts = _Contexts(document.title, tokenizer, params.max_context_tokens)
+    contexts = _contexts(document, tokenizer, params)
     encoding = tokenizer.encode(document.text, add_special_tokens=False)
     return _chunk(document, encoding, contexts, _text_tokens(tokenizer, params), params)
+
+
+def _contexts(document: Document, tokenizer: "Tokenizer", params: ChunkingParams) -> Contexts:
+    return Contexts(
+        document.title, tokenizer, max_context_tokens=params.max_context_tokens, max_tokens=params.max_tokens
+    )
 
 
 def _text_tokens(tokenizer: "Tokenizer", params: ChunkingParams) -> int:
@@ -153,18 +128,18 @@ def _text_tokens(tokenizer: "Tokenizer", params: ChunkingParams) -> int:
 
 
 def _chunk(
-    document: Document, encoding: "Encoding", contexts: _Contexts, max_tokens: int, params: ChunkingParams
+    document: Document, encoding: "Encoding", contexts: Contexts, max_tokens: int, params: ChunkingParams
 ) -> list[Slice]:
     text, tokens, budget = document.text, _Tokens(encoding), _Budget(contexts, max_tokens)
     whole = Section(0, len(text), (), ())
     if tokens.limit(0, len(text), budget.under(whole)) >= len(text):
-        return list(_fitted(text, [Slice(0, len(text), ())], contexts, max_tokens))
+        return list(_fitted(text, [Slice(0, len(text), ())], Outline((), (), ()), contexts, max_tokens))
     outline = outline_of(text)
     slices: list[Slice] = []
     for section in _merged(outline.sections, tokens, budget, params.min_tokens):
-        cutter = _Cutter(text, tokens, outline, budget.under(section), params.overlap_tokens)
+        cutter = _Cutter(text, tokens, outline, contexts, budget.under(section), params.overlap_tokens)
         slices.extend(cutter.cut(section))
-    return [_with_cuts(part, outline) for part in _fitted(text, slices, contexts, max_tokens)]
+    return [_with_cuts(part, outline) for part in _fitted(text, slices, outline, contexts, max_tokens)]
 
 
 def _with_cuts(part: Slice, outline: Outline) -> Slice:
@@ -173,17 +148,19 @@ def _with_cuts(part: Slice, outline: Outline) -> Slice:
     return replace(part, starts_in_code=starts is not None, ends_in_code=ends is not None)
 
 
-def _fitted(text: str, slices: Iterable[Slice], contexts: _Contexts, max_tokens: int) -> Iterator[Slice]:
+def _fitted(
+    text: str, slices: Iterable[Slice], outline: Outline, contexts: Contexts, max_tokens: int
+) -> Iterator[Slice]:
     """Slices within the budget, without the white space around, each beginning and ending behind the one before."""
     before = Slice(-1, 0, ())
     for part in slices:
         start, end = _stripped(text, part.start, part.end)
         if start <= before.start:  # what it shares with a slice that was halved may be whole pieces
             start = before.end
-        for piece in _fitting(text, Slice(start, end, part.headings), contexts, max_tokens):
+        for piece in _fitting(text, Slice(start, end, part.headings), outline, contexts, max_tokens):
             start, end = _stripped(text, piece.start, piece.end)
             if max(start, before.end) < end:
-                before = Slice(start, end, part.headings)
+                before = Slice(start, end, part.headings, outline.header_across(start))
                 yield before
 
 
@@ -192,22 +169,20 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
     return start + len(body) - len(body.lstrip()), start + len(body.rstrip())
 
 
-def _fitting(text: str, part: Slice, contexts: _Contexts, max_tokens: int) -> Iterator[Slice]:
+def _fitting(text: str, part: Slice, outline: Outline, contexts: Contexts, max_tokens: int) -> Iterator[Slice]:
     """Halve a slice that grew because a cut inside a word changed how the word splits into tokens.
 
     For instance `unbelievable` may be 1 token in the whole text, but its halves `unbelie` and `vable` 2 and 2: a slice
     of 64 tokens that ends in `unbelie` counts 65 alone.
     """
     cut_in_word = _inside_word(text, part.start) or _inside_word(text, part.end)
-    if (
-        not cut_in_word
-        or contexts.num_tokens(part.headings) + contexts.count(text[part.start : part.end]) <= max_tokens
-    ):
+    num_context = contexts.num_tokens(part.headings, outline.header_across(part.start))
+    if not cut_in_word or num_context + contexts.count(text[part.start : part.end]) <= max_tokens:
         yield part
     else:
         middle = (part.start + part.end) // 2
-        yield from _fitting(text, Slice(part.start, middle, part.headings), contexts, max_tokens)
-        yield from _fitting(text, Slice(middle, part.end, part.headings), contexts, max_tokens)
+        yield from _fitting(text, Slice(part.start, middle, part.headings), outline, contexts, max_tokens)
+        yield from _fitting(text, Slice(middle, part.end, part.headings), outline, contexts, max_tokens)
 
 
 def _inside_word(text: str, offset: int) -> bool:
@@ -239,20 +214,25 @@ class _Cutter:
     text: str
     tokens: _Tokens
     outline: Outline
+    contexts: Contexts
     budget: int
     overlap: int
 
     def cut(self, section: Section) -> Iterator[Slice]:
         start, headings = section.start, section.headings
         end = start
-        while (limit := self.tokens.limit(start, section.end, self.budget)) < section.end:
+        while (limit := self.tokens.limit(start, section.end, self._room(start))) < section.end:
             end = self._best_cut(start, limit, max(start, end))
             yield Slice(start, end, headings)
             headings = section.own
             start = self._overlapped(start, end)
-            if self.tokens.limit(start, section.end, self.budget) <= end:
+            if self.tokens.limit(start, section.end, self._room(start)) <= end:
                 start = end
         yield Slice(start, section.end, headings)
+
+    def _room(self, start: int) -> int:
+        """Tokens left for the text of a slice that begins there: within a table its header is told again."""
+        return self.budget - self.contexts.num_header_tokens(self.outline.header_across(start))
 
     def _best_cut(self, start: int, limit: int, behind: int) -> int:
         """Return the last block, line, sentence or word boundary in the later part of `[start, limit)`, in this order.
@@ -308,8 +288,13 @@ def chunk_rows(
     max_tokens = _text_tokens(tokenizer, params)
     encodings = tokenizer.encode_batch([document.text for document in documents], add_special_tokens=False)
     for document, encoding in zip(documents, encodings, strict=True):
-        contexts = _Contexts(document.title, tokenizer, params.max_context_tokens)
+        contexts = _contexts(document, tokenizer, params)
         yield from _rows_of(document, _chunk(document, encoding, contexts, max_tokens, params), contexts)
+
+
+def _columns(header: str) -> str:
+    """The names of a table's columns, as the last of the headings: who reads a part of the table needs them."""
+    return " | ".join(filter(None, (cell.strip() for cell in header.strip("> \t|").split("|"))))
 
 
 def _gap(text: str, part: Slice, following: Slice | None) -> str:
@@ -317,12 +302,12 @@ def _gap(text: str, part: Slice, following: Slice | None) -> str:
     return text[part.end : following.start] if following else ""
 
 
-def _rows_of(document: Document, slices: Sequence[Slice], contexts: _Contexts) -> Iterator[dict[str, object]]:
+def _rows_of(document: Document, slices: Sequence[Slice], contexts: Contexts) -> Iterator[dict[str, object]]:
     seen: Counter[str] = Counter()
     metadata = json.dumps(dict(document.metadata), ensure_ascii=False)
     for ordinal, (part, following) in enumerate(zip_longest(slices, slices[1:])):
         text = document.text[part.start : part.end]
-        search_text = "\n\n".join(filter(None, (contexts.text(part.headings), text)))
+        search_text = "\n\n".join(filter(None, (contexts.text(part.headings, part.header), text)))
         seen[search_text] += 1
         yield {
             "chunk_id": sha256(document.document_id, search_text, str(seen[search_text]))[:32],
@@ -335,7 +320,7 @@ def _rows_of(document: Document, slices: Sequence[Slice], contexts: _Contexts) -
             "end": part.end,
             "title": document.title,
             "uri": document.uri,
-            "headings": HEADING_SEPARATOR.join(part.headings),
+            "headings": HEADING_SEPARATOR.join(filter(None, (*part.headings, _columns(part.header)))),
             "text": text,
             "search_text": search_text,
             "num_content_characters": num_content_characters(text),

@@ -1,4 +1,4 @@
-"""The structure of a Markdown text that chunking follows: sections, block boundaries and fenced code."""
+"""The structure of a Markdown text that chunking follows: sections, block boundaries, fenced code and tables."""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -18,11 +18,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Sections, one a heading, the offsets at which a top-level block begins, and the fenced blocks, all ascending."""
+    """Sections, one a heading, the offsets at which a top-level block begins, and blocks within; all ascending.
+
+    Attributes:
+        fences: start and end of each fenced block.
+        tables: start and end of each table, and its header row.
+    """
 
     sections: tuple[Section, ...]
     boundaries: tuple[int, ...]
     fences: tuple[tuple[int, int], ...]
+    tables: tuple[tuple[int, int, str], ...] = ()
 
     def last_boundary(self, offset: int) -> int | None:
         """Return the last boundary at `offset` or before."""
@@ -37,6 +43,11 @@ class Outline:
         start, end = self.fences[place]
         return (start, end) if start < offset < end else None
 
+    def header_across(self, offset: int) -> str:
+        """Return the header row of the table that begins before `offset` and ends behind it, '' where there is none."""
+        place = bisect_left(self.tables, (offset,)) - 1
+        return self.tables[place][2] if place >= 0 and offset < self.tables[place][1] else ""
+
 
 def outline_of(text: str) -> Outline:
     """Parse a Markdown text."""
@@ -48,6 +59,7 @@ def outline_of(text: str) -> Outline:
     sections: list[Section] = []
     boundaries: list[int] = []
     fences: list[tuple[int, int]] = []
+    tables: list[tuple[int, int, str]] = []
     start = 0
     headings: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
@@ -56,6 +68,9 @@ def outline_of(text: str) -> Outline:
         if token.type == "fence" and token.map is not None:
             end = lines[token.map[1]]
             fences.append((lines[token.map[0]], end - 1 if text[end - 1 : end] == "\n" else end))
+        if token.type == "table_open" and token.map is not None:
+            head = lines[token.map[0]]
+            tables.append((head, lines[token.map[1]], text[head : lines[token.map[0] + 1]].strip()))
         if token.level != 0 or token.map is None or token.nesting < 0:
             continue
         offset = lines[token.map[0]]
@@ -70,7 +85,7 @@ def outline_of(text: str) -> Outline:
             own = tuple(path[depth] for depth in sorted(path))
             start = offset
     sections.append(Section(start, len(text), headings, own))
-    return Outline(tuple(sections), tuple(boundaries), tuple(fences))
+    return Outline(tuple(sections), tuple(boundaries), tuple(fences), tuple(tables))
 
 
 def _line_offsets(text: str) -> list[int]:

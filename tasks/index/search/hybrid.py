@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tasks.errors import ConfigurationError
 from tasks.index.access import AccessMap
-from tasks.index.chunking.chunk import HEADING_SEPARATOR
+from tasks.index.chunking.context import HEADING_SEPARATOR
 from tasks.index.lance_errors import lance_errors
 from tasks.index.passage import PASSAGE_COLUMNS, Passage
 from tasks.index.search.choice import chosen
