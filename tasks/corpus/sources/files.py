@@ -4,9 +4,12 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -22,6 +25,13 @@ from tasks.params_sources import FilesSource
 logger = logging.getLogger(__name__)
 
 _NO_SIGN = "unknown"
+_HEADS_AT_ONCE = 16
+_NO_FILE = re.compile(r"[?#]|/$|/\.\./|^/?(?:mailto|javascript|tel|data):", re.IGNORECASE)
+_SIGNS = (
+    *("ETag", "etag", "md5", "Content-MD5", "Digest", "checksum"),
+    *("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created"),
+)
+"""Names under which file systems give a sign of change, the surest first."""
 
 
 def open_files(source: FilesSource) -> SourceReader:
@@ -184,6 +194,8 @@ class RemoteFilesReader:
         self._source = source
         self._file_system = file_system
         self._root = root.rstrip("/")
+        # Not every web server leads from `/docs` to the listing at `/docs/`.
+        self._folder = root if "://" in root else self._root
 
     def scan(self) -> Iterator[Item]:
         """List the files in name order.
@@ -194,24 +206,41 @@ class RemoteFilesReader:
         takes = path_filter(self._source.include, self._source.exclude)
         for path, info in sorted(self._found().items()):
             key = path.removeprefix(self._root).lstrip("/") or path.rpartition("/")[2]
-            if key and not self._is_listing(path) and takes(key):
+            if key and not self._is_no_file(path) and takes(key):
                 yield self._item(key, path, info)
 
-    def _is_listing(self, path: str) -> bool:
-        """A web server's listing links to itself in other orders (`?C=N;O=D`); those links are no files."""
-        return "://" in path and ("?" in path.removeprefix(self._root) or path.endswith("/"))
+    def _is_no_file(self, path: str) -> bool:
+        """A web server's listing also links to itself in other orders (`?C=N;O=D`), to a place, to somebody's mail."""
+        return "://" in path and bool(_NO_FILE.search(path.removeprefix(self._root)))
 
     def _found(self) -> dict[str, dict[str, Any]]:
         try:
             self._file_system.invalidate_cache()
-            if self._file_system.isfile(self._root) and not self._source.url.endswith("/"):
+            if not self._source.url.endswith("/") and self._file_system.isfile(self._root):
                 return {self._root: self._file_system.info(self._root)}
-            if not self._file_system.exists(self._root):
-                raise FileNotFoundError(self._root)
-            found: dict[str, dict[str, Any]] = self._file_system.find(self._root, detail=True)
+            if not self._file_system.exists(self._folder):
+                raise FileNotFoundError(self._folder)
+            found: dict[str, dict[str, Any]] = self._file_system.find(self._folder, detail=True)
+            if "http" in _protocols(self._file_system):
+                paths = dict.fromkeys(path.replace("/./", "/") for path in found if not self._is_no_file(path))
+                found = self._with_signs(list(paths))
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         return found
+
+    def _with_signs(self, paths: list[str]) -> dict[str, dict[str, Any]]:
+        """What the server says of each page without sending it (HEAD): a listing tells neither ETag nor time.
+
+        A page that does not answer stays: reading it gives the reason.
+        """
+
+        def info(path: str) -> dict[str, Any]:
+            with suppress(FileNotFoundError, PermissionError):
+                return dict(self._file_system.info(path))
+            return {}
+
+        with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
+            return dict(zip(paths, pool.map(info, paths), strict=True))
 
     def _item(self, key: str, path: str, info: dict[str, Any]) -> Item:
         return Item(
@@ -253,7 +282,7 @@ class RemoteFilesReader:
 
 def remote_fingerprint(info: dict[str, Any]) -> str:
     """Size and the server's sign of change; without any sign a value that differs at each scan, so that it is read."""
-    for name in ("ETag", "etag", "md5", "checksum", "mtime", "LastModified", "last_modified", "updated", "created"):
+    for name in _SIGNS:
         if info.get(name):
             return f"{info.get('size')} {info[name]}"
     return f"{_NO_SIGN} {time.time_ns()}"

@@ -1,4 +1,4 @@
-"""Record feeds: JSONL or Parquet files that hold the whole state, or changes to it, applied in name order.
+"""Record feeds: JSON or Parquet files that hold the whole state, or changes to it, applied in name order.
 
 The folded state (hash and place of each live record) is kept as one Arrow file: an unchanged feed costs a listing of
 its files, a grown one the reading of its new files.
@@ -29,6 +29,7 @@ from tasks.corpus.sources.feed import (
     record_text,
     stated_access,
 )
+from tasks.corpus.sources.feed_lines import PACKED, UNREADABLE, FeedLines
 from tasks.corpus.sources.files import file_system_of, remote_fingerprint
 from tasks.corpus.sources.reader import RawItem
 from tasks.errors import DependencyError, ParseError
@@ -38,10 +39,10 @@ from tasks.params_sources import RecordsSource
 logger = logging.getLogger(__name__)
 
 _FOLD_RULES = 3
-_ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet")
+_JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+_ENDINGS = (*_JSON_ENDINGS, ".parquet", *(f"{ending}{packed}" for ending in _JSON_ENDINGS for packed in PACKED))
 _TEXT_ENDINGS = (".md", ".markdown", ".mdx", ".txt", ".rst", ".html", ".htm", ".org", ".tex")
 _ROWS_AT_ONCE = 4096
-_BLOCK_BYTES = 2**18
 _STATE_SCHEMA = pa.schema(
     [
         pa.field("key", pa.large_string(), nullable=False),
@@ -61,7 +62,7 @@ class RecordsReader:
         self._source = source
         self._cache = cache
         self._file_system, self._path = file_system_of(source.url)
-        self._block: tuple[str, int, bytes] = ("", 0, b"")
+        self._lines = FeedLines(self._file_system, cache)
         self._rows: tuple[str, int, int, pa.Table] | None = None
 
     def scan(self) -> Iterator[Item]:
@@ -129,7 +130,7 @@ class RecordsReader:
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         if not found:
-            raise self._unreachable(FileNotFoundError("no .jsonl or .parquet file"))
+            raise self._unreachable(FileNotFoundError("no .jsonl, .json or .parquet file"))
         return [(path, remote_fingerprint(info)) for path, info in sorted(found.items(), key=_in_number_order)]
 
     def _unreachable(self, error: Exception) -> DependencyError:
@@ -144,7 +145,7 @@ class RecordsReader:
         for path, _fingerprint in files[num_known:]:
             try:
                 num_replaced = fold(state, self._changes(path))
-            except (OSError, pa.ArrowException) as error:
+            except (*UNREADABLE, pa.ArrowException) as error:
                 raise self._unreachable(error) from error
             if num_replaced and self._source.mode == "snapshot":
                 logger.warning(
@@ -153,10 +154,11 @@ class RecordsReader:
                     num_replaced,
                     path,
                 )
+        self._lines.forget_all_but([path for path, _ in files])
         return state
 
     def _changes(self, path: str) -> Iterator[Change]:
-        lines = self._parquet_rows(path) if path.endswith(".parquet") else self._json_lines(path)
+        lines = self._parquet_rows(path) if path.endswith(".parquet") else self._lines.of(path)
         for data, start, number in lines:
             length = len(data) if isinstance(data, bytes) else 0
             yield read_change(
@@ -166,14 +168,6 @@ class RecordsReader:
                 locator=f"{start} {length} {number} {path}",
                 changes=self._source.mode == "changes",
             )
-
-    def _json_lines(self, path: str) -> Iterator[tuple[bytes, int, int]]:
-        start = 0
-        with self._file_system.open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield line, start, number
-                start += len(line)
 
     def _parquet_rows(self, path: str) -> Iterator[tuple[Mapping[str, Any], int, int]]:
         import pyarrow.parquet as pq
@@ -190,20 +184,9 @@ class RecordsReader:
         try:
             if path.endswith(".parquet"):
                 return self._parquet_row(path, int(start))
-            return load_record(self._line(path, int(start), int(length)), self._source.fields)
-        except (OSError, pa.ArrowException) as error:
+            return load_record(self._lines.at(path, int(start), int(length)), self._source.fields)
+        except (*UNREADABLE, pa.ArrowException) as error:
             raise self._unreachable(error) from error
-
-    def _line(self, path: str, start: int, length: int) -> bytes:
-        """One line; the block around it is kept, since lines are asked for in order."""
-        block_path, block_start, block = self._block
-        if block_path != path or not block_start <= start <= start + length <= block_start + len(block):
-            block_start, block = (
-                start,
-                self._file_system.cat_file(path, start=start, end=start + max(length, _BLOCK_BYTES)),
-            )
-            self._block = (path, block_start, block)
-        return block[start - block_start : start - block_start + length]
 
     def _parquet_row(self, path: str, row: int) -> Mapping[str, Any]:
         """One row; its row group is kept, since rows are asked for in order."""
