@@ -9,9 +9,16 @@ from tasks.index.search.neighbours import Hit
 OLD, NEW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
 
 
-def hit(title: str, score: float, *, vector: tuple[float, ...] = (1.0, 0.0), updated: dt.datetime | None = None) -> Hit:
+def hit(
+    title: str,
+    score: float,
+    *,
+    vector: tuple[float, ...] = (1.0, 0.0),
+    updated: dt.datetime | None = None,
+    text: str | None = None,
+) -> Hit:
     row: dict[str, Any] = {"document_id": title, "title": title, "vector": list(vector), "updated_at": updated}
-    return Hit(row, score)
+    return Hit(row | {"text": f"{title} {score}" if text is None else text}, score)
 
 
 def titles(hits: list[Hit], question: str, *, top_k: int, cap: int = 5) -> list[str]:
@@ -42,3 +49,19 @@ def test_date_does_not_move_what_says_something_else() -> None:
     best = newest_first([hit("fee", 0.9, updated=OLD), hit("leave", 0.8, vector=(0.0, 1.0), updated=NEW)])
     assert [entry.row["title"] for entry in best] == ["fee", "leave"]
     assert newest_first([]) == []
+
+
+def test_copies_of_a_text_take_one_place() -> None:
+    copies = [hit(f"copy {number}", 0.9 - number / 100, text="The desk opens\nat NINE.") for number in range(8)]
+    hits = [*copies, hit("other", 0.5, text="The desk opens at ten."), hit("last", 0.4)]
+    assert titles(hits, "when does the desk open", top_k=3) == ["copy 0", "other", "last"]
+
+
+def test_the_newest_of_several_copies_is_shown_in_the_place_of_the_best() -> None:
+    hits = [hit("old", 0.9, updated=OLD, text="Same."), hit("b", 0.8), hit("new", 0.7, updated=NEW, text="same.")]
+    assert titles(hits, "q", top_k=3) == ["new", "b"]
+
+
+def test_texts_that_differ_in_a_sign_are_no_copies() -> None:
+    hits = [hit("a", 0.9, text="It holds at -5."), hit("b", 0.8, text="It holds at 5.")]
+    assert titles(hits, "q", top_k=3) == ["a", "b"]

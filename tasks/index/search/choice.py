@@ -1,4 +1,4 @@
-"""Which hits are shown: no document alone, each subject that the question names, the newest of several versions."""
+"""Which hits are shown: no document alone, no text twice, each subject that the question names, the newest version."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from tasks.index.search.neighbours import Hit
+from tasks.index.search.neighbours import Hit, Row
 from tasks.index.search.terms import question_terms
 
 POOL_FACTOR = 4
@@ -19,21 +19,42 @@ def chosen(hits: Iterator[Hit], question: str, *, top_k: int, max_chunks_per_doc
     """Return `top_k` hits, best first.
 
     A question that names several documents (`What is the difference between dill and cloudpickle?`) gets the best hit
-    of each before the second of any.
+    of each before the second of any. Copies of a text take one place, that of the best, with the newest of them.
     """
     pool = list(islice(hits, POOL_FACTOR * top_k))
+    newest = _newest_copies(pool)
     first = _best_of_named(pool, frozenset(question_terms(question, language)), language)
     behind = [hit for hit in pool if not any(hit is entry for entry in first)]
     taken: Counter[str] = Counter()
+    shown: set[str] = set()
     best: list[Hit] = []
     for hit in (*first, *behind, *hits):
-        document = hit.row["document_id"]
-        if taken[document] < max_chunks_per_document:
-            taken[document] += 1
-            best.append(hit)
+        text = _same_text(hit)
+        if text in shown:
+            continue
+        row = newest.get(text, hit.row)
+        if taken[row["document_id"]] < max_chunks_per_document:
+            taken[row["document_id"]] += 1
+            shown.add(text)
+            best.append(Hit(row, hit.score))
         if len(best) == top_k:
             break
     return newest_first(best)
+
+
+def _newest_copies(pool: Sequence[Hit]) -> dict[str, Row]:
+    """By text the row that shows it: the first, or one that was updated later."""
+    newest: dict[str, Row] = {}
+    for hit in pool:
+        before = newest.setdefault(_same_text(hit), hit.row)
+        if None not in (before["updated_at"], hit.row["updated_at"]) and hit.row["updated_at"] > before["updated_at"]:
+            newest[_same_text(hit)] = hit.row
+    return newest
+
+
+def _same_text(hit: Hit) -> str:
+    """Equal for copies; capitals and white space do not count, signs do."""
+    return " ".join(hit.row["text"].casefold().split())
 
 
 def _best_of_named(pool: Sequence[Hit], asked: frozenset[str], language: str) -> list[Hit]:
