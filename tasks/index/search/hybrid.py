@@ -127,17 +127,26 @@ class Index:
         return ordered(score_fusion(near, words, vector_weight=weight))
 
     def _vector_leg(self, vector: npt.NDArray[np.float32], filters: "Expr") -> Ranked:
+        rows = self.vector_rows(vector, filters, self._search.candidates)
+        return self._ranked(rows, "_distance", lambda distance: 1.0 - distance)
+
+    def vector_rows(self, vector: npt.NDArray[np.float32], filters: "Expr", limit: int) -> list[dict[str, Any]]:
+        """Return the rows nearest to a vector, with `_rowid` and `_distance`, nearest first."""
         query = self.table.search(vector, vector_column_name="vector").distance_type("cosine").where(filters)
         if not self._has_vector_index or self._count(filters.to_sql()) <= self._index.exact_below_rows:
             query = query.bypass_vector_index()
         else:
             query = query.nprobes(self._index.num_probes).refine_factor(self._index.refine_factor)
-        rows = query.select([*self._leg_columns, "_distance"]).with_row_id(True).limit(self._search.candidates)
-        return self._ranked(rows.to_arrow().to_pylist(), "_distance", lambda distance: 1.0 - distance)
+        rows = query.select([*self._leg_columns, "_distance"]).with_row_id(True).limit(limit).to_arrow()
+        nearest: list[dict[str, Any]] = rows.to_pylist()
+        return nearest
 
     def _text_leg(self, question: str, filters: "Expr") -> Ranked:
-        rows = self._full_text.search(question, filters, self._leg_columns, self._search.candidates)
-        return self._ranked(rows, "_score", lambda score: score)
+        return self._ranked(self.text_rows(question, filters, self._search.candidates), "_score", lambda score: score)
+
+    def text_rows(self, question: str, filters: "Expr", limit: int) -> list[dict[str, Any]]:
+        """Return the rows with a question's terms, with `_rowid` and `_score`, in no order."""
+        return self._full_text.search(question, filters, self._leg_columns, limit)
 
     def _ranked(self, rows: list[dict[str, Any]], column: str, score_of: Callable[[float], float]) -> Ranked:
         """Rows best first; equal scores by chunk id, so that ranks do not depend on how the table was written."""
@@ -155,7 +164,7 @@ class Index:
         num_rows = max(4 * self._checked_top_k(request.top_k), self._search.rerank_candidates if self._reranker else 0)
         for begin in range(0, len(fused), num_rows):
             part = fused[begin : begin + num_rows]
-            rows = self._fetch([row_id for row_id, _ in part])
+            rows = self.rows_of([row_id for row_id, _ in part])
             for row_id, score in part:
                 if may_return(rows[row_id], request, access, now):
                     yield Hit(rows[row_id], score)
@@ -175,11 +184,13 @@ class Index:
         if not self._can_join or not self._search.join_neighbours:
             return [Span(hit, (hit.row,)) for hit in hits]
         now = dt.datetime.now(dt.UTC)
-        return joined(hits, lambda places: [row for row in self._at(places) if may_return(row, request, access, now)])
+        return joined(
+            hits, lambda places: [row for row in self.rows_at(places) if may_return(row, request, access, now)]
+        )
 
     @lance_errors("the release that serves")
-    def _at(self, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-        """Rows of places, and others of the same documents."""
+    def rows_at(self, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+        """Return the rows of places, and others of the same documents."""
         from lancedb.expr import col
 
         documents = sorted({document for document, _ in places})
@@ -200,7 +211,8 @@ class Index:
         return frozenset(rows["expires_at"].to_pylist())
 
     @lance_errors("the release that serves")
-    def _fetch(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    def rows_of(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return whole rows by row id."""
         if not row_ids:
             return {}
         found = self.table.take_row_ids(list(row_ids)).select([*self._columns, "vector"]).with_row_id().to_arrow()
