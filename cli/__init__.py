@@ -4,7 +4,6 @@ Heavy imports stand inside the commands, so that help answers at once.
 """
 
 import logging
-import os
 import sys
 import warnings
 
@@ -12,7 +11,7 @@ import typer
 
 from cli import ask, keys, quarantine, refresh, releases, retrain, servers, status, tune
 from tasks.errors import AlmanacError
-from tasks.settings import quiet_environment
+from tasks.settings import Settings, quiet_environment
 
 app = typer.Typer(
     name="almanac",
@@ -30,16 +29,20 @@ app.add_typer(keys.app, name="keys")
 
 def main() -> None:
     """Run a command; an error of ours is one line on standard error and an exit code that says its kind."""
-    quiet_environment()
-    logging.basicConfig(level=os.environ.get("ALMANAC_LOG", "WARNING").upper(), stream=sys.stderr, format="%(message)s")
+    try:
+        quiet_environment()
+        _set_up_logging()
+        app()
+    except AlmanacError as error:
+        typer.echo(f"almanac: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(level=Settings().log.upper(), stream=sys.stderr, format="%(message)s")
     # A run's own lines, with tracebacks, go to the Prefect server; a person gets bars and one line.
     for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events", "EventsWorker"):
         logging.getLogger(name).propagate = False
     logging.raiseExceptions = False
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-    try:
-        app()
-    except AlmanacError as error:
-        typer.echo(f"almanac: {error}", err=True)
-        sys.exit(error.exit_code)

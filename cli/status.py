@@ -1,15 +1,41 @@
 """How things stand: `status` and `doctor`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.output import Json, print_result, read_params
 from tasks.settings import Settings
 
+if TYPE_CHECKING:
+    from flows.schedules import Schedule
+    from tasks.index.history import IndexStatus
+    from tasks.releases.version import ReleaseEntry
+
 app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How things stand.
+
+    Attributes:
+        schedules: by cadence; None: no Prefect server is set.
+        since: when the index release began to serve.
+    """
+
+    index: "IndexStatus"
+    answerer: "ReleaseEntry"
+    schedules: "Mapping[str, Schedule | None] | None"
+    since: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields of `almanac status --json`."""
+        fields = asdict(self)
+        index: dict[str, Any] = fields["index"]
+        return index | {"answerer": fields["answerer"], "schedules": fields["schedules"]}
 
 
 @app.command()
@@ -26,56 +52,51 @@ def status(json_: Json = False) -> None:
     from tasks.releases.version import ReleaseEntry, entry_of
 
     settings = Settings()
-    version = champion(settings, ANSWERER)
+    version, index = champion(settings, ANSWERER), champion(settings, INDEX)
     if version is not None:
         answerer = entry_of(version)
     else:
         is_excerpt = read_params(settings).generation.is_excerpt
         answerer = ReleaseEntry(ANSWERER.name, "excerpt" if is_excerpt else str(ANSWERER.default))
-    result = asdict(index_status(settings)) | {"answerer": asdict(answerer), "schedules": upcoming()}
-    index = champion(settings, INDEX)
     since = index.tags.get(Tag.SERVED) if index else None
-    print_result(result, json_, lambda fields: print_status(fields, since))
+    print_result(Status(index_status(settings), answerer, upcoming(), since), json_, print_status)
 
 
-def print_status(result: Mapping[str, Any], since: str | None) -> None:
-    """Print the fields of `status --json` for a person; `since` is when the index release began to serve."""
-    serving, newest, writer = result["serving"], result["newest_release"], result["writer"]
+def print_status(status: Status) -> None:
+    """Print it for a person."""
+    index, serving = status.index, status.index.serving
     if serving is None:
         typer.echo("serves:    nothing yet; run `almanac refresh`")
     else:
         typer.echo(
-            f"serves:    index release {serving['version']} since {since or serving['created_at']}: "
-            f"{serving['documents']} documents, {serving['chunks']} chunks"
+            f"serves:    index release {serving.version} since {status.since or serving.created_at}: "
+            f"{serving.documents} documents, {serving.chunks} chunks"
         )
-        typer.echo(f"embedder:  {serving['lineage']['embedder']}")
-    if newest is not None and (serving is None or serving["version"] != newest):
-        typer.echo(f"newest:    index release {newest} of {result['newest_created_at']}, which does not serve")
-    typer.echo(f"answerer:  {_answerer(result['answerer'])}")
-    typer.echo(f"writes:    {_writer(writer) if writer else 'nobody'}")
-    _print_schedules(result["schedules"])
-    typer.echo(f"stores:    {result['mlflow']}, {result['index']}")
+        typer.echo(f"embedder:  {serving.lineage['embedder']}")
+    newest = index.newest_release
+    if newest is not None and (serving is None or serving.version != newest):
+        typer.echo(f"newest:    index release {newest} of {index.newest_created_at}, which does not serve")
+    typer.echo(f"answerer:  {_answerer(status.answerer)}")
+    typer.echo(f"writes:    {index.writer or 'nobody'}")
+    _print_schedules(status.schedules)
+    typer.echo(f"stores:    {index.mlflow}, {index.index}")
 
 
-def _writer(holder: Mapping[str, Any]) -> str:
-    return f"{holder['purpose']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
+def _answerer(entry: "ReleaseEntry") -> str:
+    created = f" of {entry.created_at}" if entry.created_at else ""
+    return f"version {entry.version}{created}" if entry.mlflow_version else f"{entry.version} (the default)"
 
 
-def _answerer(entry: Mapping[str, Any]) -> str:
-    made = f" of {entry['created_at']}" if entry["created_at"] else ""
-    return f"version {entry['version']}{made}" if entry["mlflow_version"] else f"{entry['version']} (the default)"
-
-
-def _print_schedules(schedules: Mapping[str, Any] | None) -> None:
+def _print_schedules(schedules: "Mapping[str, Schedule | None] | None") -> None:
     if schedules is None:
         typer.echo("schedules: not known here; set PREFECT_API_URL, or run `almanac up`")
         return
-    for name, entry in schedules.items():
-        if entry is None:
+    for name, schedule in schedules.items():
+        if schedule is None:
             typer.echo(f"schedules: {name} is not scheduled")
             continue
-        last = f"; last {entry['last']['started']}, {entry['last']['state']}" if entry["last"] else ""
-        typer.echo(f"schedules: {name} next {entry['next'] or 'never'}{last}")
+        last = f"; last {schedule.last.started}, {schedule.last.state}" if schedule.last else ""
+        typer.echo(f"schedules: {name} next {schedule.next or 'never'}{last}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What the Prefect server says of our schedules, for `almanac status` and `almanac doctor`; reads only."""
 
-import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,13 +10,30 @@ import httpx
 from tasks.errors import DependencyError
 from tasks.params import Params
 from tasks.problem import Problem, problem_of
+from tasks.settings import Settings
 
 _LATE = timedelta(minutes=15)
 _CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron"}
 
 
-def upcoming() -> dict[str, Any] | None:
-    """When each cadence runs next and how it last ended; None where no Prefect server is set.
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run of a cadence: when it started, and the state in which it ended."""
+
+    started: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a cadence runs next, and how it ended last."""
+
+    next: str | None
+    last: EndedRun | None
+
+
+def upcoming() -> dict[str, Schedule | None] | None:
+    """Return the schedule of each cadence, None for one without; None where no Prefect server is set.
 
     Raises:
         DependencyError: the server does not answer.
@@ -62,16 +79,16 @@ def _stale(name: str, where: str, waiting: list[dict[str, Any]]) -> Iterator[Pro
         yield Problem(what, where, "almanac worker, or almanac up")
 
 
-def _entry(name: str) -> dict[str, Any] | None:
+def _entry(name: str) -> Schedule | None:
     deployment = _deployment(name)
     if deployment is None:
         return None
     waiting = _runs(deployment["id"], "SCHEDULED", "EXPECTED_START_TIME_ASC")
     ended = [run for run in _runs(deployment["id"], None, "START_TIME_DESC") if run["start_time"]]
-    return {
-        "next": waiting[0]["expected_start_time"] if waiting else None,
-        "last": {"started": ended[0]["start_time"], "state": ended[0]["state_name"]} if ended else None,
-    }
+    return Schedule(
+        next=waiting[0]["expected_start_time"] if waiting else None,
+        last=EndedRun(ended[0]["start_time"], ended[0]["state_name"]) if ended else None,
+    )
 
 
 def _deployment(name: str) -> dict[str, Any] | None:
@@ -100,12 +117,13 @@ def _ask(what: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _login() -> tuple[str, str] | None:
-    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    secret = Settings().prefect_api_auth_string
+    user, _, password = secret.get_secret_value().partition(":") if secret else ("", "", "")
     return (user, password) if user else None
 
 
 def _address() -> str | None:
-    return os.environ.get("PREFECT_API_URL", "").rstrip("/") or None
+    return (Settings().prefect_api_url or "").rstrip("/") or None
 
 
 def _moment(run: dict[str, Any]) -> datetime:

@@ -6,7 +6,6 @@ crosses a step is a path, a count or params.
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -105,7 +104,7 @@ def runner(flow: Flow[P, R], params: Params) -> Callable[P, R]:
 
     A Prefect server that does not answer, or no longer, stops nothing: the flow runs plainly and says so.
     """
-    address = os.environ.get("PREFECT_API_URL")
+    address = Settings().prefect_api_url
     if address and not _answers(address):
         logger.warning("the Prefect server at %s does not answer: running without it, nothing is reported", address)
         return flow.fn
@@ -158,17 +157,16 @@ def _give_up_events_early() -> None:
     from prefect.events.clients import PrefectEventsClient
     from prefect.events.worker import EventsWorker
 
-    if os.environ.get("PREFECT_API_URL"):
+    if Settings().prefect_api_url:
         EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=2)
 
 
 def _dask(params: Params) -> Any:
     from prefect_dask.task_runners import DaskTaskRunner
 
-    address = os.environ.get("ALMANAC_DASK_ADDRESS")
-    if address:
-        return DaskTaskRunner(address=address)
     settings, num_workers = Settings(), params.execution.num_workers
+    if settings.dask_address:
+        return DaskTaskRunner(address=settings.dask_address)
     settings.home.mkdir(parents=True, exist_ok=True)  # the server that Prefect starts for the run keeps its files there
     share = str(max(1, settings.num_threads // num_workers))
     workers = {

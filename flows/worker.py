@@ -25,7 +25,7 @@ def start_worker(params: Params, settings: Settings, *, wait_seconds: float) -> 
         ConfigurationError: `PREFECT_API_URL` is not set.
         DependencyError: the server does not answer within `wait_seconds`.
     """
-    address = os.environ.get("PREFECT_API_URL")
+    address = settings.prefect_api_url
     if not address:
         raise ConfigurationError(
             "PREFECT_API_URL must name the Prefect server, found nothing; `almanac up` starts one and its worker"

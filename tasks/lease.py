@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,6 +53,35 @@ class Lease:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """The process that holds a lease, as the others read it."""
+
+    pid: int
+    host: str
+    purpose: str
+    since: str
+    fence: int
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of process {self.pid} on {self.host}, since {self.since}"
+
+
+def lease_holder(home: Path) -> LeaseHolder | None:
+    """Return who holds the writer's lease of a home folder; None: nobody.
+
+    Raises:
+        CorruptionError: the file of its name is damaged.
+    """
+    path = home / "locks" / "writer.json"
+    try:
+        return LeaseHolder(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise CorruptionError(f"{path} must name the writer, found: {error}; delete it if nothing writes") from error
+
+
 @contextmanager
 def hold(home: Path, *, purpose: str, wait_seconds: float = 0) -> Iterator[Lease]:
     """Hold the writer's lease of a home folder.
@@ -77,7 +106,7 @@ def hold(home: Path, *, purpose: str, wait_seconds: float = 0) -> Iterator[Lease
     descriptor = _open(folder)
     try:
         _acquire(descriptor, folder, wait_seconds)
-        lease = _announce(folder, purpose)
+        lease = _take(folder, purpose)
         try:
             yield lease
         finally:
@@ -138,17 +167,12 @@ def _try_lock(descriptor: int, folder: Path) -> bool:
     return True
 
 
-def _announce(folder: Path, purpose: str) -> Lease:
+def _take(folder: Path, purpose: str) -> Lease:
     lease = Lease(folder, _read_fence(folder) + 1)
     # The holder first: who finds the lock taken should not read a predecessor's name for longer than needed.
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "purpose": purpose,
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fence": lease.fence,
-    }
-    write_json(folder / "writer.json", holder)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = LeaseHolder(os.getpid(), socket.gethostname(), purpose, since, lease.fence)
+    write_json(folder / "writer.json", asdict(holder))
     write_json(folder / "fence", lease.fence)
     return lease
 
@@ -161,10 +185,10 @@ def _close(descriptor: int) -> None:
 
 def _holder(folder: Path) -> str:
     try:
-        holder = json.loads((folder / "writer.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return "a holder that has not yet given its name"
-    return f"{holder['purpose']} of process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        holder = lease_holder(folder.parent)
+    except CorruptionError:
+        holder = None
+    return "a holder that has not yet given its name" if holder is None else str(holder)
 
 
 def _read_fence(folder: Path) -> int:

@@ -6,11 +6,13 @@
 import logging
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.errors import ConfigurationError
 from tasks.home import Home
 
 QUIET_ENVIRONMENT = {
@@ -89,6 +91,17 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     prefect_api_auth_string: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
 
+    def __init__(self, **values: Any) -> None:
+        """Read the environment; `values` win over it.
+
+        Raises:
+            ConfigurationError: a variable holds what it must not.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(map(_of_variable, error.errors()))) from None
+
     @property
     def layout(self) -> Home:
         """The places of the home folder."""
@@ -123,6 +136,13 @@ class Settings(BaseSettings):
     def work(self) -> Path:
         """Results of the steps of an unfinished refresh, named by their inputs; a re-run picks them up."""
         return self.layout.work
+
+
+def _of_variable(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    variable = name if name.isupper() else f"ALMANAC_{name.upper()}"
+    wish = error["msg"].removeprefix("Input should ")
+    return f"the variable {variable} must {wish}, found {error['input']!r}; correct or unset it"
 
 
 def quiet_environment() -> None:

@@ -16,6 +16,7 @@ import yaml
 from fastapi import FastAPI
 
 from serving.promotion.pair import Pair
+from serving.promotion.status import AnswererStatus, IndexStatus, PairStatus
 from tasks.answer.answerer import Answerer, default_answerer
 from tasks.answer.generators.base import Generator
 from tasks.index.live import open_index, serving
@@ -105,11 +106,14 @@ class StaticPair:
         assert self.pair is not None
         yield self.pair
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> PairStatus:
         if self.pair is None:
-            return {"ready": False}
-        index = {"version": self.pair.index_version, "created_at": self.pair.release.created_at}
-        return {"ready": True, "index": index, "answerer": {"version": self.pair.answerer_version}}
+            return PairStatus()
+        release = self.pair.release
+        return PairStatus(
+            index=IndexStatus(self.pair.index_version, release.number, release.created_at, since=release.created_at),
+            answerer=AnswererStatus(self.pair.answerer_version, self.pair.answerer.identity, since=release.created_at),
+        )
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import ast
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,72 @@ PRODUCT = ("benchmarks", "cli", "experiments", "flows", "serving", "tasks")
 LIFECYCLE = ("set_model_version_tag", "delete_model_version_tag", "set_registered_model_alias", "create_model_version")
 
 
-def modules() -> list[Path]:
-    return [path for folder in PRODUCT for path in sorted((ROOT / folder).rglob("*.py"))]
+OPEN_RESULTS = {
+    "split_front_matter": "front matter has the fields that its author wrote",
+    "split_docinfo": "front matter has the fields that its author wrote",
+    "split_org_keywords": "front matter has the fields that its author wrote",
+    "as_carried": "the metadata of a document has the fields that its author wrote",
+    "carried": "the metadata of a record has the fields of its feed",
+    "once_each": "front matter has the fields that its author wrote",
+    "date_bounds": "arguments of an expectation, as Great Expectations spells them",
+    "arguments": "arguments of an expectation, as Great Expectations spells them",
+    "claims": "a token has the claims that its issuer wrote",
+    "chunk_rows": "rows of a table, as PyArrow takes them",
+    "FullText.search": "rows of a table, as LanceDB reads them",
+    "Index.text_rows": "rows of a table, as LanceDB reads them",
+    "Index.vector_rows": "rows of a table, as LanceDB reads them",
+    "Index.rows_at": "rows of a table, as LanceDB reads them",
+    "Index.rows_of": "rows of a table, as LanceDB reads them",
+    "body": "the wire format of OpenAI's API",
+    "completion": "the wire format of OpenAI's API",
+    "annotations": "the wire format of OpenAI's API",
+    "details": "what the wire format holds under `almanac`",
+}
+"""Public functions that return an open dictionary, and why; what ends in `_json` is what `--json` prints."""
+
+
+def modules(*folders: str) -> list[Path]:
+    return [path for folder in folders or PRODUCT for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Public functions of a module and public methods of its public classes, each with its name."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        inner = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        for one in inner:
+            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and not one.name.startswith("_"):
+                yield (f"{node.name}.{one.name}" if isinstance(node, ast.ClassDef) else one.name), one
+
+
+@pytest.mark.parametrize("folder", [*PRODUCT, "tests"])
+def test_no_file_is_longer_than_a_reader_holds_in_mind(folder: str) -> None:
+    long = {str(path): num for path in modules(folder) if (num := path.read_text(encoding="utf-8").count("\n")) > 400}
+
+    assert long == {}
+
+
+@pytest.mark.parametrize("folder", [*PRODUCT, "tests"])
+def test_no_folder_holds_more_than_twenty_modules(folder: str) -> None:
+    assert [(name, num) for name, num in Counter(path.parent for path in modules(folder)).items() if num > 20] == []
+
+
+def test_results_are_typed() -> None:
+    untyped = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in modules("cli", "experiments", "flows", "serving", "tasks")
+        for name, node in functions(path)
+        if node.returns is not None and re.search(r"dict\[str, (Any|object)\]", ast.unparse(node.returns))
+        if not name.endswith("_json") and name not in OPEN_RESULTS and name.split(".")[-1] not in OPEN_RESULTS
+    }
+
+    assert untyped == set()
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    ours = re.compile(r"(?:environ\.get|getenv)\([\"'](?:ALMANAC|PREFECT|MLFLOW)_")
+    readers = {str(path.relative_to(ROOT)) for path in modules() if ours.search(path.read_text(encoding="utf-8"))}
+
+    assert {name for name in readers if not name.startswith("benchmarks/")} == set()
 
 
 @pytest.mark.parametrize("method", LIFECYCLE)

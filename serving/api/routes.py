@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -24,7 +25,6 @@ from serving.api.errors import RESPONSES
 from serving.api.feedback import FeedbackRequest
 from serving.api.pending import answered, begin, events
 from serving.api.service import ChatQuestion, Service
-from serving.api.status import public_status
 from serving.api.text import CleanRoute, encoded
 from tasks.index.search import Request as SearchRequest
 from tasks.index.search import checked_mode, parse_metadata
@@ -56,8 +56,8 @@ def probes(service: Service) -> APIRouter:
 
     @router.get("/readyz", summary="Whether it can answer, and with what", responses={503: {}})
     async def readyz() -> JSONResponse:
-        status = public_status(service.pairs.status())
-        return JSONResponse(status, 200 if status["ready"] else 503)
+        status = service.pairs.status()
+        return JSONResponse(status.public_json(), 200 if status.ready else 503)
 
     @router.get("/metrics", summary="Figures for Prometheus")
     async def metrics() -> Response:
@@ -134,7 +134,7 @@ async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[st
     )
     with service.searches.one():
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(service.search_threads, service.search, request)
+        return asdict(await loop.run_in_executor(service.search_threads, service.search, request))
 
 
 def _model(service: Service) -> dict[str, Any]:
@@ -143,5 +143,5 @@ def _model(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "owned_by": MODEL,
-        "almanac": public_status(service.pairs.status()) | {"questions": service.params.serving.smoke_questions},
+        "almanac": service.pairs.status().public_json() | {"questions": service.params.serving.smoke_questions},
     }

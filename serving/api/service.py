@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from serving.api.auth import Asker, Identity
 from serving.api.batching import TICKET, Batcher, Ticket
@@ -17,6 +17,7 @@ from serving.api.feedback import FeedbackSpool
 from serving.api.limits import Slots
 from serving.api.metrics import Metrics
 from serving.promotion.pair import Pair
+from serving.promotion.status import PairStatus
 from tasks.answer.answerer import Answerer
 from tasks.answer.assistant import Reply, ask, courtesy
 from tasks.answer.cache import AnswerCache, cache_key
@@ -25,6 +26,7 @@ from tasks.answer.conversation import Turn, Writer, rewritten
 from tasks.answer.generators.base import Generator
 from tasks.index.access_tables import load_access
 from tasks.index.live import PastReleases
+from tasks.index.passage import Passage
 from tasks.index.search import Request as SearchRequest
 from tasks.index.table import connect
 from tasks.params import Params
@@ -49,11 +51,19 @@ class Pairs(Protocol):
     def poll_now(self) -> None:
         """Look at the aliases at once; returns before that is done."""
 
-    def status(self) -> dict[str, Any]:
-        """What serves and since when; `ready` says whether it can answer, `reasons` are for the log."""
+    def status(self) -> PairStatus:
+        """Return what serves and since when, and what is not as it should be."""
 
 
 OpenPairs = Callable[[Params, Settings, Callable[[Generator], Generator]], Pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchReply:
+    """Passages, best first, and the number of the release that they are from."""
+
+    results: tuple[Passage, ...]
+    release: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +186,11 @@ class Service:
             self.cache.put(key, kept, valid_until=pair.index.next_expiry())
         return replace(reply, cached=cached is not None)
 
-    def search(self, request: SearchRequest) -> dict[str, Any]:
-        """Search in this thread: the fields of `almanac search --json`."""
+    def search(self, request: SearchRequest) -> SearchReply:
+        """Search in this thread; the reply has the fields of `almanac search --json`."""
         with self.pairs.acquire() as pair:
             index = pair.index if request.as_of is None else self.past.open(request.as_of)
-            found = index.search(request, load_access(self._db))
-            return {"results": [asdict(passage) for passage in found], "release": int(index.release)}
+            return SearchReply(tuple(index.search(request, load_access(self._db))), int(index.release))
 
 
 def _limited(answerer: Answerer, asked: ChatQuestion) -> Answerer:

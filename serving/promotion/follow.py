@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from serving.promotion.aliases import Aliases, read_aliases
 from serving.promotion.smoke import smoke_answerer, smoke_index
 from serving.promotion.state import Serving, ServingState
+from serving.promotion.status import MlflowStatus
 from serving.promotion.swap import (
     LoadedAnswerer,
     LoadedIndex,
@@ -86,10 +87,10 @@ class Follower:
         down = [self._unreachable] if self._unreachable else []
         return [*down, *dict.fromkeys(self._notices), *self.verdicts.reasons]
 
-    def mlflow_status(self) -> dict[str, Any]:
+    def mlflow_status(self) -> MlflowStatus:
         """Return whether MLflow answered when it was asked last."""
         reachable = None if self._asked_at is None else self._unreachable is None
-        return {"reachable": reachable, "asked_at": self._asked_at}
+        return MlflowStatus(reachable, self._asked_at)
 
     def _read(self) -> Aliases | None:
         unreachable, aliases = None, None

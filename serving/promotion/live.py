@@ -4,12 +4,12 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
 from serving.promotion.follow import Follower
 from serving.promotion.pair import Pair
 from serving.promotion.state import ServingState
+from serving.promotion.status import AnswererStatus, IndexStatus, PairStatus
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex, Wrap
 from tasks.answer.generators.base import Generator
 from tasks.errors import DependencyError
@@ -90,28 +90,23 @@ class LivePair:
         with self._following:
             self._follower.poll()
 
-    def status(self) -> dict[str, Any]:
-        """Return what serves since when, and what is not as it should be.
-
-        `reasons` name paths and addresses: they are for those who run the server.
-        """
+    def status(self) -> PairStatus:
+        """Return what serves since when, and what is not as it should be."""
         now, reasons, verdicts = self._state.now, self._follower.reasons(), self._follower.verdicts
         if self._watcher is not None and not self._watcher.is_alive() and not self._stopped.is_set():
             reasons.append("the thread that follows MLflow has ended; restart the server")
-        return {
-            "ready": now is not None,
-            "degraded": bool(reasons),
-            "reasons": reasons,
-            "index": _index_status(now.index) if now else None,
-            "answerer": _answerer_status(now.answerer) if now else None,
-            "challenger": self._challenger_status(now.challenger if now else None),
-            "mlflow": self._follower.mlflow_status(),
-            "last_swap": asdict(verdicts.last_swap) if verdicts.last_swap else None,
-            "last_refusal": asdict(verdicts.last_refusal) if verdicts.last_refusal else None,
-        }
+        return PairStatus(
+            tuple(reasons),
+            index=_index_status(now.index) if now else None,
+            answerer=_answerer_status(now.answerer) if now else None,
+            challenger=self._challenger_status(now.challenger) if now and now.challenger else None,
+            mlflow=self._follower.mlflow_status(),
+            last_swap=verdicts.last_swap,
+            last_refusal=verdicts.last_refusal,
+        )
 
-    def _challenger_status(self, loaded: LoadedAnswerer | None) -> dict[str, Any] | None:
-        return None if loaded is None else _answerer_status(loaded) | {"share": self._params.serving.challenger_share}
+    def _challenger_status(self, loaded: LoadedAnswerer) -> AnswererStatus:
+        return replace(_answerer_status(loaded), share=self._params.serving.challenger_share)
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
@@ -121,18 +116,9 @@ class LivePair:
                 self.follow()
 
 
-def _index_status(index: LoadedIndex) -> dict[str, Any]:
-    return {
-        "version": index.version.version,
-        "release": index.release.number,
-        "created_at": index.release.created_at,
-        "since": index.since,
-    }
+def _index_status(index: LoadedIndex) -> IndexStatus:
+    return IndexStatus(index.version.version, index.release.number, index.release.created_at, index.since)
 
 
-def _answerer_status(loaded: LoadedAnswerer) -> dict[str, Any]:
-    return {
-        "version": loaded.answerer.version,
-        "identity": loaded.answerer.identity,
-        "since": loaded.since,
-    }
+def _answerer_status(loaded: LoadedAnswerer) -> AnswererStatus:
+    return AnswererStatus(loaded.answerer.version, loaded.answerer.identity, loaded.since)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from tasks.releases.model_registry import now
+from tasks.settings import Settings
 
 REPORT_SECONDS = 120.0
 
@@ -50,7 +50,7 @@ def record_promotion(promotion: Promotion) -> None:
         logger.warning("%s %s was refused: %s (%s)", promotion.model, promotion.version, promotion.why, promotion.alias)
     else:
         logger.info("%s %s: %s", promotion.model, promotion.version, promotion.note())
-    if os.environ.get("PREFECT_API_URL"):
+    if Settings().prefect_api_url:
         threading.Thread(target=_report, args=(promotion,), name="almanac-promotion", daemon=True).start()
 
 

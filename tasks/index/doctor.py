@@ -1,6 +1,5 @@
 """What is wrong with an installation, where, and what to do about it."""
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from tasks.index.release import Release, embedding_params, lance_tag, load_relea
 from tasks.index.search import Request
 from tasks.index.snapshots import snapshot_files
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
+from tasks.lease import lease_holder
 from tasks.params import Params
 from tasks.problem import Problem, problem_of
 from tasks.releases.kind import INDEX
@@ -106,12 +106,11 @@ def _scans(params: Params, settings: Settings) -> Iterator[Problem]:
 
 
 def _writer(_: Params, settings: Settings) -> Iterator[Problem]:
-    path = settings.layout.locks / "writer.json"
-    if not path.exists():
-        return
-    holder = json.loads(path.read_text(encoding="utf-8"))
-    if holder.get("host") == socket.gethostname() and not _is_alive(int(holder["pid"])):
-        yield _problem(f"a writer, process {holder['pid']}, was killed in the middle", path, "almanac refresh")
+    holder = lease_holder(settings.layout.root)
+    if holder and holder.host == socket.gethostname() and not _is_alive(holder.pid):
+        yield _problem(
+            f"a writer, process {holder.pid}, was killed in the middle", settings.layout.locks, "almanac refresh"
+        )
 
 
 def _is_alive(pid: int) -> bool:

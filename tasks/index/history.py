@@ -1,12 +1,11 @@
 """Index releases as a person sees them: the list, what serves, and the way back."""
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
-from tasks.errors import ConfigurationError, CorruptionError
+from tasks.errors import ConfigurationError
 from tasks.index.registration import index_versions
 from tasks.index.release import Release, load_release, release_numbers
+from tasks.lease import LeaseHolder, lease_holder
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
 from tasks.releases.lifecycle import champion, roll_back
@@ -28,7 +27,7 @@ class IndexStatus:
     serving: ReleaseEntry | None
     newest_release: int | None
     newest_created_at: str | None
-    writer: dict[str, Any] | None
+    writer: LeaseHolder | None
     mlflow: str
     index: str
 
@@ -99,18 +98,7 @@ def index_status(settings: Settings) -> IndexStatus:
         serving=_entry(load_release(settings, serving.release), serving) if serving else None,
         newest_release=newest.number if newest else None,
         newest_created_at=newest.created_at if newest else None,
-        writer=_writer(settings),
+        writer=lease_holder(settings.layout.root),
         mlflow=settings.tracking_uri,
         index=settings.index_uri,
     )
-
-
-def _writer(settings: Settings) -> dict[str, Any] | None:
-    path = settings.layout.locks / "writer.json"
-    try:
-        holder: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError as error:
-        raise CorruptionError(f"{path} must name the writer, found: {error}; delete it if nothing writes") from error
-    return holder

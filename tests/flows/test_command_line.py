@@ -38,3 +38,13 @@ def test_help_answers_at_once() -> None:
     assert outcome.code == 0
     assert seconds < 1.5
     assert "\x1b[" not in outcome.out
+
+
+def test_wrong_variable_is_named(almanac: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALMANAC_PORT", "eight")
+
+    outcome = almanac("status")
+
+    assert outcome.code == 2
+    assert "the variable ALMANAC_PORT must be a valid integer" in outcome.line
+    assert "'eight'" in outcome.line

@@ -1,37 +1,34 @@
 """What `almanac status` prints for a person."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from cli.status import print_status
+from cli.status import Status, print_status
+from flows.schedules import EndedRun, Schedule
+from tasks.index.history import IndexStatus
+from tasks.lease import LeaseHolder
+from tasks.releases.version import ReleaseEntry
 
-SERVING = {
-    "version": 4,
-    "created_at": "2026-11-01T03:00:00+00:00",
-    "documents": 12,
-    "chunks": 90,
-    "lineage": {"embedder": "minilm:0f:mean:auto"},
-}
-STATUS: dict[str, Any] = {
-    "serving": SERVING,
-    "newest_release": 4,
-    "newest_created_at": "2026-11-01T03:00:00+00:00",
-    "writer": None,
-    "mlflow": "sqlite:///mlflow.db",
-    "index": "lancedb",
-    "answerer": {"version": "excerpt", "created_at": None, "mlflow_version": None},
-    "schedules": None,
-}
+SERVING = ReleaseEntry(
+    "index",
+    4,
+    created_at="2026-11-01T03:00:00+00:00",
+    documents=12,
+    chunks=90,
+    lineage={"embedder": "minilm:0f:mean:auto"},
+)
+INDEX = IndexStatus(SERVING, 4, "2026-11-01T03:00:00+00:00", None, "sqlite:///mlflow.db", "lancedb")
+STATUS = Status(INDEX, ReleaseEntry("answerer", "excerpt"), None, "2026-11-02T08:00:00+00:00")
 
 
-def printed(capsys: pytest.CaptureFixture[str], **changes: Any) -> list[str]:
-    print_status(STATUS | changes, "2026-11-02T08:00:00+00:00")
+def printed(capsys: pytest.CaptureFixture[str], status: Status) -> list[str]:
+    print_status(status)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_says_what_serves_since_when(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys) == [
+    assert printed(capsys, STATUS) == [
         "serves: index release 4 since 2026-11-02T08:00:00+00:00: 12 documents, 90 chunks",
         "embedder: minilm:0f:mean:auto",
         "answerer: excerpt (the default)",
@@ -42,10 +39,11 @@ def test_says_what_serves_since_when(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_names_the_writer_the_newest_release_and_a_promoted_answerer(capsys: pytest.CaptureFixture[str]) -> None:
-    writer = {"purpose": "refresh", "pid": 7, "host": "north", "since": "2026-11-03T03:00:00+00:00", "fence": 9}
-    answerer = {"version": "3", "created_at": "2026-10-01T00:00:00+00:00", "mlflow_version": "3"}
+    writer = LeaseHolder(7, "north", "refresh", "2026-11-03T03:00:00+00:00", fence=9)
+    answerer = ReleaseEntry("answerer", "3", "3", created_at="2026-10-01T00:00:00+00:00")
+    index = replace(INDEX, writer=writer, newest_release=5)
 
-    lines = printed(capsys, writer=writer, newest_release=5, answerer=answerer)
+    lines = printed(capsys, replace(STATUS, index=index, answerer=answerer))
 
     assert "newest: index release 5 of 2026-11-01T03:00:00+00:00, which does not serve" in lines
     assert "answerer: version 3 of 2026-10-01T00:00:00+00:00" in lines
@@ -53,16 +51,17 @@ def test_names_the_writer_the_newest_release_and_a_promoted_answerer(capsys: pyt
 
 
 def test_says_what_runs_next_and_how_it_ended_last(capsys: pytest.CaptureFixture[str]) -> None:
-    last = {"started": "2026-11-01T03:00:01Z", "state": "Completed"}
-    weekly = {"next": "2026-11-08T03:00:00Z", "last": last}
+    weekly = Schedule("2026-11-08T03:00:00Z", EndedRun("2026-11-01T03:00:01Z", "Completed"))
 
-    lines = printed(capsys, schedules={"refresh/weekly": weekly, "retrain/quarterly": None})
+    lines = printed(capsys, replace(STATUS, schedules={"refresh/weekly": weekly, "retrain/quarterly": None}))
 
     assert "schedules: refresh/weekly next 2026-11-08T03:00:00Z; last 2026-11-01T03:00:01Z, Completed" in lines
     assert "schedules: retrain/quarterly is not scheduled" in lines
 
 
 def test_says_what_to_do_where_nothing_serves(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = printed(capsys, serving=None, newest_release=None, newest_created_at=None)
+    index = replace(INDEX, serving=None, newest_release=None, newest_created_at=None)
+
+    lines = printed(capsys, replace(STATUS, index=index))
 
     assert lines[0] == "serves: nothing yet; run `almanac refresh`"

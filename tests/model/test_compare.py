@@ -152,7 +152,7 @@ def test_comparison_shows_all_strategies_in_terminal_markdown_and_mlflow(
         for entry in result["differences"]
         if (entry["of"], entry["against"], entry["metric"]) == ("fine_tuned_retrieval", "base_retrieval", "answer_f1")
     )
-    assert (same["mean"], same["told_apart"]) == (0.0, False)
+    assert (same["mean"], same["distinct"]) == (0.0, False)
     assert not result["strategies"][result["recommendation"]]["answerer"].startswith("tuned")
     assert "none changed" in result["freshness"]["note"]
     page = (tmp_path / "out" / "comparison.md").read_text()

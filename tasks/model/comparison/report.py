@@ -94,7 +94,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "strategies": {entry.strategy.name: _entry(entry, report) for entry in report.measured},
         "recommendation": report.recommendation.strategy.name,
         "reasons": list(report.recommendation.reasons),
-        "differences": differences(report),
+        "differences": [asdict(entry) for entry in differences(report)],
         "freshness": {"questions": len(report.freshness.questions), "note": report.freshness.note},
         "break_even": [
             {"questions_per_month": volume, "per_thousand": cost} for volume, cost in break_evens(report.measured)
@@ -123,18 +123,36 @@ def _entry(entry: Measured, report: Report) -> dict[str, Any]:
     }
 
 
-def differences(report: Report) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The paired difference of a metric between two strategies on the same questions.
+
+    Attributes:
+        distinct: its interval does not hold 0.
+    """
+
+    of: str
+    against: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    distinct: bool
+
+
+def differences(report: Report) -> list[Difference]:
     """Return the paired differences of the headline metric and of `answer_f1` between every two strategies."""
     gate = report.params.model_gate
-    found = []
+    pairs = []
     for place, first in enumerate(report.measured):
         for second in report.measured[place + 1 :]:
             for name in dict.fromkeys((gate.headline, "answer_f1")):
                 change = paired(second, first, name, confidence=gate.confidence, num_resamples=gate.num_resamples)
                 if change is not None:
-                    names = {"of": second.strategy.name, "against": first.strategy.name, "metric": name}
-                    found.append(names | asdict(change) | {"told_apart": change.low > 0 or change.high < 0})
-    return found
+                    distinct = change.low > 0 or change.high < 0
+                    names = (second.strategy.name, first.strategy.name, name)
+                    pairs.append(Difference(*names, change.mean, change.low, change.high, distinct))
+    return pairs
 
 
 def table(report: Report) -> list[dict[str, str]]:
@@ -214,10 +232,10 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _difference(entry: Mapping[str, Any]) -> str:
-    verdict = "" if entry["told_apart"] else ": not told apart"
-    change = f"{entry['mean']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]"
-    return f"{entry['metric']} of {entry['of']} against {entry['against']}: {change}{verdict}"
+def _difference(entry: Difference) -> str:
+    verdict = "" if entry.distinct else ": not told apart"
+    change = f"{entry.mean:+.3f} [{entry.low:+.3f}, {entry.high:+.3f}]"
+    return f"{entry.metric} of {entry.of} against {entry.against}: {change}{verdict}"
 
 
 def write_report(report: Report, folder: Path) -> Path:

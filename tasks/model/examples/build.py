@@ -10,7 +10,6 @@ The same corpus, parameters and ratings give the same bytes.
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -207,7 +206,7 @@ def _share(count: int, fraction: float) -> int:
 def _teacher(params: Params, settings: Settings) -> Teacher | None:
     if params.examples.teacher is None:
         return None
-    key = os.environ.get("ALMANAC_TEACHER_API_KEY", "")
+    key = settings.teacher_api_key.get_secret_value() if settings.teacher_api_key else ""
     return Teacher(params.examples.teacher, settings.layout.cache, key)
 
 

@@ -83,9 +83,9 @@ def test_broken_answerer_is_refused_its_alias_goes_back_and_its_tag_says_why(
     assert re.search(why, tags["refused"]), tags["refused"]
     assert "\n" not in tags["refused"]
     assert tags["refused_at"]
-    assert "put back to version 1" in live.status()["last_refusal"]["alias"]
+    assert "put back to version 1" in live.status().last_refusal.alias
     live.follow()
-    assert live.status()["degraded"] is False
+    assert live.status().degraded is False
 
 
 def test_answerer_that_did_not_pass_its_gate_is_refused(world: World, open_live: Callable[..., LivePair]) -> None:
@@ -112,7 +112,7 @@ def test_version_that_finds_the_disk_full_is_tried_again_and_not_refused(
         world.point(ANSWERER, "1")
         live.follow()
     assert versions(live) == ("1", "base")
-    assert live.status()["degraded"] is True
+    assert live.status().degraded is True
     assert "refused" not in world.tags(ANSWERER, "1")
     assert world.named(ANSWERER, CHAMPION) == "1"
 
@@ -152,7 +152,7 @@ def test_alias_is_deleted_where_the_base_model_serves_on(world: World, open_live
 
     assert world.named(ANSWERER) is None
     assert versions(live)[1] == "base"
-    assert "the default answerer serves" in live.status()["last_refusal"]["alias"]
+    assert "the default answerer serves" in live.status().last_refusal.alias
 
 
 def test_mended_version_serves_when_it_is_promoted_again(world: World, open_live: Callable[..., LivePair]) -> None:
@@ -235,7 +235,7 @@ def test_server_that_lacks_a_manifest_takes_it_from_mlflow(
 
     assert at_rest(world, one, two) == ("2", "2", "2")
     assert "refused" not in world.tags(INDEX, "2")
-    assert two.status()["degraded"] is False
+    assert two.status().degraded is False
 
 
 def test_version_is_not_refused_for_a_file_that_one_machine_cannot_have(
@@ -250,7 +250,7 @@ def test_version_is_not_refused_for_a_file_that_one_machine_cannot_have(
 
     assert at_rest(world, one, two) == ("2", "2", "1")
     assert not {"refused", "rolled_back"} & world.tags(INDEX, "2").keys()
-    assert any("release/manifest.json" in reason for reason in two.status()["reasons"])
+    assert any("release/manifest.json" in reason for reason in two.status().reasons)
 
 
 @pytest.mark.parametrize("manifest", ["newer field", "newer format", "damaged"])
@@ -313,9 +313,9 @@ def test_servers_of_which_one_finds_a_version_unfit_come_to_rest(
 def test_smoke_question_that_does_not_fit_refuses_the_version(world: World, open_live: Callable[..., LivePair]) -> None:
     live = open_live(smoke_questions=("is it " + "long " * 300 + "?",))
     live.follow()
-    assert live.status()["ready"] is True
+    assert live.status().ready is True
 
     hint = open_live(smoke_questions=("x " * 5000,))
     hint.follow()
 
-    assert hint.status()["ready"] is False
+    assert hint.status().ready is False

@@ -42,7 +42,7 @@ def test_base_model_answers_until_an_answerer_is_promoted(open_live: Callable[..
 
     assert versions(live) == ("1", "base")
     status = live.status()
-    assert (status["ready"], status["degraded"], status["challenger"]) == (True, False, None)
+    assert (status.ready, status.degraded, status.challenger) == (True, False, None)
 
 
 def test_version_promoted_in_mlflow_answers_within_seconds(world: World, open_live: Callable[..., LivePair]) -> None:
@@ -75,7 +75,7 @@ def test_index_moved_back_is_marked_as_taken_back(world: World, open_live: Calla
 
     assert versions(live)[0] == "1"
     assert "rolled_back" in world.tags(INDEX, "2")
-    assert live.status()["last_swap"]["kind"] == "rolled_back"
+    assert live.status().last_swap.kind == "rolled_back"
 
 
 def test_both_aliases_moved_between_two_polls_are_one_swap(world: World, open_live: Callable[..., LivePair]) -> None:
@@ -182,7 +182,7 @@ def test_eight_clients_lose_no_request_and_get_no_mixed_answer_in_ten_swaps(
     print(f"answers by pair: {dict(answered)}")
     assert failures == []
     assert set(answered) >= {("1", "1"), ("2", "2")}
-    assert live.status()["degraded"] is False
+    assert live.status().degraded is False
 
 
 def test_lost_alias_changes_nothing_and_status_says_so(world: World, open_live: Callable[..., LivePair]) -> None:
@@ -195,7 +195,7 @@ def test_lost_alias_changes_nothing_and_status_says_so(world: World, open_live: 
     live.follow()
 
     assert versions(live) == ("1", "1")
-    assert [reason for reason in live.status()["reasons"] if "has no champion" in reason][1].endswith(
+    assert [reason for reason in live.status().reasons if "has no champion" in reason][1].endswith(
         "version 1 serves on"
     )
 
@@ -224,7 +224,7 @@ def test_rollback_to_the_base_model_is_followed(world: World, open_live: Callabl
     live.follow()
 
     assert versions(live) == ("1", "base")
-    assert live.status()["degraded"] is False
+    assert live.status().degraded is False
 
 
 def test_restart_without_mlflow_serves_the_pair_that_served_last(
@@ -246,7 +246,7 @@ def test_restart_without_mlflow_serves_the_pair_that_served_last(
         assert written(pair) == before
         assert KEPT[2] in found(again, pair)
     status = again.status()
-    assert (status["ready"], status["degraded"], status["mlflow"]["reachable"]) == (True, True, False)
+    assert (status.ready, status.degraded, status.mlflow.reachable) == (True, True, False)
 
 
 def test_mlflow_that_goes_away_and_comes_back_is_followed_again(
@@ -259,7 +259,7 @@ def test_mlflow_that_goes_away_and_comes_back_is_followed_again(
     follower = live._follower
     follower._settings = world.settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
     live.follow()
-    assert (versions(live), live.status()["mlflow"]["reachable"]) == (("1", "base"), False)
+    assert (versions(live), live.status().mlflow.reachable) == (("1", "base"), False)
     assert not other.exists()
     assert database.exists()
 
@@ -268,7 +268,7 @@ def test_mlflow_that_goes_away_and_comes_back_is_followed_again(
     live.follow()
 
     assert versions(live) == ("1", "3")
-    assert live.status()["degraded"] is False
+    assert live.status().degraded is False
 
 
 def test_restart_without_mlflow_and_with_damaged_files_is_not_ready_and_says_why(
@@ -284,8 +284,8 @@ def test_restart_without_mlflow_and_with_damaged_files_is_not_ready_and_says_why
     again = open_live(down)
     again.follow()
 
-    assert again.status()["ready"] is False
-    assert any("files must be those of its manifest" in reason for reason in again.status()["reasons"])
+    assert again.status().ready is False
+    assert any("files must be those of its manifest" in reason for reason in again.status().reasons)
     with pytest.raises(DependencyError, match="found none yet"), again.acquire():
         pass
 
@@ -332,7 +332,7 @@ def test_server_waits_for_the_first_release(world: World, open_live: Callable[..
 
     world.point(INDEX, "2")
 
-    wait_until(lambda: live.status()["ready"], seconds=120)
+    wait_until(lambda: live.status().ready, seconds=120)
     assert versions(live)[0] == "2"
 
 
@@ -350,12 +350,12 @@ def test_challenger_answers_its_share_of_users_always_the_same_ones(
     assert first == {user: "2" if place(user) < 0.3 else "1" for user in users}
     assert 40 <= Counter(first.values())["2"] <= 80
     assert versions(live)[1] == "1"
-    assert live.status()["challenger"]["version"] == "2"
+    assert live.status().challenger.version == "2"
 
     world.point(ANSWERER, "2")
     live.follow()
     assert {versions(live, user)[1] for user in users} == {"2"}
-    assert live.status()["challenger"] is None
+    assert live.status().challenger is None
 
 
 def test_hint_polls_at_once(world: World, open_live: Callable[..., LivePair]) -> None:
