@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,10 +47,15 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """Text of an item as Markdown, and the title that its own metadata carries, or ''."""
+    """Text of an item as Markdown, and the title that its own metadata carries, or ''.
+
+    Attributes:
+        metadata: what the document's metadata tells of the reading: characters left out, pages without text.
+    """
 
     text: str
     title: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Extractor:
@@ -92,7 +97,7 @@ class Extractor:
             ) from error
         if "code" in reply:
             raise ParseError(reply["code"], reply["reason"])
-        return Extracted(reply["text"], reply["title"])
+        return Extracted(reply["text"], reply["title"], reply["metadata"])
 
     def _ask(self, data: bytes, ending: str) -> dict[str, Any]:
         process = self._process or self._start()

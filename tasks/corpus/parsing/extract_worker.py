@@ -8,11 +8,14 @@ import json
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from tasks.corpus.parsing.decode import decode_html, decode_text
 from tasks.corpus.parsing.extract import EXTRACTED
+from tasks.corpus.parsing.formats import reader_of
+from tasks.corpus.parsing.formats.reading import Reading
 from tasks.corpus.parsing.html_head import split_head
 from tasks.corpus.parsing.kreuzberg_parser import encrypted, run_kreuzberg
 from tasks.corpus.parsing.pdf import extract_pdf
@@ -62,22 +65,22 @@ def _write(replies: IO[bytes], reply: dict[str, Any]) -> None:
 
 def _answer(data: bytes, ending: str, max_characters: int) -> dict[str, Any]:
     try:
-        text, title = extract(data, ending)
-        if len(text) > max_characters:
+        reading = extract(data, ending)
+        if len(reading.text) > max_characters:
             raise ParseError(
                 "too_large",
-                f"the text must have at most parsing.max_characters ({max_characters}), found {len(text)}; "
+                f"the text must have at most parsing.max_characters ({max_characters}), found {len(reading.text)}; "
                 "split the item or raise the limit",
             )
     except ParseError as error:
         return {"code": error.code, "reason": str(error)}
     except (MemoryError, RecursionError) as error:
         return {"code": "too_large", "reason": f"the item must fit into the memory limit, found {type(error).__name__}"}
-    return {"text": text, "title": title}
+    return {"text": reading.text, "title": reading.title, "metadata": reading.metadata()}
 
 
-def extract(data: bytes, ending: str) -> tuple[str, str]:
-    """Markdown and title of a file's bytes.
+def extract(data: bytes, ending: str) -> Reading:
+    """Return what a file's bytes hold.
 
     Raises:
         ParseError: the file can't be read.
@@ -85,15 +88,20 @@ def extract(data: bytes, ending: str) -> tuple[str, str]:
     if not data.strip():
         raise ParseError("empty", "the file must have content, found none; fill it or exclude it")
     _check_type(data, ending)
+    reading = _read(data, ending)
+    return replace(reading, title="") if reading.title.lower() in _NO_TITLES else reading
+
+
+def _read(data: bytes, ending: str) -> Reading:
+    if (reader := reader_of(ending)) is not None:
+        return reader(data)
     if ending == ".pdf":
-        text, title = extract_pdf(data)
-    elif ending in _WEB:
+        return Reading(*extract_pdf(data))
+    if ending in _WEB:
         page, title = split_head(decode_html(data))
-        text = run_kreuzberg(page.encode("utf-8", "replace"), EXTRACTED[ending]).text
-    else:
-        found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
-        text, title = found.text, found.title
-    return text, "" if title.lower() in _NO_TITLES else title
+        return Reading(run_kreuzberg(page.encode("utf-8", "replace"), EXTRACTED[ending]).text, title)
+    found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
+    return Reading(found.text, found.title)
 
 
 def _as_utf8(data: bytes, ending: str) -> bytes:

@@ -14,6 +14,7 @@ from tasks.corpus.document import Document, Item, make_document
 from tasks.corpus.parsing.clean import CLEANING_RULES, clean, clean_line
 from tasks.corpus.parsing.details import Details, read_access, read_details
 from tasks.corpus.parsing.extract import Extractor
+from tasks.corpus.parsing.formats import READERS_VERSION
 from tasks.corpus.parsing.payloads import without_payloads
 from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_of
 from tasks.corpus.parsing.title import first_heading
@@ -58,8 +59,8 @@ class Parsed:
 
 def parser_identity() -> str:
     """Return what changes when the parser libraries or our rules change, so that documents are parsed anew."""
-    libraries = " ".join(f"{name} {version(name)}" for name in ("kreuzberg", "pypdf", "chardet"))
-    return f"{libraries} rules {CLEANING_RULES}"
+    libraries = " ".join(f"{name} {version(name)}" for name in ("kreuzberg", "pypdf", "chardet", "lxml"))
+    return f"{libraries} rules {CLEANING_RULES} readers {READERS_VERSION}"
 
 
 def parse_items(source: Source, items: Sequence[Item], *, parsing: ParsingParams, cache: Path) -> Parsed:
@@ -119,7 +120,11 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
         uri=details.uri,
         updated_at=details.updated_at,
         expires_at=details.expires_at,
-        metadata=dict(details.metadata) | ({"hidden_characters": str(num_hidden)} if num_hidden else {}),
+        metadata={
+            **details.metadata,
+            **extracted.metadata,
+            **({"hidden_characters": str(num_hidden)} if num_hidden else {}),
+        },
     )
 
 

@@ -103,7 +103,7 @@ def _extracted(source: Source, extracted: Extracted, ending: str) -> tuple[Mappi
         return {}, extracted
     if ending == _NOTEBOOK:
         said, text = split_front_matter(extracted.text)
-        return said, Extracted(text, extracted.title)
+        return said, Extracted(text, extracted.title, extracted.metadata)
     refuse_unread_access(extracted.text)
     return {}, extracted
 
