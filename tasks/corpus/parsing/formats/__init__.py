@@ -1,6 +1,7 @@
 """One reader for each format: bytes to Markdown as the author's program shows it, hidden parts left out and counted."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,10 +11,16 @@ READERS_VERSION = "1"
 """Raise it when a reader changes what it returns, so that documents are parsed anew."""
 
 
+_READERS = {
+    ".docx": ("word", "read_word"),
+    ".xlsx": ("excel", "read_excel"),
+}
+
+
 def reader_of(ending: str) -> "Callable[[bytes], Reading] | None":
     """Return the reader of a file ending; None: kreuzberg reads it."""
-    if ending == ".docx":
-        from tasks.corpus.parsing.formats.word import read_word
-
-        return read_word
-    return None
+    if ending not in _READERS:
+        return None
+    module, name = _READERS[ending]
+    reader: Callable[[bytes], Reading] = getattr(import_module(f"{__name__}.{module}"), name)
+    return reader

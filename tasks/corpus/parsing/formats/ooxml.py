@@ -104,11 +104,19 @@ class Package:
         Raises:
             ParseError: `damaged`.
         """
+        return parse_xml(self.xml_bytes(name))
+
+    def xml_bytes(self, name: str) -> bytes:
+        """Return the bytes of a part of XML, the strict variant's namespaces as the usual ones.
+
+        Raises:
+            ParseError: `damaged`.
+        """
         data = self.read(name)
         if b"purl.oclc.org/ooxml" in data[:8192]:
             for strict, transitional in _STRICT.items():
                 data = data.replace(strict, transitional)
-        return parse_xml(data)
+        return data
 
     def relationships(self, name: str) -> dict[str, Relationship]:
         """Return what a part ('' for the package itself) points at, by identifier."""
