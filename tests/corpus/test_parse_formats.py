@@ -20,7 +20,6 @@ pytestmark = [
 ]
 
 REJECTED_THOUGH_GOOD: Mapping[str, str] = {
-    "pandoc_docx/docx_alternate_document_path.docx": "its main part has an odd name, which kreuzberg does not follow",
     "pandoc_docx/docx_normalize.docx": "its XML is ill-formed, and only lenient readers take it",
     "pandoc_odt/odt_odt_hiddenTextByVariable.odt": "all of its text is hidden or computed",
     "pandoc_odt/odt_odt_horizontalRule.odt": "a rule and no word",
