@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Hashable
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import available_timezones
 
 import yaml
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 DATE_COLUMNS = frozenset({"updated_at", "expires_at"})
 _BOUNDS = ("min_value", "max_value")
 _CRON_FIELDS = 5
+_DATABASES = ("postgresql", "mysql", "mariadb", "sqlite")
 
 
 def check_cron(cron: str) -> str:
@@ -77,6 +78,37 @@ def check_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
         if not glob or glob.startswith(("/", "./", "../")):
             raise ValueError(f"must be globs over paths within the source, as `guides/**/*.md`, found {glob!r}")
     return globs
+
+
+def check_database_url(url: str) -> str:
+    """Return the address of a database without a password.
+
+    Raises:
+        ValueError: it is of no kind that is read, or holds a password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.partition("+")[0] not in _DATABASES:
+        raise ValueError(f"must begin with one of {', '.join(f'{name}://' for name in _DATABASES)}")
+    if parts.password is not None or any("pass" in name.lower() for name, _ in parse_qsl(parts.query)):
+        raise ValueError("must hold no password; name the environment variable that holds it in `password_env`")
+    return url
+
+
+def check_select(query: str) -> str:
+    """Return a query that only reads, without its last semicolon.
+
+    Raises:
+        ValueError: it is no `select`.
+    """
+    query = query.strip().rstrip(";").rstrip()
+    if not query.lower().startswith(("select", "with")):
+        raise ValueError("must be one `select` (or `with … select`), which may be asked for again and again")
+    return query
+
+
+def one_or_more(names: object) -> object:
+    """Return a single name as a list of one."""
+    return (names,) if isinstance(names, str) else names
 
 
 def date_bounds(column: object, arguments: dict[str, Any]) -> dict[str, Any]:

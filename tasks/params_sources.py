@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks.params_checks import check_globs
+from tasks.params_checks import check_database_url, check_globs, check_select, one_or_more
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+Column = Annotated[str, Field(min_length=1)]
 Globs = Annotated[tuple[str, ...], AfterValidator(check_globs)]
 
 
@@ -80,7 +81,45 @@ class PythonPackagesSource(SourceBase):
     exclude: tuple[str, ...] = ()
 
 
+class SqlColumns(Block):
+    """The columns of a query that give what Almanac needs; null: the query has no such column.
+
+    Several columns of `text` follow each other as paragraphs.
+    """
+
+    key: Column
+    text: Annotated[tuple[Column, ...], BeforeValidator(one_or_more), Field(min_length=1)]
+    title: Column | None = None
+    uri: Column | None = None
+    updated_at: Column | None = None
+    expires_at: Column | None = None
+    access: Column | None = None
+    knowledge_base: Column | None = None
+    metadata: tuple[Column, ...] = ()
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """All columns but those of the text, each once."""
+        named = (self.key, self.title, self.uri, self.updated_at, self.expires_at, self.access, self.knowledge_base)
+        return tuple(dict.fromkeys(name for name in (*named, *self.metadata) if name is not None))
+
+
+class SqlSource(SourceBase):
+    """The rows of a query in PostgreSQL, MySQL or SQLite.
+
+    `password_env` names the environment variable that holds the password; `format` is that of the text. With
+    `columns.updated_at` texts are read only of rows whose other columns changed.
+    """
+
+    kind: Literal["sql"]
+    url: Annotated[str, AfterValidator(check_database_url)]
+    password_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    query: Annotated[str, AfterValidator(check_select)]
+    columns: SqlColumns
+    format: Literal["md", "txt", "html", "rst"] = "md"
+
+
 Source = Annotated[
-    FilesSource | RecordsSource | GitSource | PythonPackagesSource,
+    FilesSource | RecordsSource | GitSource | PythonPackagesSource | SqlSource,
     Field(discriminator="kind"),
 ]

@@ -18,7 +18,7 @@ from tasks.corpus.parsing.formats import READERS_VERSION
 from tasks.corpus.parsing.payloads import without_payloads
 from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_of
 from tasks.corpus.parsing.title import first_heading
-from tasks.corpus.sources import RawItem, SourceReader, open_source
+from tasks.corpus.sources import BatchReader, RawItem, SourceReader, open_source
 from tasks.errors import AlmanacError, ParseError
 from tasks.params import ParsingParams
 from tasks.params_sources import Source
@@ -76,6 +76,8 @@ def parse_items(source: Source, items: Sequence[Item], *, parsing: ParsingParams
         DependencyError: the source does not answer.
     """
     reader = open_source(source, cache=cache)
+    if isinstance(reader, BatchReader):
+        reader.prepare([item for item in items if item.size_bytes <= parsing.max_item_mb * 1e6])
     parsed = Parsed([], [])
     with Extractor(parsing) as extractor:
         for item in items:

@@ -1,11 +1,11 @@
-"""Where documents come from: files, record feeds, git repositories, the packages installed beside Almanac."""
+"""Where documents come from: files, record feeds, databases, git repositories, the packages beside Almanac."""
 
 from pathlib import Path
 
-from tasks.corpus.sources.reader import RawItem, SourceReader
-from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source
+from tasks.corpus.sources.reader import BatchReader, RawItem, SourceReader
+from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source, SqlSource
 
-__all__ = ["RawItem", "SourceReader", "open_source"]
+__all__ = ["BatchReader", "RawItem", "SourceReader", "open_source"]
 
 
 def open_source(source: Source, *, cache: Path) -> SourceReader:
@@ -27,6 +27,10 @@ def open_source(source: Source, *, cache: Path) -> SourceReader:
         from tasks.corpus.sources.git import GitReader
 
         return GitReader(source, cache=cache)
+    if isinstance(source, SqlSource):
+        from tasks.corpus.sources.sql import SqlReader
+
+        return SqlReader(source, cache=cache)
     from tasks.corpus.sources.python_packages import PythonPackagesReader
 
     return PythonPackagesReader(source)

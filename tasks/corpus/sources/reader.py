@@ -1,8 +1,8 @@
 """What every source gives: a listing, a hash of the bytes, the bytes. Knows no kind of source."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tasks.corpus.document import Item
 
@@ -47,4 +47,16 @@ class SourceReader(Protocol):
 
         Raises:
             ParseError: the item can't be read.
+        """
+
+
+@runtime_checkable
+class BatchReader(Protocol):
+    """A reader to which many items at once cost little more than one."""
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Read items that are about to be fetched, so that each `fetch` costs nothing.
+
+        Raises:
+            DependencyError: the source does not answer.
         """
