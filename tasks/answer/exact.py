@@ -1,7 +1,7 @@
 """Exact terms of a sentence: identifiers, flags, numbers with units, addresses, names; and whether a text holds them.
 
 No paraphrase may change these. Capitals and diacritics do not count, signs do: `C#` is not `C++`, `-5` is not `5`.
-`5 GB` is `5GB`, `1,000` is `1000`.
+`5 GB` is `5GB`, `1,000` is `1000`; `5 %` is not `5`, `<10` not `>10`.
 """
 
 import re
@@ -17,9 +17,9 @@ Kind = Literal["identifier", "number", "address", "name"]
 
 _URL = re.compile(r"https?://[^\s<>()\[\]`\"']+|www\.[^\s<>()\[\]`\"']+")
 _NUMBER = re.compile(
-    r"(?<![\w.#])(?P<sign>[-\u2212](?=[\d.]))?(?P<currency>[$\u20ac\u00a3\u00a5]\s?)?"
+    r"(?<![\w.#])(?P<sign>[-\u2212](?=[\d.$\u20ac\u00a3\u00a5\u20b9]))?(?P<currency>(?:[$\u20ac\u00a3\u00a5\u20b9]|\b(?:USD|EUR|GBP|CHF|JPY|usd|eur|gbp|chf|jpy))\s?)?"
     r"(?P<digits>v?\d+(?:,\d{3})+(?:\.\d+)?|v?\d+(?:\.\d+)*)"
-    r"(?:\s?(?P<unit>[%\u2030\u00b0\u20ac$\u00a3]|[A-Za-z\u00b5\u03bc]+(?:/[A-Za-z]+)?))?(?![\w-]*_)"
+    r"(?:\s?(?P<unit>\u00b0\s?[CFcf]\b|[%\u2030\u00b0\u20ac$\u00a3\u00a5\u20b9]|[A-Za-z\u00b5\u03bc]+(?:/[A-Za-z]+)?))?(?![\w-]*_)"
 )
 _FLAG = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _IDENTIFIER = re.compile(r"@?[A-Za-z_][\w]*(?:[.\-/:]+[A-Za-z_]\w*)*(?:\+\+|#)?")
@@ -42,7 +42,7 @@ _UNIT_NAMES = """
     kib
     mib
     gib
-    % percent
+    % percent prozent
     km
     m
     cm
@@ -54,10 +54,35 @@ _UNIT_NAMES = """
     eur \u20ac euro euros
     usd $ dollar dollars
     gbp \u00a3 pounds
+    jpy \u00a5 yen
+    chf
+    inr \u20b9
     mhz
     ghz
+    lb lbs
+    oz
+    ft
+    mi miles
+    mph
+    \u00b0c
+    \u00b0f
+    v
+    w
+    kw
+    kwh
+    ml
 """
 _UNITS = {name: line.split()[0] for line in _UNIT_NAMES.strip().splitlines() for name in line.split()}
+_CURRENCIES = frozenset({"eur", "usd", "gbp", "jpy", "chf", "inr"})
+_SEPARATOR = re.compile(r"(?<=\d)['\u2019\u00a0\u202f\u2009](?=\d{3}(?!\d))")
+_MINUS = re.compile(r"\u2212|(?<!\S)\u2013(?=\d)")
+"""A word processor makes a dash of the minus; between two numbers it stands for a range."""
+_RELATION = re.compile(
+    r"(?<![-=])(?:(?P<below>[<\u2264]=?|\b(?:less than|fewer than|no more than|below|under|at most|up to))"
+    r"|(?P<above>[>\u2265]=?|\b(?:more than|greater than|no less than|above|over|at least)))\s*$",
+    re.IGNORECASE,
+)
+_RELATION_CHARACTERS = 16
 _WORD_NUMBERS = {
     "one": "1", "once": "1", "two": "2", "twice": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
@@ -72,12 +97,14 @@ class ExactTerm:
         text: as it was written.
         key: as it is compared.
         unit: of a number; empty where it has none.
+        relation: of a number: `<` where less is meant, `>` where more; empty where it is the number itself.
     """
 
     text: str
     key: str
     kind: Kind
     unit: str = ""
+    relation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +115,44 @@ class Evidence:
         folded: the texts, folded.
         words: their identifiers and words, folded.
         numbers: number to the units that stand with it; an empty unit where it stands alone.
+        relations: number to the relations that stand with it.
     """
 
     folded: str
     words: frozenset[str]
     numbers: dict[str, frozenset[str]]
+    relations: dict[str, frozenset[str]]
 
 
 def folded(text: str) -> str:
-    """Without capitals and diacritics, signs in one form."""
-    decomposed = unicodedata.normalize("NFKD", text.replace("\u2212", "-").replace("\u2019", "'"))
+    """Without capitals and diacritics, signs and digits in one form."""
+    decomposed = unicodedata.normalize("NFKD", _plain_numbers(text).replace("\u2019", "'"))
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+
+
+def comparable(text: str) -> str:
+    """Return the text folded, each number apart from its unit: `5GB costs $3.50` as `5 gb costs 3.5 usd`."""
+
+    def apart(match: re.Match[str]) -> str:
+        unit = _unit(match)
+        number = _canonical(match["digits"], is_amount=unit in _CURRENCIES)
+        return f" {'-' * bool(match['sign'])}{number} {unit or match['unit'] or ''} "
+
+    return _NUMBER.sub(apart, folded(text))
+
+
+def _plain_numbers(text: str) -> str:
+    """Numbers as `-1000`: ASCII digits, no blank or apostrophe between thousands, a minus for a minus."""
+    if text.isascii() and "'" not in text:
+        return text
+    digits = "".join(str(digit) if (digit := unicodedata.decimal(sign, -1)) >= 0 else sign for sign in text)
+    return _MINUS.sub("-", _SEPARATOR.sub("", digits))
 
 
 def exact_terms(sentence: str) -> list[ExactTerm]:
     """The exact terms of a sentence, in order, each once; its markers are taken out already."""
     terms: dict[ExactTerm, None] = {}
+    sentence = _plain_numbers(sentence)
     spans = code_spans(sentence, 0, len(sentence))
     for start, end in spans:
         terms.update((term, None) for term in _of_code(sentence[start:end].strip("`")))
@@ -140,6 +189,7 @@ def _of_prose(prose: str) -> Iterator[ExactTerm]:
     yield from (ExactTerm(match.group(), folded(match.group()), "identifier") for match in _FLAG.finditer(prose))
     prose = _FLAG.sub(" ", prose)
     yield from _numbers(prose)
+    prose = _NUMBER.sub(lambda match: " \u00b7 " if _unit(match) else match.group(), prose)
     for match in _IDENTIFIER.finditer(prose):
         kind = _kind(match.group(), prose[: match.start()])
         if kind:
@@ -158,13 +208,26 @@ def _kind(word: str, before: str) -> Kind | None:
 
 def _numbers(text: str) -> Iterator[ExactTerm]:
     for match in _NUMBER.finditer(text):
-        unit = _UNITS.get((match["unit"] or "").casefold(), "") or _UNITS.get((match["currency"] or "").strip(), "")
-        number = _canonical(match["digits"])
-        yield ExactTerm(match.group().strip(), f"-{number}" if match["sign"] else number, "number", unit)
+        unit = _unit(match)
+        number = _canonical(match["digits"], is_amount=unit in _CURRENCIES)
+        relation = _relation(text[max(0, match.start() - _RELATION_CHARACTERS) : match.start()])
+        yield ExactTerm(match.group().strip(), f"-{number}" if match["sign"] else number, "number", unit, relation)
 
 
-def _canonical(digits: str) -> str:
-    return digits.lstrip("v").replace(",", "")
+def _unit(match: re.Match[str]) -> str:
+    unit = "".join((match["unit"] or "").split()).casefold()
+    return _UNITS.get(unit, "") or _UNITS.get((match["currency"] or "").strip().casefold(), "")
+
+
+def _relation(before: str) -> str:
+    match = _RELATION.search(before)
+    return "" if match is None else "<" if match["below"] else ">"
+
+
+def _canonical(digits: str, *, is_amount: bool = False) -> str:
+    """`1,000` as `1000`, an amount of `3.50` as `3.5`; a version `3.10` stays."""
+    number = digits.lstrip("v").replace(",", "")
+    return number.rstrip("0").rstrip(".") if is_amount and number.count(".") == 1 else number
 
 
 @lru_cache(maxsize=256)
@@ -174,14 +237,20 @@ def evidence(texts: tuple[str, ...]) -> Evidence:
     words: set[str] = set()
     for match in re.finditer(r"[^\W_][\w]*(?:[.\-/:+#]+\w+)*(?:\+\+|#)?|_\w+", whole):
         words.add(match.group())
-        words.update(part for part in re.split(r"[\W_]+", match.group()) if part)
+        words.update(part for part in re.split(r"[_.\-/:+#]+(?=\w)", match.group()) if part)
     numbers: dict[str, set[str]] = {}
+    relations: dict[str, set[str]] = {}
     for term in _numbers(whole):
         numbers.setdefault(term.key, set()).add(term.unit)
+        relations.setdefault(term.key, set()).add(term.relation)
     for word, number in _WORD_NUMBERS.items():
         if word in words:
             numbers.setdefault(number, set()).add("")
-    return Evidence(whole, frozenset(words), {key: frozenset(units) for key, units in numbers.items()})
+    return Evidence(whole, frozenset(words), _frozen(numbers), _frozen(relations))
+
+
+def _frozen(sets: dict[str, set[str]]) -> dict[str, frozenset[str]]:
+    return {key: frozenset(entries) for key, entries in sets.items()}
 
 
 def missing(terms: Iterable[ExactTerm], held: Evidence) -> tuple[str, ...]:
@@ -192,12 +261,21 @@ def missing(terms: Iterable[ExactTerm], held: Evidence) -> tuple[str, ...]:
 def holds(held: Evidence, term: ExactTerm) -> bool:
     """Whether a term stands in the texts."""
     if term.kind == "number":
-        units = held.numbers.get(term.key)
-        # A number that stands alone (`timeout=60`) may be of any unit; one with another unit is another quantity.
-        return units is not None and (not term.unit or term.unit in units or "" in units)
+        return _holds_number(held, term)
     if term.kind == "address":
         return term.key.rstrip("/") in held.folded
     return _holds_word(held, term.key)
+
+
+def _holds_number(held: Evidence, term: ExactTerm) -> bool:
+    """A number that stands alone (`timeout=60`) may be of any unit but `%`; one with another is another quantity."""
+    units = held.numbers.get(term.key, frozenset())
+    relations = held.relations.get(term.key, frozenset({""}))
+    if term.relation and relations.isdisjoint({term.relation, ""}):
+        return False
+    if not term.unit:
+        return bool(units - {"%"})
+    return term.unit in units or (term.unit != "%" and "" in units)
 
 
 def _holds_word(held: Evidence, key: str) -> bool:

@@ -2,8 +2,9 @@
 
 Two questions are the same when their words are, or when the sets of their stemmed content words have a Jaccard
 similarity of at least `MIN_JACCARD`. Stop words do not count, so that a politer wording is the same question; names
-and identifiers do, so that "install X with extras" and "install Y with extras" are two. Runs of three words were left
-out: one changed word in the middle of a question of eight halves their similarity.
+and identifiers do, so that "install X with extras" and "install Y with extras" are two. Signs and units belong to the
+word (`C#` is not `C++`, `-5` not `5`, `$` not `€`); capitals, diacritics and how a number is written do not
+count. Runs of three words were left out: one changed word in the middle of a question of eight halves their similarity.
 """
 
 import re
@@ -11,10 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.answer.words import terms
+from tasks.answer.exact import comparable
+from tasks.answer.words import STOP_WORDS, stem
 from tasks.index.golden import GoldenQuestion
 
 MIN_JACCARD = 0.8
+_DENSE = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(
+    rf"(?<![\w-])--?[a-z][\w-]*|(?<![\w.])-?\d+(?:\.\d+)*|[<>\u2264\u2265%\u20ac$\u00a3]|[{_DENSE}]"
+    rf"|[^\W{_DENSE}]+(?:\+\+|#)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class HeldOutQuestions:
 
     def _add(self, question: GoldenQuestion) -> None:
         number = len(self._ids)
-        content = terms(question.question).content
+        content = _content(question.question)
         self._ids.append(question.id)
         self._contents.append(content)
         self._exact.setdefault(normalized_question(question.question), number)
@@ -56,7 +63,7 @@ class HeldOutQuestions:
         exact = self._exact.get(normalized_question(question))
         if exact is not None:
             return Collision(question, self._ids[exact], 1.0)
-        content = terms(question).content
+        content = _content(question)
         candidates = {number for word in content for number in self._by_word.get(word, ())}
         scored = [(jaccard(content, self._contents[number]), -number) for number in candidates]
         similarity, number = max(scored, default=(0.0, 0))
@@ -68,8 +75,12 @@ class HeldOutQuestions:
 
 
 def normalized_question(question: str) -> str:
-    """Return its words in lower case, punctuation and blanks left out."""
-    return " ".join(re.findall(r"\w+", question.casefold()))
+    """Return its words in one form, punctuation and blanks left out."""
+    return " ".join(_WORD.findall(comparable(question)))
+
+
+def _content(question: str) -> frozenset[str]:
+    return frozenset(stem(word) for word in _WORD.findall(comparable(question)) if word not in STOP_WORDS)
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
