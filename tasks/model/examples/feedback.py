@@ -44,6 +44,9 @@ class RatedAnswer:
         document_ids: of every passage that was retrieved.
         votes: one a user; the user's latest.
         correction: the latest answer that somebody wants instead.
+        outcome: as the trace has it; empty: an older trace that does not say.
+        supported: a verdict for each claim of the answer; none where no model wrote.
+        shown: the texts of the passages.
     """
 
     trace_id: str
@@ -54,6 +57,9 @@ class RatedAnswer:
     document_ids: tuple[str, ...]
     votes: Mapping[str, bool]
     correction: str | None
+    outcome: str = ""
+    supported: tuple[bool, ...] = ()
+    shown: tuple[str, ...] = ()
 
     @property
     def approved(self) -> bool:
@@ -120,6 +126,9 @@ def _rated(trace: "Trace") -> RatedAnswer | None:
         document_ids=tuple(dict.fromkeys([*tagged, *(str(_document_id(entry)) for entry in documents)])),
         votes=_votes(assessments),
         correction=_correction(assessments),
+        outcome=str(outputs.get("outcome") or ""),
+        supported=tuple(claim.get("verdict") == "supported" for claim in outputs.get("claims") or []),
+        shown=tuple(str(entry.get("page_content") or "") for entry in documents),
     )
 
 
