@@ -13,13 +13,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
-from tasks.params_checks import (
-    GateRule,
-    UniqueKeyLoader,
-    check_cron,
-    check_endpoint,
-    check_timezone,
-)
+from tasks.params_checks import GateRule, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
+from tasks.params_needs import NeedsParams
 from tasks.params_sources import Block, Name, Share, Source
 
 Cron = Annotated[str, AfterValidator(check_cron)]
@@ -324,6 +319,7 @@ class Params(Block):
     evaluation: EvaluationParams
     model_gate: ModelGateParams
     compare: CompareParams
+    needs: NeedsParams = NeedsParams()
     serving: ServingParams
     schedule: ScheduleParams
     profiles: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)

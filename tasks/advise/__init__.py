@@ -1,0 +1,1 @@
+"""The decision that brings people here: retrieval, fine-tuning, both or neither."""
