@@ -80,6 +80,18 @@ def check_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
     return globs
 
 
+def check_web_url(url: str) -> str:
+    """Return the address of a page.
+
+    Raises:
+        ValueError: it is no http or https address, or holds a password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise ValueError(f"must be an address as `https://docs.example/sitemap.xml`, found {url!r}")
+    return url
+
+
 def check_database_url(url: str) -> str:
     """Return the address of a database without a password.
 

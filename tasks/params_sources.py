@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks.params_checks import check_database_url, check_globs, check_select, one_or_more
+from tasks.params_checks import check_database_url, check_globs, check_select, check_web_url, one_or_more
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
@@ -119,7 +119,26 @@ class SqlSource(SourceBase):
     format: Literal["md", "txt", "html", "rst"] = "md"
 
 
+class WebSource(SourceBase):
+    """Pages of the web: `urls` are sitemaps, RSS or Atom feeds, or pages whose links are followed within their host.
+
+    `main_part` leaves out what is the same on every page. A page whose `lastmod` stands as it was is asked for again
+    after `recheck_days`. `allow_private_addresses` lets the source into the own network.
+    """
+
+    kind: Literal["web"]
+    urls: Annotated[tuple[Annotated[str, AfterValidator(check_web_url)], ...], Field(min_length=1)]
+    include: Globs = ("**/*",)
+    exclude: Globs = ()
+    max_pages: Annotated[int, Field(ge=1)] = 10_000
+    max_depth: Annotated[int, Field(ge=0)] = 3
+    delay_seconds: Annotated[float, Field(ge=0)] = 1.0
+    recheck_days: Annotated[int, Field(ge=0)] = 28
+    main_part: bool = True
+    allow_private_addresses: bool = False
+
+
 Source = Annotated[
-    FilesSource | RecordsSource | GitSource | PythonPackagesSource | SqlSource,
+    FilesSource | RecordsSource | GitSource | PythonPackagesSource | SqlSource | WebSource,
     Field(discriminator="kind"),
 ]

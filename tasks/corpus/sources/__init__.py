@@ -1,9 +1,9 @@
-"""Where documents come from: files, record feeds, databases, git repositories, the packages beside Almanac."""
+"""Where documents come from: files, record feeds, databases, web sites, git repositories, installed packages."""
 
 from pathlib import Path
 
 from tasks.corpus.sources.reader import BatchReader, RawItem, SourceReader
-from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source, SqlSource
+from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source, SqlSource, WebSource
 
 __all__ = ["BatchReader", "RawItem", "SourceReader", "open_source"]
 
@@ -31,6 +31,10 @@ def open_source(source: Source, *, cache: Path) -> SourceReader:
         from tasks.corpus.sources.sql import SqlReader
 
         return SqlReader(source, cache=cache)
+    if isinstance(source, WebSource):
+        from tasks.corpus.sources.web import WebReader
+
+        return WebReader(source, cache=cache)
     from tasks.corpus.sources.python_packages import PythonPackagesReader
 
     return PythonPackagesReader(source)

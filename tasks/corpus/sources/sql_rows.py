@@ -78,7 +78,7 @@ def text_of(record: Mapping[str, Any], columns: SqlColumns) -> bytes:
     return "\n\n".join(parts).encode("utf-8", "surrogateescape")
 
 
-def said_by(record: Mapping[str, Any], columns: SqlColumns) -> dict[str, Any]:
+def said_by(record: Mapping[str, Any], columns: SqlColumns) -> Mapping[str, object]:
     """Return what a row says beside its text, under our names.
 
     A null in the column of the access is nobody: a join that matches no group must not open a document.

@@ -23,7 +23,7 @@ from tasks.corpus.sources import open_source
 from tasks.params_sources import SqlSource
 from tasks.settings import Settings
 from tests.conftest import free_ports
-from tests.corpus.test_sources_sql import PARSING, sql_source
+from tests.corpus.sources.test_sources_sql import PARSING, sql_source
 
 NUM_ROWS = int(os.environ.get("ALMANAC_SQL_ROWS", "400"))
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
