@@ -107,7 +107,9 @@ def test_checksums_catch_a_single_wrong_digit() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-@pytest.mark.parametrize("text", ["cr\u00e8me br\u00fbl\u00e9e", "\u043f\u0440\u0438\u0432\u0435\u0442"])
+@pytest.mark.parametrize(
+    "text", ["cr\u00e8me br\u00fbl\u00e9e", "Pi\u0119\u0107 \u0142osi", "\u043f\u0440\u0438\u0432\u0435\u0442"]
+)
 def test_text_read_in_a_wrong_encoding_is_damaged(encoding: str, text: str) -> None:
     damaged = text.encode().decode(encoding, "replace")
     assert encoding_damage(damaged) > 0.2

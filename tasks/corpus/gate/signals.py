@@ -14,27 +14,20 @@ UNDETERMINED = "und"
 
 # --- encoding damage ---
 
-_CONTINUATION = "\x80-\xbf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore").replace("\xad", "")
-_DAMAGE = re.compile(
-    "\ufffd"
-    f"|[\u00c2\u00c3][{_CONTINUATION}]"
-    f"|(?:[\u00ce\u00cf\u00d0\u00d1][{_CONTINUATION}]){{2,100}}"
-    f"|\u00e2[{_CONTINUATION}]{{2}}"
-    f"|(?:[\u00e3-\u00e9][{_CONTINUATION}]{{2}}){{2,100}}"
-    f"|\u00ef(?:\u00bf\u00bd|\u00bb\u00bf)"
-    f"|\u00f0[\u0178\x9f][{_CONTINUATION}]{{2}}"
-)
-"""U+FFFD, or UTF-8 read as Latin-1 or cp1252: a lead byte and its continuation bytes, each shown as a letter or sign.
-
-Lead bytes of Greek, Cyrillic and Chinese count in pairs only: one alone before quotation marks is good French.
-"""
-
 
 def encoding_damage(text: str) -> float:
-    """Share of characters, in [0, 1], that are U+FFFD or belong to UTF-8 that was read in a wrong encoding."""
+    """Return the share of characters, in [0, 1], that are U+FFFD or, to ftfy, UTF-8 read in another encoding."""
     if text.isascii():
         return 0.0
-    return sum(len(match.group()) for match in _DAMAGE.finditer(text)) / len(text)
+    return sum(len(match.group()) for match in _damage().finditer(text)) / len(text)
+
+
+@cache
+def _damage() -> re.Pattern[str]:
+    from ftfy.badness import BADNESS_RE  # a fifth of a second
+
+    # One U+FFFD alone is none to ftfy.
+    return re.compile(f"(?:{BADNESS_RE.pattern})|(?:\ufffd)", BADNESS_RE.flags)
 
 
 # --- hidden text ---
