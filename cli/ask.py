@@ -2,12 +2,15 @@
 
 import datetime as dt
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.output import Json, print_result, read_params
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.params import Params
 
 app = typer.Typer()
 
@@ -21,30 +24,23 @@ def ask(question: str, as_: Groups = None, kb: KnowledgeBases = None, json_: Jso
 
     Example: `almanac ask "How do I cap the number of retries in tenacity?" --as finance`
     """
-    from tasks.answer.assistant import Assistant
-    from tasks.answer.trace import flush_traces
+    from serving.local.client import ask_server
 
     settings = Settings()
-    reply = Assistant(read_params(settings), settings).ask(question, groups=as_ or (), knowledge_bases=kb or ())
+    params = read_params(settings)
+    body = {"question": question, "groups": as_ or (), "knowledge_bases": kb or ()}
+    reply = ask_server("ask", body, params, settings)
+    print_result(_answered(body, params, settings) if reply is None else reply, json_, _print_reply)
+
+
+def _answered(body: dict[str, Any], params: "Params", settings: Settings) -> dict[str, Any]:
+    from tasks.answer.assistant import Assistant, reply_fields
+    from tasks.answer.trace import flush_traces
+
+    assistant = Assistant(params, settings)
+    reply = assistant.ask(body["question"], groups=body["groups"], knowledge_bases=body["knowledge_bases"])
     flush_traces()
-    print_result(_reply(reply), json_, _print_reply)
-
-
-def _reply(reply: Any) -> dict[str, Any]:
-    answer = reply.answer
-    return {
-        "answer": answer.text,
-        "abstained": answer.abstained,
-        "outcome": answer.outcome,
-        "reason": answer.reason,
-        "citations": [asdict(citation) for citation in answer.citations],
-        "claims": [asdict(claim) for claim in answer.claims],
-        "passages": [asdict(passage) for passage in answer.passages],
-        "index_version": reply.index_version,
-        "answerer_version": reply.answerer_version,
-        "trace_id": reply.trace_id,
-        "seconds": reply.seconds,
-    }
+    return reply_fields(reply)
 
 
 def _print_reply(reply: dict[str, Any]) -> None:
@@ -83,25 +79,35 @@ def search(
 
     Example: `almanac search "exponential backoff" --top-k 3 --since 2026-01-01 --tag team=payments`
     """
+    from serving.local.client import ask_server
+
+    settings = Settings()
+    params = read_params(settings)
+    body = {
+        "question": question,
+        "groups": as_ or (),
+        "knowledge_bases": kb or (),
+        "mode": mode,
+        "top_k": top_k,
+        "sources": source or (),
+        "tags": tag or (),
+        "since": since,
+        "until": until,
+        "as_of": as_of,
+    }
+    result = ask_server("search", body, params, settings)
+    print_result(_searched(body, params, settings) if result is None else result, json_, _print_search)
+
+
+def _searched(body: dict[str, Any], params: "Params", settings: Settings) -> dict[str, Any]:
     from tasks.index.live import LiveIndex
     from tasks.index.search import Request, checked_mode, parse_metadata
 
-    settings = Settings()
-    index = LiveIndex(read_params(settings), settings)
-    request = Request(
-        question,
-        tuple(as_ or ()),
-        tuple(kb or ()),
-        mode=checked_mode(mode),
-        top_k=top_k,
-        sources=tuple(source or ()),
-        metadata=parse_metadata(tag or ()),
-        since=since,
-        until=until,
-        as_of=as_of,
-    )
-    found = [asdict(passage) for passage in index.search(request)]
-    print_result({"results": found, "release": as_of or index.serving.release.number}, json_, _print_search)
+    fields = body | {"mode": checked_mode(body["mode"])}
+    request = Request(metadata=parse_metadata(fields.pop("tags")), **fields)
+    index = LiveIndex(params, settings)
+    passages = [asdict(passage) for passage in index.search(request)]
+    return {"results": passages, "release": body["as_of"] or index.serving.release.number}
 
 
 def _print_search(result: dict[str, Any]) -> None:

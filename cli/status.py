@@ -1,7 +1,7 @@
 """How things stand: `status` and `doctor`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,31 +11,10 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from flows.schedules import Schedule
-    from tasks.index.history import IndexStatus
+    from flows.status import Status
     from tasks.releases.version import ReleaseEntry
 
 app = typer.Typer()
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How things stand.
-
-    Attributes:
-        schedules: by cadence; None: no Prefect server is set.
-        since: when the index release began to serve.
-    """
-
-    index: "IndexStatus"
-    answerer: "ReleaseEntry"
-    schedules: "Mapping[str, Schedule | None] | None"
-    since: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields of `almanac status --json`."""
-        fields = asdict(self)
-        index: dict[str, Any] = fields["index"]
-        return index | {"answerer": fields["answerer"], "schedules": fields["schedules"]}
 
 
 @app.command()
@@ -44,25 +23,22 @@ def status(json_: Json = False) -> None:
 
     Example: `almanac status`
     """
-    from flows.schedules import upcoming
-    from tasks.index.history import index_status
-    from tasks.releases.kind import ANSWERER, INDEX
-    from tasks.releases.lifecycle import champion
-    from tasks.releases.tags import Tag
-    from tasks.releases.version import ReleaseEntry, entry_of
+    from pydantic import TypeAdapter
+
+    from flows.status import Status, system_status
+    from serving.local.client import ask_server
+    from serving.local.record import read_record
 
     settings = Settings()
-    version, index = champion(settings, ANSWERER), champion(settings, INDEX)
-    if version is not None:
-        answerer = entry_of(version)
-    else:
-        is_excerpt = read_params(settings).generation.is_excerpt
-        answerer = ReleaseEntry(ANSWERER.name, "excerpt" if is_excerpt else str(ANSWERER.default))
-    since = index.tags.get(Tag.SERVED) if index else None
-    print_result(Status(index_status(settings), answerer, upcoming(), since), json_, print_status)
+    params = read_params(settings)
+    record = read_record(params, settings)
+    fields = ask_server("status", {}, params, settings)
+    status = system_status(params, settings) if fields is None else TypeAdapter(Status).validate_python(fields)
+    server = f"http://{record.host}:{record.port}" if record else None
+    print_result(replace(status, server=server), json_, print_status)
 
 
-def print_status(status: Status) -> None:
+def print_status(status: "Status") -> None:
     """Print it for a person."""
     index, serving = status.index, status.index.serving
     if serving is None:
@@ -77,6 +53,8 @@ def print_status(status: Status) -> None:
     if newest is not None and (serving is None or serving.version != newest):
         typer.echo(f"newest:    index release {newest} of {index.newest_created_at}, which does not serve")
     typer.echo(f"answerer:  {_answerer(status.answerer)}")
+    if status.server:
+        typer.echo(f"server:    {status.server}")
     typer.echo(f"writes:    {index.writer or 'nobody'}")
     _print_schedules(status.schedules)
     typer.echo(f"stores:    {index.mlflow}, {index.index}")

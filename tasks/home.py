@@ -3,6 +3,7 @@
 ```
 ALMANAC_HOME
 ├── home.json      where this home lay when it was last opened
+├── server.json    the server that runs: its address, and the key that opens it to this home's owner
 ├── mlflow.db      MLflow: runs, versions, aliases, traces (questions and passages)      unless MLFLOW_TRACKING_URI
 ├── mlartifacts/   MLflow's files: gate reports, answerers, embedders, long traces       unless MLFLOW_TRACKING_URI
 ├── lancedb/       the index: chunks, vectors, access                                    unless ALMANAC_LANCEDB_URI
@@ -45,6 +46,11 @@ class Home:
     def record(self) -> Path:
         """Where this home lay when it was last opened."""
         return self.root / "home.json"
+
+    @property
+    def server(self) -> Path:
+        """The record of the server that runs."""
+        return self.root / "server.json"
 
     @property
     def tracking_database(self) -> Path:

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
         home: where everything is kept; `tasks.home` says what lies where.
         log: the level at which the program's own lines are shown.
         dask_address: of a Dask cluster that parses and embeds; one is started for each run otherwise.
+        use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
         teacher_api_key: of the model that writes synthetic questions.
     """
 
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
 
     log: str = "WARNING"
     dask_address: str | None = None
+    use_server: bool = True
     teacher_api_key: SecretStr | None = None
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     prefect_api_auth_string: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")

@@ -1,10 +1,15 @@
 """`almanac serve`: the app behind uvicorn."""
 
+import datetime as dt
 import logging
+from collections.abc import Callable
+from socket import socket
 
 import uvicorn
 
 from serving.api.app import create_app
+from serving.api.operator import local_router
+from serving.local.record import claimed, record_of, remove_record, write_record
 from tasks.errors import DependencyError
 from tasks.params import Params
 from tasks.settings import Settings
@@ -17,8 +22,21 @@ KEEP_ALIVE_SECONDS = 75
 logger = logging.getLogger(__name__)
 
 
+class _Server(uvicorn.Server):
+    """A server that tells where it listens, once it does: port 0 is chosen by the system."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening(self.servers[0].sockets[0].getsockname()[1])
+
+
 def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
-    """Answer over HTTP until Ctrl-C or SIGTERM.
+    """Answer over HTTP until Ctrl-C or SIGTERM; the operator's commands too, unless another server does.
 
     Raises:
         ConfigurationError: the identity provider is set by halves.
@@ -36,7 +54,19 @@ def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    server = uvicorn.Server(config)
-    server.run()
+    with claimed(settings) as is_first:
+
+        def listening(bound: int) -> None:
+            record = record_of(params, settings, host, bound, dt.datetime.now(dt.UTC).isoformat())
+            if is_first and record is not None:
+                app.include_router(local_router(app.state.service, record.key))
+                write_record(settings, record)
+
+        server = _Server(config, listening)
+        try:
+            server.run()
+        finally:
+            if is_first:
+                remove_record(settings)
     if not server.started:
         raise DependencyError(f"the server must be able to listen on {host}:{port} and load what serves; see above")

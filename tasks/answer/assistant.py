@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from tasks.answer.answer import Answer, answer_question, stream_answer
 from tasks.answer.answerer import Answerer
@@ -42,6 +43,24 @@ class Reply:
     question: str
     cached: bool = False
     is_cut: bool = False
+
+
+def reply_fields(reply: Reply) -> dict[str, Any]:
+    """Return the fields of `almanac ask --json`."""
+    answer = reply.answer
+    return {
+        "answer": answer.text,
+        "abstained": answer.abstained,
+        "outcome": answer.outcome,
+        "reason": answer.reason,
+        "citations": [asdict(citation) for citation in answer.citations],
+        "claims": [asdict(claim) for claim in answer.claims],
+        "passages": [asdict(passage) for passage in answer.passages],
+        "index_version": reply.index_version,
+        "answerer_version": reply.answerer_version,
+        "trace_id": reply.trace_id,
+        "seconds": reply.seconds,
+    }
 
 
 def ask(

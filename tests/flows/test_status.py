@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from cli.status import Status, print_status
+from cli.status import print_status
 from flows.schedules import EndedRun, Schedule
+from flows.status import Status
 from tasks.index.history import IndexStatus
 from tasks.lease import LeaseHolder
 from tasks.releases.version import ReleaseEntry

@@ -1,0 +1,55 @@
+"""How things stand, for `almanac status`: what serves since when, who writes, what runs next."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.schedules import Schedule, upcoming
+from tasks.index.history import IndexStatus, index_status
+from tasks.params import Params
+from tasks.releases.kind import ANSWERER, INDEX
+from tasks.releases.lifecycle import champion
+from tasks.releases.tags import Tag
+from tasks.releases.version import ReleaseEntry, entry_of
+from tasks.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How things stand.
+
+    Attributes:
+        schedules: by cadence; None: no Prefect server is set.
+        since: when the index release began to serve.
+        server: address of the server that runs over the home; None: there is none.
+    """
+
+    index: IndexStatus
+    answerer: ReleaseEntry
+    schedules: Mapping[str, Schedule | None] | None
+    since: str | None
+    server: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields of `almanac status --json`."""
+        fields = asdict(self)
+        index: dict[str, Any] = fields["index"]
+        return index | {"answerer": fields["answerer"], "schedules": fields["schedules"], "server": self.server}
+
+
+def system_status(params: Params, settings: Settings) -> Status:
+    """Return how things stand.
+
+    Raises:
+        DependencyError: MLflow or Prefect does not answer.
+    """
+    version = champion(settings, INDEX)
+    since = version.tags.get(Tag.SERVED) if version else None
+    return Status(index_status(settings), _answerer(params, settings), upcoming(), since)
+
+
+def _answerer(params: Params, settings: Settings) -> ReleaseEntry:
+    version = champion(settings, ANSWERER)
+    if version is not None:
+        return entry_of(version)
+    return ReleaseEntry(ANSWERER.name, "excerpt" if params.generation.is_excerpt else str(ANSWERER.default))
