@@ -1,6 +1,6 @@
 """A home to compare strategies in: SQuAD indexed, its test articles as held-out questions.
 
-    python -m benchmarks.squad_compare FOLDER
+    python -m benchmarks.squad.compare FOLDER
     ALMANAC_HOME=FOLDER/home ALMANAC_PARAMS=FOLDER/params.yaml almanac compare --answerer ANSWERER
 
 Two test articles are left out of the index: their questions have no answer in the documents.
@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.squad_material import golden_questions, load_material, write_params
+from benchmarks.squad.material import golden_questions, load_material, write_params
 from tasks.answer.generators.transformers import load_base
 from tasks.index.golden import GoldenQuestion
 from tasks.params import load_params

@@ -24,13 +24,8 @@ import numpy as np
 import yaml
 
 from benchmarks.data import bench_file
-from benchmarks.squad_examples import (
-    golden_questions,
-    load_material,
-    make_examples,
-    oracle_examples,
-    write_params,
-)
+from benchmarks.squad.examples import make_examples, oracle_examples
+from benchmarks.squad.material import golden_questions, load_material, write_params
 from tasks.answer.answer import GenerationRequest, finish, is_refusal
 from tasks.answer.answerer import Answerer, load_answerer, trainable_base, write_manifest
 from tasks.answer.draft import cited_numbers
@@ -48,7 +43,7 @@ from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params, load_params
 from tasks.settings import Settings, quiet_environment
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 BATCH = 8
 NUM_TEXTS = 20
 OTHER_SETS = ("scifact/corpus.jsonl", "weekly_prometheus/week_00.jsonl")

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.squad_material import Asked, Material, Piece, cut_pieces, read_records
+from benchmarks.squad.material import Asked, Material, Piece, cut_pieces, read_records
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
 from tasks.model.examples.example import Example, ExamplePassage, Origin, example_id
