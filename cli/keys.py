@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="API keys of the server: add, list,
 def keys_add(
     name: str,
     groups: Annotated[str, typer.Option(help="Groups of the user, with commas.")] = "",
+    may_push: Annotated[bool, typer.Option(help="May push documents to `POST /v1/documents`.")] = False,
     json_: Json = False,
 ) -> None:
     """Make an API key and print it; it cannot be shown again. The server takes it at once.
@@ -23,8 +24,10 @@ def keys_add(
     from serving.api.auth import KeyFile
 
     wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
-    credential = KeyFile(Settings().api_keys).add(name, wanted)
-    print_result({"name": name, "groups": wanted, "key": credential}, json_, lambda r: typer.echo(r["key"]))
+    credential = KeyFile(Settings().api_keys).add(name, wanted, may_push=may_push)
+    print_result(
+        {"name": name, "groups": wanted, "may_push": may_push, "key": credential}, json_, lambda r: typer.echo(r["key"])
+    )
 
 
 @app.command("list")
@@ -35,7 +38,10 @@ def keys_list(json_: Json = False) -> None:
     """
     from serving.api.auth import KeyFile
 
-    found = [{"name": key.name, "groups": ", ".join(key.groups)} for key in KeyFile(Settings().api_keys).entries()]
+    found = [
+        {"name": key.name, "groups": ", ".join(key.groups), "may_push": key.may_push}
+        for key in KeyFile(Settings().api_keys).entries()
+    ]
     print_result(
         {"keys": found}, json_, lambda r: print_table(r["keys"]) if r["keys"] else typer.echo("there is no key")
     )

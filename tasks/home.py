@@ -11,6 +11,7 @@ ALMANAC_HOME
 ├── dvc-remote/    their second copy                                                     unless ALMANAC_DVC_REMOTE
 ├── releases/      a manifest for each index release
 ├── quarantine/    what the gates set aside
+├── inbox/         documents that programs pushed
 ├── feedback/      ratings that MLflow has not taken yet
 ├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
 ├── retrain/       outcomes of retrains, and the work of one that was killed
@@ -116,6 +117,11 @@ class Home:
     def feedback(self) -> Path:
         """Ratings that MLflow has not taken yet."""
         return self.root / "feedback"
+
+    @property
+    def inbox(self) -> Path:
+        """Documents that programs pushed."""
+        return self.root / "inbox"
 
     @property
     def locks(self) -> Path:

@@ -138,7 +138,13 @@ class WebSource(SourceBase):
     allow_private_addresses: bool = False
 
 
+class PushSource(SourceBase):
+    """Documents that programs send to `POST /v1/documents`; they lie in the inbox of the home."""
+
+    kind: Literal["push"]
+
+
 Source = Annotated[
-    FilesSource | RecordsSource | GitSource | PythonPackagesSource | SqlSource | WebSource,
+    FilesSource | RecordsSource | GitSource | PythonPackagesSource | SqlSource | WebSource | PushSource,
     Field(discriminator="kind"),
 ]

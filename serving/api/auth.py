@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,12 @@ class Asker:
     Attributes:
         user: a keyed hash of the identity: the same for the same user, and it names nobody.
         groups: as `almanac ask --as` takes them; `everyone` is added by the search.
+        may_push: whether the key may push documents.
     """
 
     user: str
     groups: tuple[str, ...]
+    may_push: bool = False
 
 
 class Identity:
@@ -81,7 +83,7 @@ class Identity:
     def _known(self, credential: str) -> Asker:
         key = self._keys.find(credential)
         if key is not None:
-            return Asker(self.pseudonym("key", key.name), key.groups)
+            return Asker(self.pseudonym("key", key.name), key.groups, may_push=key.may_push)
         if self._tokens is None or credential.count(".") != 2:
             raise _unauthorized("the key must be one that `almanac keys add` made and that was not removed")
         claims = self._tokens.claims(credential)
@@ -96,6 +98,7 @@ class Key:
     name: str
     sha256: str
     groups: tuple[str, ...]
+    may_push: bool = False
 
 
 class KeyFile:
@@ -115,7 +118,7 @@ class KeyFile:
         """All keys, by name."""
         return sorted(self._current().values(), key=lambda key: key.name)
 
-    def add(self, name: str, groups: tuple[str, ...]) -> str:
+    def add(self, name: str, groups: tuple[str, ...], *, may_push: bool = False) -> str:
         """Make a key and return it; it cannot be shown again.
 
         Raises:
@@ -125,7 +128,7 @@ class KeyFile:
         if not name.strip() or any(key.name == name for key in self.entries()):
             raise ConfigurationError(f"a key must have a name of its own, found {name!r}; choose another or remove it")
         credential = KEY_PREFIX + secrets.token_urlsafe(32)
-        self._write([*self.entries(), Key(name, _digest(credential), groups)])
+        self._write([*self.entries(), Key(name, _digest(credential), groups, may_push)])
         return credential
 
     def remove(self, name: str) -> None:
@@ -140,7 +143,7 @@ class KeyFile:
         self._write(kept)
 
     def _write(self, keys: list[Key]) -> None:
-        rows = [{"name": key.name, "sha256": key.sha256, "groups": list(key.groups)} for key in keys]
+        rows = [asdict(key) for key in keys]
         write_json(self.path, {"keys": rows})
         self.path.chmod(0o600)
 
@@ -157,7 +160,10 @@ class KeyFile:
     def _read(self) -> Mapping[str, Key]:
         try:
             rows = json.loads(self.path.read_text(encoding="utf-8"))["keys"]
-            keys = [Key(str(row["name"]), str(row["sha256"]), tuple(map(str, row["groups"]))) for row in rows]
+            keys = [
+                Key(str(row["name"]), str(row["sha256"]), tuple(map(str, row["groups"])), row.get("may_push") is True)
+                for row in rows
+            ]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptionError(
                 f"{self.path} must be the file that `almanac keys add` writes, found: {error!r}; restore or delete it"

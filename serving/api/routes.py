@@ -1,11 +1,12 @@
-"""The routes: probes, chat, search, models, feedback."""
+"""The routes: probes, chat, search, models, feedback, documents."""
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,7 @@ from serving.api.chat_request import (
     turn_of,
 )
 from serving.api.chat_response import Completion, completion
+from serving.api.documents import PUSH_SCHEMA, DocumentStatus, Inbox
 from serving.api.errors import RESPONSES
 from serving.api.feedback import FeedbackRequest
 from serving.api.pending import answered, begin, events
@@ -116,7 +118,27 @@ def api(service: Service) -> APIRouter:
         await asyncio.to_thread(service.feedback.accept, body, asker.user)
         return {"status": "accepted"}
 
+    _add_documents(router, service, asker_of)
     return router
+
+
+def _add_documents(router: APIRouter, service: Service, asker_of: Callable[[Request], Asker]) -> None:
+    """Add the routes by which programs push documents."""
+    documents = Inbox(service.params, service.settings)
+    Caller = Annotated[Asker, Depends(asker_of)]  # noqa: N806 - a type
+    Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]  # noqa: N806 - a type
+
+    @router.post("/documents", status_code=202, summary="Push a document", openapi_extra=PUSH_SCHEMA)
+    async def push(request: Request, asker: Caller, key: Key = None) -> DocumentStatus:
+        return await asyncio.to_thread(documents.push, await request.body(), asker, key)
+
+    @router.get("/documents/{identifier:path}", summary="What became of a pushed document")
+    async def status(identifier: str, asker: Caller, source: str | None = None) -> DocumentStatus:
+        return await asyncio.to_thread(documents.status, identifier, source, asker)
+
+    @router.delete("/documents/{identifier:path}", summary="Take a pushed document back")
+    async def take_back(identifier: str, asker: Caller, source: str | None = None, key: Key = None) -> dict[str, str]:
+        return await asyncio.to_thread(documents.take_back, identifier, source, asker, key)
 
 
 async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[str, Any]:

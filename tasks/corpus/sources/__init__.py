@@ -1,9 +1,10 @@
-"""Where documents come from: files, record feeds, databases, web sites, git repositories, installed packages."""
+"""Where documents come from: files, record feeds, databases, web sites, git repositories, pushes, packages."""
 
 from pathlib import Path
 
 from tasks.corpus.sources.reader import BatchReader, RawItem, SourceReader
-from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source, SqlSource, WebSource
+from tasks.params_sources import FilesSource, GitSource, PushSource, RecordsSource, Source, SqlSource, WebSource
+from tasks.settings import Settings
 
 __all__ = ["BatchReader", "RawItem", "SourceReader", "open_source"]
 
@@ -15,26 +16,33 @@ def open_source(source: Source, *, cache: Path) -> SourceReader:
         source: one entry of `sources` in `params.yaml`.
         cache: a folder of this source alone, for what makes the next scan cheap; it may be deleted at any time.
     """
+    reader: SourceReader
     if isinstance(source, FilesSource):
         from tasks.corpus.sources.files import open_files
 
-        return open_files(source)
-    if isinstance(source, RecordsSource):
+        reader = open_files(source)
+    elif isinstance(source, RecordsSource):
         from tasks.corpus.sources.records import RecordsReader
 
-        return RecordsReader(source, cache=cache)
-    if isinstance(source, GitSource):
+        reader = RecordsReader(source, cache=cache)
+    elif isinstance(source, GitSource):
         from tasks.corpus.sources.git import GitReader
 
-        return GitReader(source, cache=cache)
-    if isinstance(source, SqlSource):
+        reader = GitReader(source, cache=cache)
+    elif isinstance(source, SqlSource):
         from tasks.corpus.sources.sql import SqlReader
 
-        return SqlReader(source, cache=cache)
-    if isinstance(source, WebSource):
+        reader = SqlReader(source, cache=cache)
+    elif isinstance(source, WebSource):
         from tasks.corpus.sources.web import WebReader
 
-        return WebReader(source, cache=cache)
-    from tasks.corpus.sources.python_packages import PythonPackagesReader
+        reader = WebReader(source, cache=cache)
+    elif isinstance(source, PushSource):
+        from tasks.corpus.sources.push import PushReader
 
-    return PythonPackagesReader(source)
+        reader = PushReader(source, Settings().layout)
+    else:
+        from tasks.corpus.sources.python_packages import PythonPackagesReader
+
+        reader = PythonPackagesReader(source)
+    return reader
