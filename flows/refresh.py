@@ -18,6 +18,7 @@ from tasks.corpus.intake import Intake, commit_scan, plan_sources, shards_of
 from tasks.corpus.parsing.shards import ParseShard, parse_shard
 from tasks.corpus.plan import RefreshPlan, guard_removals, save_rates
 from tasks.corpus.selection import Selection, tombstones
+from tasks.corpus.tombstones import erasure_is_unfinished
 from tasks.index import candidate as candidates
 from tasks.index.access_tables import ensure_tables, load_access
 from tasks.index.base import corrected_versions, unpromoted, unregistered
@@ -164,7 +165,11 @@ def refresh(
 
 
 def finish_earlier_release(params: Params, settings: Settings, lease: Lease) -> None:
-    """Register and promote what a killed refresh, or one without MLflow, left unfinished."""
+    """Finish an erasure that was killed, and what a killed refresh, or one without MLflow, left unfinished."""
+    if erasure_is_unfinished(settings):
+        from tasks.erasure.erase import finish_erasure
+
+        finish_erasure(settings, params, lease)
     ensure_tables(connect(settings))
     versions = corrected_versions(settings)
     left = unregistered(settings, versions)

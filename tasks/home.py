@@ -16,6 +16,7 @@ ALMANAC_HOME
 ├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
 ├── retrain/       outcomes of retrains, and the work of one that was killed
 ├── comparison/    the last `almanac compare`
+├── forgotten/     what was taken back (keyed hashes), receipts, and an erasure that was killed
 ├── served/        what served last, a file for each kind of release
 ├── locks/         who writes
 ├── logs/          of the services of `almanac up`
@@ -97,6 +98,11 @@ class Home:
     def comparison(self) -> Path:
         """The last comparison."""
         return self.root / "comparison"
+
+    @property
+    def forgotten(self) -> Path:
+        """Tombstones and receipts of erasures."""
+        return self.root / "forgotten"
 
     @property
     def scan(self) -> Path:

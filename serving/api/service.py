@@ -160,7 +160,7 @@ class Service:
         turn, user, session = asked.turn, asked.asker.user, asked.session
         request = SearchRequest(turn.question, asked.asker.groups, asked.knowledge_bases)
         context = (*turn.subject, *turn.earlier, asked.client_system)
-        key = cache_key(request, context, answerer, access, index_version=pair.index_version)
+        key = cache_key(request, context, answerer, access, index_version=pair.index_revision)
         cached = self.cache.get(key)
         given = courtesy() if turn.is_courtesy else cached
         if given is None and answerer.kind != "excerpt":

@@ -29,6 +29,7 @@ from serving.promotion.swap import (
 from serving.promotion.verdicts import Verdicts
 from tasks.errors import AlmanacError, DependencyError
 from tasks.index.access_tables import load_access
+from tasks.index.release import tagged_version
 from tasks.index.table import connect
 from tasks.params import Params
 from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
@@ -230,8 +231,15 @@ class Follower:
             )
             return None
         if wanted.id == now.index.version.id:
-            return None
+            return self._rewritten_index(wanted, now.index)
         return self._attempt(_Attempt(str(wanted), lambda: self._open(wanted), wanted))
+
+    def _rewritten_index(self, wanted: ReleaseVersion, now: LoadedIndex) -> LoadedIndex | None:
+        """Open the same release again where an erasure moved its tag: the old version is about to go."""
+        attempt = _Attempt("the tag of what serves", lambda: tagged_version(self._db, now.release.lance_tag))
+        if self._attempt(attempt) in (None, now.index.table.version):
+            return None
+        return self._attempt(_Attempt(f"{wanted} without what was forgotten", lambda: self._recall_index(wanted)))
 
     def _next_answerer(self, wanted: ReleaseVersion | None, now: Serving) -> LoadedAnswerer | None:
         serving, challenger = now.answerer.version, now.challenger

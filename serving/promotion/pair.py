@@ -25,6 +25,11 @@ class Pair:
         return str(self.release.number)
 
     @property
+    def index_revision(self) -> str:
+        """Number of the release and version of its table: an erasure writes the table of a release anew."""
+        return f"{self.index_version}.{self.index.table.version}"
+
+    @property
     def answerer_version(self) -> str:
         """MLflow's version of the answerer, or `base`."""
         return self.answerer.version

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import Item
 from tasks.corpus.sources import SourceReader, open_source
+from tasks.corpus.tombstones import Tombstones, load_tombstones
 from tasks.errors import CorruptionError, GateError, ParseError
 from tasks.files import whole_file, write_json
 from tasks.params import digest
@@ -162,6 +163,7 @@ def make_plan(
         DependencyError: a source cannot be listed; nothing was written.
     """
     now = dt.datetime.now(dt.UTC)
+    forgotten = load_tombstones(settings)
     parts = []
     for source in sources:
         in_source = {key: raw for (name, key), raw in held.items() if name == source.name}
@@ -170,7 +172,8 @@ def make_plan(
         rows = known.get(source.name, {})
         stale = {key for key, row in rows.items() if _access_is_stale(row, learned_access)}
         reader = open_source(source, cache=source_cache(settings, source))
-        parts.append(_plan_source(source, reader, rows, before.seen, in_source, now, rows.keys() if again else stale))
+        parse_again = rows.keys() if again else stale
+        parts.append(_plan_source(source, reader, rows, before.seen, in_source, now, parse_again, forgotten))
     named = {source.name for source in sources}
     unlisted = {name: tuple(rows) for name, rows in known.items() if name not in named and rows}
     return RefreshPlan(tuple(parts), unlisted, load_rates(settings))
@@ -188,9 +191,12 @@ def _plan_source(
     held: Mapping[str, str],
     now: dt.datetime,
     again: Collection[str],
+    forgotten: Tombstones,
 ) -> SourcePlan:
     part = SourcePlan(source)
     for item in reader.scan():
+        if forgotten.holds(f"{source.name}:{item.key}"):
+            continue
         seen = before.get(item.key)
         if seen is None or seen.fingerprint != item.fingerprint:
             seen = Seen(item.fingerprint, _raw_hash(reader, item) if item.key in known or item.key in held else "")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tasks.corpus.document import DOCUMENT_SCHEMA
 from tasks.corpus.parsing.shards import ParseShard
 from tasks.corpus.plan import KnownDocument, RefreshPlan, Scan, Seen
+from tasks.corpus.tombstones import Tombstones
 from tasks.files import whole_file
 
 
@@ -22,6 +23,7 @@ class Selection:
         documents: Parquet file of the documents that are new or differ.
         unchanged: parsed documents that equal those of the base release.
         expired: parsed documents whose time is over; those that the base holds leave (`expired_ids`).
+        forgotten: parsed documents whose title and text were taken back under another id.
         access: new groups of documents whose access differs from the base release, or from what was learned since.
         newcomers: groups of documents that the base release does not hold; an older release may.
         raw_hashes: by (source, key), as parsed.
@@ -31,6 +33,7 @@ class Selection:
     num_documents: int = 0
     unchanged: int = 0
     expired: int = 0
+    forgotten: int = 0
     expired_ids: list[str] = field(default_factory=list)
     access: dict[str, tuple[str, ...]] = field(default_factory=dict)
     newcomers: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -42,6 +45,7 @@ def select_changed(
     known: Mapping[str, Mapping[str, KnownDocument]],
     moved: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
+    tombstones: Tombstones,
     output: Path,
 ) -> Selection:
     """Write the documents that differ from the base release to one file, a shard at a time.
@@ -51,6 +55,7 @@ def select_changed(
         known: documents of the base release by source and key.
         moved: old document id by new document id: access is judged against the old one.
         learned_access: groups of documents whose access changed before, by document id.
+        tombstones: of documents that were taken back: a copy of one does not come in.
         output: Parquet file of `DOCUMENT_SCHEMA`.
     """
     selection = Selection(output)
@@ -59,7 +64,9 @@ def select_changed(
     with whole_file(output) as beside, pq.ParquetWriter(beside, DOCUMENT_SCHEMA, compression="zstd") as writer:
         for shard in shards:
             table = pq.read_table(shard.documents, schema=DOCUMENT_SCHEMA)
-            kept = table.filter(pa.array(_differs(table, selection, by_id, moved, learned_access, now), pa.bool_()))
+            kept = table.filter(
+                pa.array(_differs(table, selection, by_id, moved, learned_access, now, tombstones), pa.bool_())
+            )
             selection.num_documents += len(kept)
             writer.write_table(kept)
     return selection
@@ -72,11 +79,16 @@ def _differs(
     moved: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
     now: dt.datetime,
+    tombstones: Tombstones,
 ) -> list[bool]:
-    names = ["document_id", "source", "key", "raw_hash", "record_hash", "expires_at", "access"]
+    names = ["document_id", "source", "key", "raw_hash", "record_hash", "expires_at", "access", "content_hash"]
     mask = []
     columns = (table.column(name).to_pylist() for name in names)
-    for document_id, source, key, raw_hash, record_hash, expires_at, access in zip(*columns, strict=True):
+    for document_id, source, key, raw_hash, record_hash, expires_at, access, content_hash in zip(*columns, strict=True):
+        if document_id not in by_id and tombstones.holds_content(content_hash):
+            selection.forgotten += 1
+            mask.append(False)
+            continue
         before = by_id.get(document_id)
         for entry in (before, by_id.get(moved.get(document_id, ""))):
             if entry is not None and _access_differs(entry, access, learned_access):

@@ -99,6 +99,22 @@ def compact(files: Sequence[Path], output: Path) -> None:
         _write_batches(beside, (_as_delta(batch, removed=False) for batch in read_documents(files)))
 
 
+def rewrite_without(path: Path, document_ids: Collection[str], output: Path) -> Path:
+    """Write a delta without any row of some documents, tombstones included; return `output`.
+
+    Raises:
+        CorruptionError: the file is missing, damaged or of another schema.
+        DependencyError: the disk is full or refuses the file.
+    """
+    gone = pa.array(list(document_ids), pa.string())
+    with whole_file(output) as beside, _readable(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        batches = (
+            batch.filter(pc.invert(pc.is_in(batch["document_id"], gone))) for batch in file.iter_batches(_BATCH_ROWS)
+        )
+        _write_batches(beside, batches)
+    return output
+
+
 def corpus_digest(state: pa.Table) -> str:
     """Hex sha256 of the set of `(document_id, record_hash)`, whatever the order of the rows."""
     ids = state["document_id"].cast(pa.large_string())

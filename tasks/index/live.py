@@ -12,7 +12,14 @@ from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import Embedder, load_embedder
 from tasks.index.embedding.light import load_light_embedder
 from tasks.index.passage import Passage
-from tasks.index.release import Release, embedding_params, load_release, release_numbers
+from tasks.index.release import (
+    Release,
+    embedding_params,
+    lance_tag,
+    load_release,
+    release_numbers,
+    tagged_version,
+)
 from tasks.index.search import Index, Request
 from tasks.index.search.rerank import build_reranker
 from tasks.index.table import connect, open_at
@@ -104,15 +111,23 @@ class PastReleases:
     def __init__(self, db: "DBConnection", params: Params, settings: Settings) -> None:
         """Open nothing yet."""
         self._db, self._params, self._settings = db, params, settings
-        self.open = lru_cache(maxsize=MAX_OPEN_RELEASES)(self._open)
+        self._opened = lru_cache(maxsize=MAX_OPEN_RELEASES)(self._open)
 
-    def _open(self, number: int) -> Index:
+    def open(self, number: int) -> Index:
+        """Return a release, as its tag names it now.
+
+        Raises:
+            ConfigurationError: it is not kept.
+        """
         kept = release_numbers(self._settings)
         if number not in kept:
             raise ConfigurationError(
                 f"as_of must be the number of a release that is kept, found {number}; kept are "
                 f"{', '.join(map(str, kept)) or 'none'}"
             )
+        return self._opened(number, tagged_version(self._db, lance_tag(number)))
+
+    def _open(self, number: int, version: int) -> Index:  # noqa: ARG002 - another version is another entry
         return open_index(self._db, load_release(self._settings, number), self._params, self._settings)
 
 

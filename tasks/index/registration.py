@@ -4,9 +4,9 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.index.release import Release
+from tasks.index.release import Release, manifest_path
 from tasks.releases.kind import INDEX
-from tasks.releases.lifecycle import register, version_with_key, versions
+from tasks.releases.lifecycle import mark, register, version_with_key, versions
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tags import Tag
 from tasks.releases.tracking_store import experiment_id
@@ -37,6 +37,20 @@ def register_index(settings: Settings, release: Release, *, artifacts: Path, aut
         tags=_tags(release) | {Tag.AUTOMATIC: str(automatic).lower()},
         description=_description(release),
     )
+
+
+def renew_manifest(settings: Settings, release: Release) -> None:
+    """Bring a manifest that was written anew into the release's run; a release that is not registered has none.
+
+    Raises:
+        DependencyError: MLflow does not answer.
+    """
+    registered = version_with_key(settings, INDEX, str(release.number))
+    if registered is None:
+        return
+    with mlflow_client(settings) as client:
+        client.log_artifact(registered.run_id, str(manifest_path(settings, release.number)), INDEX.artifacts)
+    mark(settings, registered, {Tag.LANCE_VERSION: str(release.lance_version)})
 
 
 def index_versions(settings: Settings) -> list[ReleaseVersion]:

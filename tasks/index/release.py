@@ -195,6 +195,16 @@ def tag_version(db: "DBConnection", tag: str, version: int) -> None:
         tags.create(tag, version)
 
 
+@lance_errors("the index")
+def tagged_version(db: "DBConnection", tag: str) -> int:
+    """Return the version that a tag names now: an erasure moves it to one without the documents.
+
+    Raises:
+        CorruptionError: there is no such tag.
+    """
+    return int(open_latest(db).tags.get_version(tag))
+
+
 def retire(settings: Settings, db: "DBConnection", *, keep: int, serving: int) -> list[int]:
     """Drop the tags and manifests of the oldest releases beyond `keep`; the one that serves stays."""
     numbers = release_numbers(settings)

@@ -165,6 +165,38 @@ class Registry:
             raise ConfigurationError(f"{target} must be absent or hold snapshot {tag}, found other files; remove it")
         return [target / name for name in sorted(sums)]
 
+    def revision(self, tag: str) -> Revision:
+        """Return what a tag names now.
+
+        Raises:
+            ConfigurationError: there is no such tag.
+        """
+        self._required_sums(tag)
+        return self._revision(tag)
+
+    def collect_garbage(self) -> None:
+        """Remove from cache and remote the bytes that no tag names; call under the lease.
+
+        A tag's commit holds the pointers of every folder as they were, which would keep bytes that their own tag names
+        no more: so each tag is first moved to a commit with the pointers of its own folder alone.
+
+        Raises:
+            DependencyError: DVC failed or the remote does not answer.
+        """
+        for tag in self.tags("*"):
+            self._keep_own_pointers(tag)
+        self._repository.dvc(["gc", "--workspace", "--all-tags", "--cloud", "--force", "--quiet"])
+
+    def _keep_own_pointers(self, tag: str) -> None:
+        folder = tag.rpartition("-")[0]
+        entries = self._repository.git("ls-tree", f"refs/tags/{tag}").splitlines()
+        own = [entry for entry in entries if _is_of(entry.partition("\t")[2], folder)]
+        if own == entries:
+            return
+        tree = self._repository.git("mktree", text="".join(f"{entry}\n" for entry in own)).strip()
+        commit = self._repository.git("commit-tree", tree, "-p", f"refs/tags/{tag}", "-m", f"{tag} alone").strip()
+        self._repository.git("tag", "--force", tag, commit)
+
     def _create(self, config: str) -> None:
         """Make the repository beside and rename it: what `git init` and `dvc init` write, and a first commit."""
         beside = self.root.with_name(f"{self.root.name}.partial")
@@ -274,6 +306,11 @@ class Registry:
             return None
         lines = (line.split("  ", 1) for line in text.splitlines())
         return {name.removeprefix(f"{self._folder}/"): digest for digest, name in lines}
+
+
+def _is_of(name: str, folder: str) -> bool:
+    """Say whether an entry of the repository belongs to a folder, or to all."""
+    return not name.endswith((".dvc", ".sha256")) or name in (f"{folder}.dvc", f"{folder}.sha256")
 
 
 def _checked_sums(files: Sequence[Path], tag: str) -> dict[str, str]:

@@ -50,13 +50,18 @@ class Repository:
         result = self._run([*_GIT, "show", f"{revision}:{path}"], self.root)
         return result.stdout if result.returncode == 0 else None
 
-    def git(self, *arguments: str, folder: Path | None = None) -> str:
+    def git(self, *arguments: str, folder: Path | None = None, text: str | None = None) -> str:
         """Run one git command, in `folder` or else the repository, and return what it printed.
+
+        Args:
+            arguments: the command and its arguments.
+            folder: where it runs.
+            text: its standard input.
 
         Raises:
             DependencyError: git is missing or failed.
         """
-        result = self._run([*_GIT, *arguments], folder or self.root)
+        result = self._run([*_GIT, *arguments], folder or self.root, text=text)
         if result.returncode:
             raise DependencyError(
                 f"`git {arguments[0]}` must succeed in {self.root}, found: {_reason(result.stderr)}; "
@@ -133,7 +138,11 @@ class Repository:
             lock.unlink(missing_ok=True)
 
     def _run(
-        self, command: list[str], folder: Path, changes: Mapping[str, str] = MappingProxyType({})
+        self,
+        command: list[str],
+        folder: Path,
+        changes: Mapping[str, str] = MappingProxyType({}),
+        text: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         # A git hook that runs us sets GIT_DIR and others, which would lead git to another repository.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
@@ -151,6 +160,7 @@ class Repository:
                 env=environment,
                 capture_output=True,
                 text=True,
+                input=text,
                 timeout=_COMMAND_SECONDS,
             )
         except FileNotFoundError as error:

@@ -327,6 +327,16 @@ def note_rolled_back(settings: Settings, kind: ReleaseKind, version: str) -> Non
             _set(client, kind, version, {Tag.ROLLED_BACK: now()})
 
 
+def mark(settings: Settings, version: ReleaseVersion, tags: Mapping[Tag, str]) -> None:
+    """Say something of a version in MLflow that moves no alias.
+
+    Raises:
+        DependencyError: MLflow does not answer.
+    """
+    with mlflow_client(settings) as client:
+        _set(client, version.kind, version.version, tags)
+
+
 def require_gate(version: ReleaseVersion) -> None:
     """Refuse a version that did not pass its gate: whoever may move the alias may skip the gate by mistake.
 

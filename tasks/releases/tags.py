@@ -20,6 +20,8 @@ class Tag(StrEnum):
     REFUSED = "refused"
     REFUSED_AT = "refused_at"
     PROMOTION = "promotion"
+    TRAINED_ON_FORGOTTEN = "trained_on_forgotten"
+    """A document of its training set was taken back since; the moment."""
     # What it was made from.
     LANCE_TAG = "lance_tag"
     LANCE_VERSION = "lance_version"

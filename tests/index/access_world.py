@@ -17,6 +17,7 @@ from tasks.corpus.document import Document, Item, make_document, sha256, to_tabl
 from tasks.corpus.parsing.shards import ParseShard
 from tasks.corpus.plan import KnownDocument
 from tasks.corpus.selection import select_changed
+from tasks.corpus.tombstones import NOTHING_FORGOTTEN
 from tasks.index.access_tables import intern, load_access, record_changes
 from tasks.index.chunking.chunk import CHUNK_SCHEMA
 from tasks.index.embedding.cache import EmbeddingCache, text_key
@@ -114,7 +115,8 @@ class World:
         }
         shard = ParseShard(Params.model_validate(params_of("files")).sources[0], path, path, path)
         learned = load_access(self.db).changes
-        selection = select_changed([shard], known, self.moved, learned, self.home / "changed.parquet")
+        output = self.home / "changed.parquet"
+        selection = select_changed([shard], known, self.moved, learned, NOTHING_FORGOTTEN, output)
         record_changes(self.db, selection.access | other_access(self.db, selection.newcomers))
         self.known_access |= {doc.id: doc.groups for doc in self.source.values()}
         self.known_access |= {old: self.source[new].groups for new, old in self.moved.items() if new in self.source}

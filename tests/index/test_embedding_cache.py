@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import CorruptionError
-from tasks.index.embedding.cache import EmbeddingCache, text_key
+from tasks.index.embedding.cache import EmbeddingCache, erase_vectors, text_key
 
 KEYS = [text_key(f"text {index}") for index in range(1200)]
 
@@ -71,7 +71,7 @@ def test_damaged_file_is_corruption(cache: EmbeddingCache, tmp_path: Path) -> No
 def test_forgotten_vectors_leave_the_bytes_of_the_file(cache: EmbeddingCache) -> None:
     stored = vectors(len(KEYS))
     cache.put(KEYS, stored)
-    assert cache.forget([*KEYS[:700], "unknown"]) == 700
+    assert erase_vectors(cache.path.parent, [*KEYS[:700], "unknown"]) == 700
     assert cache.missing(KEYS) == KEYS[:700]
     content = b"".join(path.read_bytes() for path in cache.path.parent.glob(f"{cache.path.name}*"))
     assert not any(vector.tobytes() in content for vector in stored[:700])

@@ -94,23 +94,6 @@ class EmbeddingCache:
             vectors[row] = np.frombuffer(vector, dtype="<f4")
         return vectors.astype(np.float32, copy=False)
 
-    def forget(self, keys: Sequence[str]) -> int:
-        """Erase the vectors of the keys from the file's bytes too; return how many there were."""
-        forgotten = 0
-        with self._connection() as connection:
-            with connection:
-                for some in _slices(keys):
-                    query = f"DELETE FROM vectors WHERE key IN ({_marks(some)})"  # noqa: S608
-                    forgotten += connection.execute(query, some).rowcount
-            # The log of SQLite still holds the erased pages until it is emptied into the file.
-            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise DependencyError(
-                f"{self.path.name} must have no other reader while vectors are erased, found one; "
-                "they are gone from the cache, but not yet from its log: run again when no refresh runs"
-            )
-        return forgotten
-
     def count(self) -> int:
         """Number of vectors."""
         with self._connection() as connection:
@@ -147,6 +130,32 @@ class EmbeddingCache:
 
     def _connection(self) -> AbstractContextManager[sqlite3.Connection]:
         return _connection(self.path)
+
+
+def erase_vectors(folder: Path, keys: Sequence[str]) -> int:
+    """Erase the vectors of texts from the caches of all embedders, from their bytes too; return how many there were.
+
+    Raises:
+        DependencyError: another process reads a cache, so that its log cannot be emptied.
+    """
+    return sum(_erase(path, keys) for path in sorted(folder.glob("embeddings-*.sqlite")))
+
+
+def _erase(path: Path, keys: Sequence[str]) -> int:
+    erased = 0
+    with _connection(path) as connection:
+        with connection:
+            for some in _slices(keys):
+                query = f"DELETE FROM vectors WHERE key IN ({_marks(some)})"  # noqa: S608
+                erased += connection.execute(query, some).rowcount
+        # The log of SQLite still holds the erased pages until it is emptied into the file.
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise DependencyError(
+            f"{path.name} must have no other reader while vectors are erased, found one; "
+            "they are gone from the cache, but not yet from its log: run again when no refresh runs"
+        )
+    return erased
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from tasks.corpus.parsing.parse import parser_identity
 from tasks.corpus.parsing.shards import ParseShard, rejects_of
 from tasks.corpus.plan import RefreshPlan
 from tasks.corpus.selection import Selection, select_changed
+from tasks.corpus.tombstones import load_tombstones
 from tasks.errors import GateError
 from tasks.index.access_tables import load_access, record_changes
 from tasks.index.base import Base, find_base
@@ -62,7 +63,8 @@ def select_documents(plan: RefreshPlan, parsed: Sequence[ParseShard], inputs: Re
     rejects = rejects_of(parsed)
     db = connect(inputs.settings)
     output = inputs.settings.work / "gate" / "changed.parquet"
-    selection = select_changed(parsed, inputs.base.known, moved, load_access(db).changes, output)
+    forgotten = load_tombstones(inputs.settings)
+    selection = select_changed(parsed, inputs.base.known, moved, load_access(db).changes, forgotten, output)
     selection.raw_hashes |= {(reject.source, reject.key): (reject.raw_hash, None) for reject in rejects}
     record_changes(db, selection.access | other_access(db, selection.newcomers) | hidden_by(rejects, inputs.base.known))
     return selection

@@ -17,6 +17,7 @@ class RefreshResult:
     """What a refresh did; counts are of documents where the name says nothing else.
 
     Attributes:
+        forgotten: copies of documents that were taken back, which do not come in.
         held: items in quarantine since before, and unchanged; `quarantined` counts them too.
         documents, chunks: of the release that a next refresh builds on.
         release: number of the release that was made, None where nothing had changed.
@@ -39,6 +40,7 @@ class RefreshResult:
     quarantined: int
     documents: int
     chunks: int
+    forgotten: int = 0
     embedded: int = 0
     release: int | None = None
     released: bool = False
@@ -89,6 +91,7 @@ def result_of(
         quarantined=int(counts["held"]) + (intake.quarantined if intake else 0),
         documents=base.num_documents if base else 0,
         chunks=base.num_chunks if base else 0,
+        forgotten=selection.forgotten if selection else 0,
     )
     _check_nothing_vanished(result)
     return result
@@ -101,6 +104,7 @@ def _check_nothing_vanished(result: RefreshResult) -> None:
         "unchanged": result.unchanged,
         "removed": result.removed,
         "expired": result.expired,
+        "forgotten": result.forgotten,
     }
     if sum(parts.values()) != result.listed:
         counts = ", ".join(f"{name} {count}" for name, count in parts.items())

@@ -1,0 +1,96 @@
+"""Documents that were taken back: keyed hashes of their names and texts, by which no refresh brings them in again.
+
+The key is made at the first erasure and never leaves the home: from the file alone nobody can tell, by hashing names
+that he guesses, what was forgotten.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import CorruptionError
+from tasks.files import write_json
+from tasks.home import make_private
+from tasks.settings import Settings
+
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """What may not come back.
+
+    Attributes:
+        key: of the hashes; empty where nothing was forgotten yet.
+        hashes: of document ids and of contents.
+    """
+
+    key: bytes
+    hashes: frozenset[str]
+
+    def holds(self, document_id: str) -> bool:
+        """Say whether a document of this id was forgotten."""
+        return bool(self.hashes) and keyed_hash(self.key, "id", document_id) in self.hashes
+
+    def holds_content(self, content_hash: str) -> bool:
+        """Say whether the same title and text were forgotten under any id: a copy, or a file that was moved."""
+        return bool(self.hashes) and keyed_hash(self.key, "content", content_hash) in self.hashes
+
+
+NOTHING_FORGOTTEN = Tombstones(b"", frozenset())
+
+
+def keyed_hash(key: bytes, kind: str, text: str) -> str:
+    """Return the HMAC-SHA256 of a name or a content hash, in hex."""
+    return hmac.new(key, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def load_tombstones(settings: Settings) -> Tombstones:
+    """Read what was forgotten; nothing in a home that forgot nothing.
+
+    Raises:
+        CorruptionError: the file is damaged: a refresh without it might bring back what was taken back.
+    """
+    path = _path(settings)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Tombstones(bytes.fromhex(raw["key"]), frozenset(raw["hashes"]))
+    except FileNotFoundError:
+        return NOTHING_FORGOTTEN
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(
+            f"{path} must hold the hashes of forgotten documents, found: {error!r}; restore it from a backup: a "
+            "refresh without it would bring them back"
+        ) from error
+
+
+def add_tombstones(settings: Settings, document_ids: Iterable[str], content_hashes: Iterable[str]) -> Tombstones:
+    """Keep that these may not come back; call under the lease."""
+    before = load_tombstones(settings)
+    key = before.key or secrets.token_bytes(_KEY_BYTES)
+    fresh = {keyed_hash(key, "id", name) for name in document_ids}
+    fresh |= {keyed_hash(key, "content", content) for content in content_hashes}
+    after = Tombstones(key, before.hashes | fresh)
+    path = _path(settings)
+    make_private(path.parent)
+    write_json(path, {"key": key.hex(), "hashes": sorted(after.hashes)})
+    path.chmod(0o600)
+    return after
+
+
+def erasure_is_unfinished(settings: Settings) -> bool:
+    """Say whether an erasure was killed: whoever writes next finishes it first."""
+    return unfinished_path(settings).exists()
+
+
+def unfinished_path(settings: Settings) -> Path:
+    """Return the file that says what an erasure has left to do."""
+    return settings.layout.forgotten / "unfinished.json"
+
+
+def _path(settings: Settings) -> Path:
+    return settings.layout.forgotten / "tombstones.json"

@@ -1,0 +1,1 @@
+"""Taking documents back from every store that they reached, with a receipt."""
