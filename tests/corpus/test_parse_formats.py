@@ -24,6 +24,15 @@ REJECTED_THOUGH_GOOD: Mapping[str, str] = {
     "pandoc_odt/odt_odt_hiddenTextByVariable.odt": "all of its text is hidden or computed",
     "pandoc_odt/odt_odt_horizontalRule.odt": "a rule and no word",
     "pandoc_odt/odt_odt_variable.odt": "all of its text is computed from a variable",
+    **dict.fromkeys(
+        (
+            "pandoc_pptx/pptx_footer_no-title-slide_reference.pptx",
+            "pandoc_pptx/pptx_reference-deleted-layouts.pptx",
+            "pandoc_pptx/pptx_reference-depth.pptx",
+            "pandoc_pptx/pptx_reference-moved-layouts.pptx",
+        ),
+        "slides without a word",
+    ),
     "pandoc_tex/command_3971b.tex": "a macro and no word",
 }
 UNSUPPORTED = {".bin", ".json", ".xml", ".zip"}

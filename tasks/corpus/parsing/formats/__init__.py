@@ -13,6 +13,7 @@ READERS_VERSION = "1"
 
 _READERS = {
     ".docx": ("word", "read_word"),
+    ".pptx": ("powerpoint", "read_powerpoint"),
     ".xlsx": ("excel", "read_excel"),
 }
 
