@@ -12,17 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.corpus.parsing.decode import decode_html, decode_text
+from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.parsing.extract import EXTRACTED
 from tasks.corpus.parsing.formats import reader_of
 from tasks.corpus.parsing.formats.reading import Reading
-from tasks.corpus.parsing.html_head import split_head
+from tasks.corpus.parsing.formats.unescape import unescaped
 from tasks.corpus.parsing.kreuzberg_parser import encrypted, run_kreuzberg
 from tasks.corpus.parsing.pdf import extract_pdf
 from tasks.errors import ParseError
 
 _TEXT_BASED = {".org", ".csv", ".tsv", ".ipynb", ".fb2", ".rtf"}
-_WEB = {".html", ".htm", ".xhtml"}
+_ESCAPED = {".rtf", ".org"}
+"""Formats of which kreuzberg escapes what Markdown might take for marks."""
 _ZIP_BASED = {".docx", ".pptx", ".xlsx", ".odt", ".epub"}
 _OLE_BASED = {".xls", ".msg"}
 _NO_TITLES = {"untitled", "(anonymous)", "anonymous", "powerpoint presentation", "slide 1"}
@@ -97,11 +98,8 @@ def _read(data: bytes, ending: str) -> Reading:
         return reader(data)
     if ending == ".pdf":
         return Reading(*extract_pdf(data))
-    if ending in _WEB:
-        page, title = split_head(decode_html(data))
-        return Reading(run_kreuzberg(page.encode("utf-8", "replace"), EXTRACTED[ending]).text, title)
     found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
-    return Reading(found.text, found.title)
+    return Reading(unescaped(found.text) if ending in _ESCAPED else found.text, found.title)
 
 
 def _as_utf8(data: bytes, ending: str) -> bytes:

@@ -13,7 +13,13 @@ READERS_VERSION = "1"
 
 _READERS = {
     ".docx": ("word", "read_word"),
+    ".epub": ("epub", "read_epub"),
+    ".fb2": ("fiction_book", "read_fiction_book"),
+    ".htm": ("html", "read_html"),
+    ".html": ("html", "read_html"),
+    ".odt": ("open_document", "read_open_document"),
     ".pptx": ("powerpoint", "read_powerpoint"),
+    ".xhtml": ("html", "read_html"),
     ".xlsx": ("excel", "read_excel"),
 }
 
