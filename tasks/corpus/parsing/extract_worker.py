@@ -97,7 +97,7 @@ def _read(data: bytes, ending: str) -> Reading:
     if (reader := reader_of(ending)) is not None:
         return reader(data)
     if ending == ".pdf":
-        return Reading(*extract_pdf(data))
+        return extract_pdf(data)
     found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
     return Reading(unescaped(found.text) if ending in _ESCAPED else found.text, found.title)
 

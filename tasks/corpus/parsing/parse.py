@@ -59,7 +59,7 @@ class Parsed:
 
 def parser_identity() -> str:
     """Return what changes when the parser libraries or our rules change, so that documents are parsed anew."""
-    libraries = " ".join(f"{name} {version(name)}" for name in ("kreuzberg", "pypdf", "chardet", "lxml"))
+    libraries = " ".join(f"{name} {version(name)}" for name in ("kreuzberg", "lxml", "pypdfium2", "pypdf", "chardet"))
     return f"{libraries} rules {CLEANING_RULES} readers {READERS_VERSION}"
 
 

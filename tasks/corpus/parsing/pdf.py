@@ -1,10 +1,11 @@
-"""Text of PDFs: kreuzberg first, pypdf where that fails or lost pages; a part never passes for the whole."""
+"""Text of PDFs: pdfium first, pypdf where that fails or lost pages; a part never passes for the whole."""
 
 import io
 import logging
 from typing import TYPE_CHECKING, cast
 
-from tasks.corpus.parsing.kreuzberg_parser import KreuzbergText, run_kreuzberg
+from tasks.corpus.parsing.formats.pdf.reader import read_pdf
+from tasks.corpus.parsing.formats.reading import Reading
 from tasks.errors import ParseError
 
 if TYPE_CHECKING:
@@ -18,42 +19,52 @@ _NO_READER = (
 )
 
 
-def extract_pdf(data: bytes) -> tuple[str, str]:
-    """Markdown and title of a PDF.
+def extract_pdf(data: bytes) -> Reading:
+    """Return the Markdown of a PDF.
 
     Raises:
         ParseError: `encrypted`, `damaged`, `empty` (pages without text: scanned), or `partial`.
     """
     try:
-        found = run_kreuzberg(data, "application/pdf")
+        found, num_unreadable = read_pdf(data)
     except ParseError as error:
         if error.code != "damaged":
             raise
-        return _recover(data, error), ""
-    if found.text.strip() and found.num_text_pages == found.num_pages:
-        return found.text, found.title
-    return _best_of(found, data), found.title
+        return Reading(_recover(data, error))
+    if found.text.strip() and not found.num_empty_pages and not num_unreadable:
+        return found
+    return _best_of(found, num_unreadable, data)
 
 
-def _best_of(found: KreuzbergText, data: bytes) -> str:
-    """The longer of kreuzberg's and pypdf's text, for a PDF in which kreuzberg finds pages without text."""
-    try:
-        text, num_pages, num_text_pages, _num_declared = _run_pypdf(data)
-    except ParseError:
-        text, num_pages, num_text_pages = "", found.num_pages, found.num_text_pages
-    if len(text) <= _LONGER * len(found.text):
-        text, num_pages, num_text_pages = found.text, found.num_pages, found.num_text_pages
-    if not text.strip():
+def _best_of(found: Reading, num_unreadable: int, data: bytes) -> Reading:
+    """The longer of pdfium's and pypdf's text, for a PDF in which pdfium finds pages without text."""
+    num_text_pages = found.num_pages - found.num_empty_pages - num_unreadable
+    if not found.num_hidden:  # pypdf would bring what is hidden to light
+        found, num_unreadable, num_text_pages = _with_pypdf(found, num_unreadable, num_text_pages, data)
+    if not found.text.strip():
         raise ParseError(
-            "empty", f"the PDF must have text, found none on {num_pages} page(s); run OCR on it if it is scanned"
+            "empty",
+            f"the PDF must have text, found none on {found.num_pages} page(s); run OCR on it if it is scanned",
         )
-    if num_pages >= _MIN_PAGES_TO_JUDGE and num_text_pages < _MIN_TEXT_PAGE_SHARE * num_pages:
-        raise _partial(num_text_pages, num_pages)
-    return text
+    is_sparse = found.num_pages >= _MIN_PAGES_TO_JUDGE and num_text_pages < _MIN_TEXT_PAGE_SHARE * found.num_pages
+    if num_unreadable or is_sparse:
+        raise _partial(num_text_pages, found.num_pages)
+    return found
+
+
+def _with_pypdf(found: Reading, num_unreadable: int, num_text_pages: int, data: bytes) -> tuple[Reading, int, int]:
+    try:
+        text, num_pages, num_text_pages_then, _num_declared = _run_pypdf(data)
+    except ParseError:
+        return found, num_unreadable, num_text_pages
+    if len(text) <= _LONGER * len(found.text):
+        return found, num_unreadable, num_text_pages
+    num_empty = num_pages - num_text_pages_then
+    return Reading(text, found.title, num_pages=num_pages, num_empty_pages=num_empty), 0, num_text_pages_then
 
 
 def _recover(data: bytes, error: ParseError) -> str:
-    """Pypdf's text of a PDF that kreuzberg refused.
+    """Return pypdf's text of a PDF that pdfium refused.
 
     Raises:
         ParseError: `damaged` where pypdf can't help either; `partial` where pages are missing; `empty`.

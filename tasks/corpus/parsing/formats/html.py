@@ -96,14 +96,14 @@ def _style(element: etree._Element, rules: list[tuple[re.Match[str], Mapping[str
             and set(names.split(".")[1:]) <= classes
             and (not identifier or identifier[1:] == element.get("id"))
         ):
-            style |= declarations
+            style.update(declarations)
     if element.tag == "font" and element.get("color"):
         style["color"] = element.get("color").lower()
     if element.get("bgcolor"):
         style["background"] = element.get("bgcolor").lower()
     if "opacity" in style and len("".join(element.itertext())) > _MAX_FADING:
         del style["opacity"]
-    return style | _declarations(element.get("style") or "")
+    return {**style, **_declarations(element.get("style") or "")}
 
 
 def _is_hidden(element: etree._Element, style: Mapping[str, str]) -> bool:

@@ -64,7 +64,7 @@ def _is_hidden(element: etree._Element, styles: set[str]) -> bool:
     if tag in {f"{_TABLE}table-row", f"{_TABLE}table-column"}:
         return bool(element.get(f"{_TABLE}visibility") in {"collapse", "filter"})
     if tag == f"{_TEXT}section":
-        return element.get(f"{_TEXT}display") == "none"
+        return bool(element.get(f"{_TEXT}display") == "none")
     return tag in _SHOWN and element.get(f"{_TEXT}style-name") in styles
 
 

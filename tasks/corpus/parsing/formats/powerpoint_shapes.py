@@ -116,8 +116,8 @@ def _box(place: etree._Element, corner: str, size: str) -> Box | None:
     if begin is None or extent is None:
         return None
     try:
-        numbers = [float(begin.get("x", "0")), float(begin.get("y", "0"))]
-        return Box(*numbers, float(extent.get("cx", "0")), float(extent.get("cy", "0")))
+        left, top = float(begin.get("x", "0")), float(begin.get("y", "0"))
+        return Box(left, top, float(extent.get("cx", "0")), float(extent.get("cy", "0")))
     except ValueError:
         return None
 
