@@ -9,6 +9,8 @@
 | `encoding_damage` | share of U+FFFD and of characters read in a wrong encoding |
 | `hidden_characters` | invisible characters that cleaning took out, and characters in hidden HTML elements |
 | `boilerplate_share` | share in lines of links, badges and stock phrases |
+| `hidden_share` | share of the file's characters that its author's program does not show; they are not in `text` |
+| `empty_page_share` | share of a PDF's pages that show a picture and give no text: scans, mostly |
 | `num_secrets`, `num_personal_data` | how many were found |
 | `near_duplicate_of`, `near_duplicate_similarity` | an earlier document most like it; null and 0: none |
 
@@ -16,7 +18,7 @@ Near-duplicates are sought among the documents of this refresh, not among those 
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,12 @@ _OF_TEXT: dict[str, Callable[[str], Any]] = {
 }
 _NEAR = ("near_duplicate_of", "near_duplicate_similarity")
 
-COLUMNS = frozenset({*STORED, "text", *_OF_TEXT, "hidden_characters", *_NEAR})
+_OF_READING: dict[str, Callable[[Mapping[str, str], str], Any]] = {
+    "hidden_characters": lambda details, text: _count(details, "hidden_characters") + signals.hidden_characters(text),
+    "hidden_share": lambda details, text: _share(_count(details, "left_out_characters"), len(text)),
+    "empty_page_share": lambda details, _: _count(details, "pages_without_text") / max(_count(details, "pages"), 1),
+}
+COLUMNS = frozenset({*STORED, "text", *_OF_TEXT, *_OF_READING, *_NEAR})
 
 
 def batches(parsed: Sequence[Path]) -> Iterator[pa.Table]:
@@ -82,12 +89,13 @@ class Measures:
         import pandas as pd
 
         texts = [text or "" for text in documents["text"].to_pylist()]
+        details = [json.loads(entry) for entry in documents["metadata"].to_pylist()]
         measured: dict[str, Any] = {}
         for column in self._columns:
             if column in _OF_TEXT:
                 measured[column] = [_OF_TEXT[column](text) for text in texts]
-            elif column == "hidden_characters":
-                measured[column] = _hidden(documents["metadata"].to_pylist(), texts)
+            elif column in _OF_READING:
+                measured[column] = [_OF_READING[column](told, text) for told, text in zip(details, texts, strict=True)]
             elif column not in _NEAR:
                 measured[column] = documents[column].to_pandas()
         if self._near:
@@ -97,8 +105,11 @@ class Measures:
         return pd.DataFrame(measured, index=range(documents.num_rows))
 
 
-def _hidden(metadata: Sequence[str], texts: Sequence[str]) -> list[int]:
-    return [
-        int(json.loads(details).get("hidden_characters", 0)) + signals.hidden_characters(text)
-        for details, text in zip(metadata, texts, strict=True)
-    ]
+def _count(details: Mapping[str, str], name: str) -> int:
+    """A count that the parser wrote; a document's own metadata may have the name, and another value."""
+    text = details.get(name, "0")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _share(part: int, rest: int) -> float:
+    return part / (part + rest) if part else 0.0

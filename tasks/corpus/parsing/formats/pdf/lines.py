@@ -14,6 +14,8 @@ _SAME_EDGE = 4.0
 _MIN_COLUMN_LINES = 3
 _MIN_COLUMN_LETTERS = 16.0
 _MIN_COMMON_HEIGHT = 0.4
+_FULL = 0.7
+_MIN_FULL_SHARE = 0.5
 _MAX_DEPTH = 6
 _MAX_MARKER = 4
 """Letters of a number or bullet before an item, behind which a gap is no column."""
@@ -88,8 +90,8 @@ def columns_of(pieces: Sequence[Piece], depth: int = 0) -> list[list[Line]]:
     """Return lines in columns, in the order of reading; what spans columns stands between what is above and below."""
     edge = _gutter(pieces) if depth < _MAX_DEPTH else None
     if edge is None:
-        lines = lines_of(pieces)
-        return [lines] if lines else []
+        sides = _drawn_apart(pieces)
+        return [lines for side in sides for lines in [lines_of(side)] if lines]
     columns: list[list[Line]] = []
     for band, spans in _bands(pieces, edge):
         if spans:
@@ -99,6 +101,20 @@ def columns_of(pieces: Sequence[Piece], depth: int = 0) -> list[list[Line]]:
         right = [piece for piece in band if piece.left >= edge - _SAME_EDGE]
         columns += columns_of(left, depth + 1) + columns_of(right, depth + 1)
     return columns
+
+
+def _drawn_apart(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """A short column beside prose: drawn after it, higher up, to the right of all that it stands beside."""
+    for place in range(1, len(pieces)):
+        before, piece = pieces[place - 1], pieces[place]
+        if piece.base > before.base - 2 * piece.size or piece.left <= before.left:
+            continue
+        beside = [other for other in pieces[:place] if other.base >= piece.base - piece.size]
+        if all(other.right < piece.left for other in beside) and _is_prose(beside):
+            right = [other for other in pieces[place:] if other.left >= piece.left - _SAME_EDGE]
+            left = [other for other in pieces if other not in right]
+            return [left, *_drawn_apart(right)]
+    return [list(pieces)]
 
 
 def _bands(pieces: Sequence[Piece], edge: float) -> Iterator[tuple[list[Piece], bool]]:
@@ -139,10 +155,14 @@ def _gutter(pieces: Sequence[Piece]) -> float | None:
 
 
 def _is_prose(pieces: Sequence[Piece]) -> bool:
+    """Whether most lines fill their column; the cells of a table seldom do."""
     if len({round(piece.base) for piece in pieces}) < _MIN_COLUMN_LINES:
         return False
-    lengths = [len(piece.text) for piece in pieces]
-    return mean(lengths) >= _MIN_COLUMN_LETTERS and mean(piece.text.count(" ") for piece in pieces) >= 2
+    begin, end = min(piece.left for piece in pieces), max(piece.right for piece in pieces)
+    num_full = sum(piece.right - begin >= _FULL * (end - begin) for piece in pieces)
+    has_words = mean(piece.text.count(" ") for piece in pieces) >= 1
+    is_long = mean(len(piece.text) for piece in pieces) >= _MIN_COLUMN_LETTERS
+    return has_words and is_long and num_full >= _MIN_FULL_SHARE * len(pieces)
 
 
 def _stand_beside(left: Sequence[Piece], right: Sequence[Piece]) -> bool:

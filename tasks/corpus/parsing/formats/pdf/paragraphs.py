@@ -19,6 +19,8 @@ _MAX_INDENT = 16
 _LARGER = 1.15
 _MAX_HEADING = 200
 _MAX_LEVELS = 4
+_MAX_LISTING = 20
+"""Lines: a longer text in nothing but the letters of a typewriter is a letter, and no code."""
 _SHORT = 0.82
 
 
@@ -46,7 +48,9 @@ def style_of(lines: Sequence[Line]) -> Style:
     body = letters.most_common(1)[0][0]
     larger = sorted((size for size in letters if size >= _LARGER * body and size > body), reverse=True)
     code = sum(len(line.text) for line in lines if line.monospaced)
-    return Style(body, larger[:_MAX_LEVELS], mostly_code=code > 0.8 * sum(letters.values()))
+    return Style(
+        body, larger[:_MAX_LEVELS], mostly_code=code > 0.8 * sum(letters.values()) and len(lines) > _MAX_LISTING
+    )
 
 
 def write_column(blocks: Blocks, lines: Sequence[Line], style: Style) -> None:
@@ -97,6 +101,8 @@ def _goes_on(group: Sequence[Line], line: Line, style: Style, left: float, right
         return False
     if line.monospaced:
         return gap <= 3 * line.size and not style.mostly_code
+    if _CUT_WORD.search(before.text) and line.text[:1].islower() and gap <= 2 * before.size:
+        return True
     if abs(before.size - line.size) > 0.12 * max(before.size, line.size):
         return False
     is_row = before.num_pieces > 1 and line.num_pieces > 1
