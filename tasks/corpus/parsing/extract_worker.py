@@ -21,9 +21,7 @@ from tasks.corpus.parsing.kreuzberg_parser import encrypted, run_kreuzberg
 from tasks.corpus.parsing.pdf import extract_pdf
 from tasks.errors import ParseError
 
-_TEXT_BASED = {".org", ".csv", ".tsv", ".ipynb", ".fb2", ".rtf"}
-_ESCAPED = {".rtf", ".org"}
-"""Formats of which kreuzberg escapes what Markdown might take for marks."""
+_TEXT_BASED = {".csv", ".tsv", ".rtf"}
 _ZIP_BASED = {".docx", ".pptx", ".xlsx", ".odt", ".epub"}
 _OLE_BASED = {".xls", ".msg"}
 _NO_TITLES = {"untitled", "(anonymous)", "anonymous", "powerpoint presentation", "slide 1"}
@@ -99,7 +97,7 @@ def _read(data: bytes, ending: str) -> Reading:
     if ending == ".pdf":
         return extract_pdf(data)
     found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
-    return Reading(unescaped(found.text) if ending in _ESCAPED else found.text, found.title)
+    return Reading(unescaped(found.text) if ending == ".rtf" else found.text, found.title)
 
 
 def _as_utf8(data: bytes, ending: str) -> bytes:

@@ -1,6 +1,7 @@
 """Books (.epub) to Markdown: the chapters in the order of the spine, whatever their names look like."""
 
 import posixpath
+from collections.abc import Iterator
 from urllib.parse import unquote
 
 from lxml import etree
@@ -24,7 +25,9 @@ def read_epub(data: bytes) -> Reading:
     package = Package.open(data)
     name = _book(package)
     root = package.xml(name)
-    chapters = [_chapter(package, posixpath.dirname(name), href) for href in _spine(root)]
+    folder = posixpath.dirname(name)
+    styles = "\n".join(_styles(package, folder, root))
+    chapters = [read_html(_entry(package, folder, href), styles) for href in _spine(root)]
     title = next((" ".join((e.text or "").split()) for e in root.iter(etree.Element) if local_name(e) == "title"), "")
     text = "\n\n".join(chapter.text.strip() for chapter in chapters if chapter.text.strip())
     return Reading(text, title, sum(chapter.num_hidden for chapter in chapters))
@@ -50,9 +53,18 @@ def _spine(root: etree._Element) -> list[str]:
     return [e.get("href", "") for e in shown if e.get("media-type", "") in _PAGES]
 
 
-def _chapter(package: Package, folder: str, href: str) -> Reading:
+def _styles(package: Package, folder: str, root: etree._Element) -> Iterator[str]:
+    for element in root.iter(etree.Element):
+        if local_name(element) == "item" and element.get("media-type") == "text/css":
+            try:
+                yield _entry(package, folder, element.get("href", "")).decode("utf-8", "replace")
+            except ParseError:  # a book without its style sheet is read all the same
+                continue
+
+
+def _entry(package: Package, folder: str, href: str) -> bytes:
     plain = posixpath.normpath(posixpath.join(folder, href.partition("#")[0]))
     for name in (plain, posixpath.normpath(posixpath.join(folder, unquote(href).partition("#")[0])), unquote(plain)):
         if name in package:
-            return read_html(package.read(name))
+            return package.read(name)
     raise ParseError("partial", f"the book must hold all chapters that it names, found no {href!r}; pack it again")

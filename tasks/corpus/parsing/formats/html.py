@@ -18,6 +18,7 @@ from tasks.corpus.parsing.kreuzberg_parser import run_kreuzberg
 
 _SIGN = re.compile(r"\bhidden\b|display\s*:|visibility\s*:|opacity\s*:|font-size\s*:|\bcolor\s*[:=]|text-indent", re.I)
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
+_AT_RULE = re.compile(r"@(?:media|supports|font-face|keyframes|page)[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
 _RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 _SELECTOR = re.compile(r"([a-z][a-z0-9]*)?((?:\.[\w-]+)*)(#[\w-]+)?", re.I)
 _WHITE = re.compile(r"white|#f[a-f]f[a-f]f[a-f]|#fff|rgba?\(\s*25[0-5][\s,]+25[0-5][\s,]+25[0-5].*|transparent", re.I)
@@ -29,28 +30,29 @@ _TINY = re.compile(r"(?:0(?:\.\d+)?|1(?:\.0+)?)(?:px|pt)$|0(?:\.0\d*)?(?:em|rem|
 _FAR = re.compile(r"-\d{4,}(?:px|pt)|-\d{3,}(?:em|rem|%)")
 
 
-def read_html(data: bytes) -> Reading:
-    """Read an HTML page.
+def read_html(data: bytes, styles: str = "") -> Reading:
+    """Read an HTML page; `styles` are style sheets that lie beside it.
 
     Raises:
         ParseError: it can't be decoded.
     """
     page, title = split_head(decode_html(data))
-    page, num_hidden = without_hidden(page)
+    page, num_hidden = without_hidden(page, styles)
     found = run_kreuzberg(page.encode("utf-8", "replace"), "text/html")
     return Reading(unescaped(found.text, rows_only=True), title, num_hidden)
 
 
-def without_hidden(page: str) -> tuple[str, int]:
+def without_hidden(page: str, styles: str = "") -> tuple[str, int]:
     """Return the page without the elements that a browser does not show, and how many characters these held."""
-    if not _SIGN.search(page):
+    if not _SIGN.search(page) and not _SIGN.search(styles):
         return page, 0
     parser = lxml_html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, huge_tree=True)
     try:
         root = lxml_html.document_fromstring(page.encode("utf-8", "replace"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         return page, 0
-    rules = list(_rules(root))
+    sheets = [styles, *(sheet.text or "" for sheet in root.iter("style"))]
+    rules = [rule for sheet in sheets for rule in _rules(sheet)]
     hidden = [element for element in root.iter(etree.Element) if _is_hidden(element, _style(element, rules))]
     hidden += _white_on_white(root, rules)
     if not hidden:
@@ -69,16 +71,14 @@ def _remove(element: etree._Element) -> int:
     return len(text.strip())
 
 
-def _rules(root: etree._Element) -> Iterator[tuple[re.Match[str], Mapping[str, str]]]:
-    """Rules of the page's own style sheets for one class, name or kind of element, outside of media queries."""
-    for sheet in root.iter("style"):
-        text = _COMMENT.sub("", sheet.text or "")
-        text = re.sub(r"@(?:media|supports|font-face|keyframes|page)[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", "", text)
-        for selectors, body in _RULE.findall(text):
-            for selector in selectors.split(","):
-                match = _SELECTOR.fullmatch(selector.strip())
-                if match and match[0]:
-                    yield match, _declarations(body)
+def _rules(sheet: str) -> Iterator[tuple[re.Match[str], Mapping[str, str]]]:
+    """Rules of a style sheet for one class, name or kind of element, outside of media queries."""
+    text = _AT_RULE.sub("", _COMMENT.sub("", sheet))
+    for selectors, body in _RULE.findall(text):
+        for selector in selectors.split(","):
+            match = _SELECTOR.fullmatch(selector.strip())
+            if match and match[0]:
+                yield match, _declarations(body)
 
 
 def _declarations(body: str) -> Mapping[str, str]:

@@ -206,7 +206,7 @@ class _Reader:
 
     def _is_level(self, index: int) -> bool:
         angle = (pdfium.FPDFText_GetCharAngle(self._text, index) + self._frame.rotation * pi / 180) % (2 * pi)
-        return min(angle, 2 * pi - angle) < _LEVEL
+        return bool(min(angle, 2 * pi - angle) < _LEVEL)
 
     def _end_turned(self, page: Page, code: int) -> None:
         if code in {10, 13} and self._turned:

@@ -29,7 +29,7 @@ class Style:
     """The sizes of a document: that of its body, and the larger ones from large to small."""
 
     body: float
-    headings: list[float] = field(default_factory=list)
+    headings: list[int] = field(default_factory=list)
     mostly_code: bool = False
 
     def level(self, line: Line) -> int:
