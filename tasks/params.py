@@ -23,12 +23,17 @@ ENDPOINT_PROFILE = "endpoint"
 
 
 class ParsingParams(Block):
-    """Limits within which one item is parsed, in a process that can be killed."""
+    """Limits within which one item is parsed, in a process that can be killed.
+
+    Attributes:
+        ocr: languages of Tesseract in which scanned pages are read, as `eng+deu`; None: they are counted only.
+    """
 
     timeout_seconds: Annotated[float, Field(gt=0)]
     max_memory_mb: Annotated[int, Field(ge=256)]
     max_item_mb: Annotated[float, Field(gt=0)]
     max_characters: Annotated[int, Field(gt=0)]
+    ocr: Annotated[str, Field(pattern=r"^[A-Za-z_]+(\+[A-Za-z_]+)*$")] | None = None
 
 
 class DocumentGateParams(Block):

@@ -3,13 +3,17 @@
 import io
 import random
 
+import pytest
+from PIL import Image, ImageDraw
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import BaseDocTemplate, Flowable, Frame, PageTemplate, Paragraph, Preformatted, Spacer, Table
 
 from tasks.corpus.parsing.extract_worker import extract
+from tasks.errors import ParseError
 from tests.world.made import NUM_DOCUMENTS, SIGNS, Words, check
 
 _WIDTH, _HEIGHT = A4
@@ -137,3 +141,24 @@ def test_cells_without_lines_stay_rows() -> None:
     rows = [(x, 100 + 16 * row, f"r{row}c{x}") for row in range(4) for x in (60, 200, 340)]
 
     assert extract(drawn(rows), ".pdf").text == "\n".join(f"r{row}c60 r{row}c200 r{row}c340" for row in range(4))
+
+
+def test_a_scanned_page_is_counted_and_read_where_ocr_is_set() -> None:
+    scan = Image.new("L", (1200, 300), 255)
+    ImageDraw.Draw(scan).text((40, 100), "The valve is open", font_size=72, fill=0)
+    saved = io.BytesIO()
+    canvas = Canvas(saved, pagesize=A4)
+    canvas.drawString(60, 700, "First page.")
+    canvas.showPage()
+    canvas.drawImage(ImageReader(scan), 60, 500, 480, 120)
+    canvas.save()
+
+    counted = extract(saved.getvalue(), ".pdf")
+    assert counted.text == "First page."
+    assert counted.metadata() == {"pages": "2", "pages_without_text": "1"}
+    try:
+        read = extract(saved.getvalue(), ".pdf", "eng")
+    except ParseError as error:
+        pytest.skip(f"no OCR here: {error}")
+    assert read.text == "First page.\n\nThe valve is open"
+    assert read.metadata() == {}

@@ -112,7 +112,7 @@ class Extractor:
             "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
             "MALLOC_ARENA_MAX": "2",  # each arena counts 64 MB against the limit of address space
         }
-        limits = [str(self._parsing.max_memory_mb), str(self._parsing.max_characters)]
+        limits = [str(self._parsing.max_memory_mb), str(self._parsing.max_characters), self._parsing.ocr or ""]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tasks.corpus.parsing.extract_worker", *limits],
             stdin=subprocess.PIPE,

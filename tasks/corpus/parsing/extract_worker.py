@@ -30,8 +30,8 @@ _MIN_CONFIDENCE = 0.8
 
 
 def main() -> None:
-    """Serve until the input closes. Arguments: megabytes of memory for one item, characters of one text."""
-    max_memory_mb, max_characters = int(sys.argv[1]), int(sys.argv[2])
+    """Serve until the input closes. Arguments: megabytes for one item, characters of one text, languages of OCR."""
+    max_memory_mb, max_characters, ocr = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a parser's own messages must not mix with the replies
     import kreuzberg  # noqa: F401 (its start must not count against an item)
@@ -42,7 +42,7 @@ def main() -> None:
     while header := requests.readline():
         request = json.loads(header)
         data = requests.read(request["size"])
-        _write(replies, _answer(data, request["ending"], max_characters))
+        _write(replies, _answer(data, request["ending"], max_characters, ocr))
 
 
 def _limit_memory(max_memory_mb: int) -> None:
@@ -62,9 +62,9 @@ def _write(replies: IO[bytes], reply: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _answer(data: bytes, ending: str, max_characters: int) -> dict[str, Any]:
+def _answer(data: bytes, ending: str, max_characters: int, ocr: str) -> dict[str, Any]:
     try:
-        reading = extract(data, ending)
+        reading = extract(data, ending, ocr)
         if len(reading.text) > max_characters:
             raise ParseError(
                 "too_large",
@@ -78,8 +78,8 @@ def _answer(data: bytes, ending: str, max_characters: int) -> dict[str, Any]:
     return {"text": reading.text, "title": reading.title, "metadata": reading.metadata()}
 
 
-def extract(data: bytes, ending: str) -> Reading:
-    """Return what a file's bytes hold.
+def extract(data: bytes, ending: str, ocr: str = "") -> Reading:
+    """Return what a file's bytes hold; `ocr`: languages in which scanned pages are read, '' for none.
 
     Raises:
         ParseError: the file can't be read.
@@ -87,15 +87,15 @@ def extract(data: bytes, ending: str) -> Reading:
     if not data.strip():
         raise ParseError("empty", "the file must have content, found none; fill it or exclude it")
     _check_type(data, ending)
-    reading = _read(data, ending)
+    reading = _read(data, ending, ocr)
     return replace(reading, title="") if reading.title.lower() in _NO_TITLES else reading
 
 
-def _read(data: bytes, ending: str) -> Reading:
+def _read(data: bytes, ending: str, ocr: str) -> Reading:
     if (reader := reader_of(ending)) is not None:
         return reader(data)
     if ending == ".pdf":
-        return extract_pdf(data)
+        return extract_pdf(data, ocr)
     found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
     return Reading(unescaped(found.text) if ending == ".rtf" else found.text, found.title)
 

@@ -19,14 +19,14 @@ _NO_READER = (
 )
 
 
-def extract_pdf(data: bytes) -> Reading:
-    """Return the Markdown of a PDF.
+def extract_pdf(data: bytes, ocr: str = "") -> Reading:
+    """Return the Markdown of a PDF; `ocr`: languages in which scanned pages are read, '' for none.
 
     Raises:
-        ParseError: `encrypted`, `damaged`, `empty` (pages without text: scanned), or `partial`.
+        ParseError: `encrypted`, `damaged`, `empty` (pages without text: scanned), `partial` or `ocr`.
     """
     try:
-        found, num_unreadable = read_pdf(data)
+        found, num_unreadable = read_pdf(data, ocr)
     except ParseError as error:
         if error.code != "damaged":
             raise
@@ -44,7 +44,8 @@ def _best_of(found: Reading, num_unreadable: int, data: bytes) -> Reading:
     if not found.text.strip():
         raise ParseError(
             "empty",
-            f"the PDF must have text, found none on {found.num_pages} page(s); run OCR on it if it is scanned",
+            f"the PDF must have text, found none on {found.num_pages} page(s); "
+            "run OCR on it, or set parsing.ocr, if it is scanned",
         )
     is_sparse = found.num_pages >= _MIN_PAGES_TO_JUDGE and num_text_pages < _MIN_TEXT_PAGE_SHARE * found.num_pages
     if num_unreadable or is_sparse:
@@ -86,7 +87,7 @@ def _partial(num_text_pages: int, num_pages: int) -> ParseError:
     return ParseError(
         "partial",
         f"the PDF must give text on most of its pages, found it on {num_text_pages} of {num_pages}; "
-        "repair it, or run OCR on it if it is scanned",
+        "repair it, or run OCR on it, or set parsing.ocr, if it is scanned",
     )
 
 

@@ -9,6 +9,7 @@ import pypdfium2.raw as pdfium
 from tasks.corpus.parsing.formats.markdown import Blocks
 from tasks.corpus.parsing.formats.pdf.characters import Page, read_page
 from tasks.corpus.parsing.formats.pdf.lines import Line, columns_of, pieces_of
+from tasks.corpus.parsing.formats.pdf.ocr import read_scan
 from tasks.corpus.parsing.formats.pdf.paragraphs import Style, append, goes_over, style_of, write_column
 from tasks.corpus.parsing.formats.pdf.tables import take_tables
 from tasks.corpus.parsing.formats.reading import Reading, damaged
@@ -33,11 +34,11 @@ class _Book:
     num_hidden: int = 0
 
 
-def read_pdf(data: bytes) -> tuple[Reading, int]:
-    """Return what a PDF shows, and how many of its pages can't be loaded.
+def read_pdf(data: bytes, ocr: str = "") -> tuple[Reading, int]:
+    """Return what a PDF shows, and how many of its pages can't be loaded; `ocr`: languages for scanned pages.
 
     Raises:
-        ParseError: `encrypted` or `damaged`.
+        ParseError: `encrypted`, `damaged` or `ocr`.
     """
     try:
         document = pypdfium2.PdfDocument(data)
@@ -46,7 +47,7 @@ def read_pdf(data: bytes) -> tuple[Reading, int]:
     try:
         book = _Book()
         for number in range(len(document)):
-            _read(document, number, book)
+            _read(document, number, book, ocr)
         title = document.get_metadata_value("Title")
     finally:
         document.close()
@@ -54,30 +55,31 @@ def read_pdf(data: bytes) -> tuple[Reading, int]:
     return Reading(text, " ".join(title.split()), book.num_hidden, book.num_pages, book.num_empty), book.num_unreadable
 
 
-def _read(document: pypdfium2.PdfDocument, number: int, book: _Book) -> None:
+def _read(document: pypdfium2.PdfDocument, number: int, book: _Book, ocr: str) -> None:
     book.num_pages += 1
     try:
-        shown = _flattened_page(document, number)
+        page = _flattened(document, number)
     except pypdfium2.PdfiumError:
         book.num_unreadable += 1
         return
+    try:
+        shown = read_page(page)
+        is_scan = not shown.upright and not shown.turned and shown.has_pictures and not shown.num_hidden
+        scanned = read_scan(page, ocr) if is_scan and ocr else ""
+    finally:
+        page.close()
     book.num_hidden += shown.num_hidden
-    if not shown.upright and not shown.turned:
-        book.num_empty += shown.has_pictures and not shown.num_hidden
-        return
-    book.parts += _parts(shown)
+    book.num_empty += is_scan and not scanned
+    book.parts += [_Part(turned=[scanned])] if scanned else _parts(shown)
 
 
-def _flattened_page(document: pypdfium2.PdfDocument, number: int) -> Page:
+def _flattened(document: pypdfium2.PdfDocument, number: int) -> pypdfium2.PdfPage:
     """The page with what is filled into its forms and written onto it."""
     page = document[number]
     if pdfium.FPDFPage_GetAnnotCount(page) and pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) == 1:
         page.close()
         page = document[number]
-    try:
-        return read_page(page)
-    finally:
-        page.close()
+    return page
 
 
 def _parts(page: Page) -> Iterator[_Part]:
