@@ -23,11 +23,7 @@ ENDPOINT_PROFILE = "endpoint"
 
 
 class ParsingParams(Block):
-    """Limits within which one item is parsed, in a process that can be killed.
-
-    Attributes:
-        ocr: languages of Tesseract in which scanned pages are read, as `eng+deu`; None: they are counted only.
-    """
+    """Limits within which one item is parsed; `ocr`: Tesseract's languages for scanned pages, as `eng+deu`."""
 
     timeout_seconds: Annotated[float, Field(gt=0)]
     max_memory_mb: Annotated[int, Field(ge=256)]

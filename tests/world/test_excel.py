@@ -13,7 +13,7 @@ from openpyxl.styles import Font, PatternFill
 from openpyxl.worksheet.worksheet import Worksheet
 
 from tasks.corpus.parsing.extract_worker import extract
-from tasks.corpus.parsing.formats.number_format import show_number
+from tasks.corpus.parsing.formats.office.number_format import show_number
 from tests.world.made import NUM_DOCUMENTS, Words, check
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasks.corpus.parsing.formats.reading import Reading
 
-READERS_VERSION = "1"
+READERS_VERSION = "2"
 """Raise it when a reader changes what it returns, so that documents are parsed anew."""
 
 
 _READERS = {
-    ".docx": ("word", "read_word"),
+    ".docx": ("office.word", "read_word"),
     ".epub": ("epub", "read_epub"),
     ".fb2": ("fiction_book", "read_fiction_book"),
     ".htm": ("html", "read_html"),
@@ -20,9 +20,9 @@ _READERS = {
     ".ipynb": ("notebook", "read_notebook"),
     ".odt": ("open_document", "read_open_document"),
     ".org": ("org", "read_org"),
-    ".pptx": ("powerpoint", "read_powerpoint"),
+    ".pptx": ("office.powerpoint", "read_powerpoint"),
     ".xhtml": ("html", "read_html"),
-    ".xlsx": ("excel", "read_excel"),
+    ".xlsx": ("office.excel", "read_excel"),
 }
 
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from tasks.corpus.parsing.formats.html import read_html
-from tasks.corpus.parsing.formats.ooxml import Package, local_name
+from tasks.corpus.parsing.formats.office.ooxml import Package, local_name
 from tasks.corpus.parsing.formats.reading import Reading, damaged
 from tasks.errors import ParseError
 

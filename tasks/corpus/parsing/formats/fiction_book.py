@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lxml import etree
 
 from tasks.corpus.parsing.formats.markdown import Blocks, fenced, heading, link, table
-from tasks.corpus.parsing.formats.ooxml import local_name, parse_xml
+from tasks.corpus.parsing.formats.office.ooxml import local_name, parse_xml
 from tasks.corpus.parsing.formats.reading import Reading, damaged
 
 _HREF = "{http://www.w3.org/1999/xlink}href"

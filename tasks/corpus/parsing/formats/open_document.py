@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.ooxml import Package, local_name
+from tasks.corpus.parsing.formats.office.ooxml import Package, local_name
 from tasks.corpus.parsing.formats.reading import Reading
 from tasks.corpus.parsing.formats.unescape import unescaped
 from tasks.corpus.parsing.kreuzberg_parser import run_kreuzberg

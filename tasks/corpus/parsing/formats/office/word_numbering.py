@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.word_styles import VAL, Styles, W
+from tasks.corpus.parsing.formats.office.word_styles import VAL, Styles, W
 
 _PLACE = re.compile(r"%([1-9])")
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.drawing import A
-from tasks.corpus.parsing.formats.ooxml import Package, local_name
-from tasks.corpus.parsing.formats.powerpoint_shapes import P, Shape
+from tasks.corpus.parsing.formats.office.drawing import A
+from tasks.corpus.parsing.formats.office.ooxml import Package, local_name
+from tasks.corpus.parsing.formats.office.powerpoint_shapes import P, Shape
 
 _USUAL_MAP = {"bg1": "lt1", "bg2": "lt2", "tx1": "dk1", "tx2": "dk2"}
 _NO_FILL = "noFill"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.number_format import BUILT_IN
+from tasks.corpus.parsing.formats.office.number_format import BUILT_IN
 
 S = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _WHITE = re.compile(r"(?:FF|00)?F[A-F]F[A-F]F[A-F]", re.IGNORECASE)

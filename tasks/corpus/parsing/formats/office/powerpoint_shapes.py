@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.drawing import A
-from tasks.corpus.parsing.formats.ooxml import local_name
-from tasks.corpus.parsing.formats.word_inline import chosen
+from tasks.corpus.parsing.formats.office.drawing import A
+from tasks.corpus.parsing.formats.office.ooxml import local_name
+from tasks.corpus.parsing.formats.office.word_inline import chosen
 
 P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 TITLES = frozenset({"title", "ctrTitle"})

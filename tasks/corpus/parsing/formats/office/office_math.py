@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.ooxml import local_name
+from tasks.corpus.parsing.formats.office.ooxml import local_name
 
 M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 

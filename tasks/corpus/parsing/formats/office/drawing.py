@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lxml import etree
 
 from tasks.corpus.parsing.formats.markdown import table
-from tasks.corpus.parsing.formats.ooxml import RELATIONSHIP, Package, local_name
+from tasks.corpus.parsing.formats.office.ooxml import RELATIONSHIP, Package, local_name
 from tasks.errors import ParseError
 
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.drawing import A, charts, diagrams
 from tasks.corpus.parsing.formats.markdown import Blocks, heading, table
-from tasks.corpus.parsing.formats.office_math import M, linear
-from tasks.corpus.parsing.formats.ooxml import RELATIONSHIP, Package, is_on, local_name
-from tasks.corpus.parsing.formats.powerpoint_paper import Paper
-from tasks.corpus.parsing.formats.powerpoint_shapes import TITLES, Box, P, Shape, in_reading_order, shapes_of
+from tasks.corpus.parsing.formats.office.drawing import A, charts, diagrams
+from tasks.corpus.parsing.formats.office.office_math import M, linear
+from tasks.corpus.parsing.formats.office.ooxml import RELATIONSHIP, Package, is_on, local_name
+from tasks.corpus.parsing.formats.office.powerpoint_paper import Paper
+from tasks.corpus.parsing.formats.office.powerpoint_shapes import TITLES, Box, P, Shape, in_reading_order, shapes_of
+from tasks.corpus.parsing.formats.office.word_inline import chosen
+from tasks.corpus.parsing.formats.office.word_numbering import numeral
 from tasks.corpus.parsing.formats.reading import Reading
-from tasks.corpus.parsing.formats.word_inline import chosen
-from tasks.corpus.parsing.formats.word_numbering import numeral
 
 _FEET = {"ftr", "dt", "hdr"}
 _BODIES = {"body", "obj", "subTitle"}

@@ -12,11 +12,11 @@ from math import isfinite
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.drawing import charts, paragraphs
-from tasks.corpus.parsing.formats.excel_styles import CellStyles, S
 from tasks.corpus.parsing.formats.markdown import Blocks, heading, table
-from tasks.corpus.parsing.formats.number_format import plain, show_number, show_text
-from tasks.corpus.parsing.formats.ooxml import RELATIONSHIP, Package, is_on
+from tasks.corpus.parsing.formats.office.drawing import charts, paragraphs
+from tasks.corpus.parsing.formats.office.excel_styles import CellStyles, S
+from tasks.corpus.parsing.formats.office.number_format import plain, show_number, show_text
+from tasks.corpus.parsing.formats.office.ooxml import RELATIONSHIP, Package, is_on
 from tasks.corpus.parsing.formats.reading import Reading, damaged
 
 _DRAWN = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"

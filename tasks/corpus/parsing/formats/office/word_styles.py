@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.ooxml import is_on, local_name
+from tasks.corpus.parsing.formats.office.ooxml import is_on, local_name
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 VAL = f"{W}val"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from tasks.corpus.parsing.formats.markdown import Blocks, heading, table
-from tasks.corpus.parsing.formats.ooxml import RELATIONSHIP, Package, is_on
+from tasks.corpus.parsing.formats.office.ooxml import RELATIONSHIP, Package, is_on
+from tasks.corpus.parsing.formats.office.word_inline import Inline, Story, chosen
+from tasks.corpus.parsing.formats.office.word_numbering import Numbering
+from tasks.corpus.parsing.formats.office.word_styles import VAL, Styles, W, is_shaded, style_of
 from tasks.corpus.parsing.formats.reading import Reading
-from tasks.corpus.parsing.formats.word_inline import Inline, Story, chosen
-from tasks.corpus.parsing.formats.word_numbering import Numbering
-from tasks.corpus.parsing.formats.word_styles import VAL, Styles, W, is_shaded, style_of
 
 _ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 _WRAPPERS = {f"{W}{name}" for name in ("ins", "moveTo", "customXml", "smartTag", "sdtContent")}

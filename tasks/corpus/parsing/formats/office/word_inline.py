@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from tasks.corpus.parsing.formats.drawing import drawing_text
 from tasks.corpus.parsing.formats.markdown import link
-from tasks.corpus.parsing.formats.office_math import M, linear
-from tasks.corpus.parsing.formats.ooxml import RELATIONSHIP, Package, is_on, local_name
-from tasks.corpus.parsing.formats.symbols import symbol
-from tasks.corpus.parsing.formats.word_styles import VAL, Styles, W, is_shaded, style_of
+from tasks.corpus.parsing.formats.office.drawing import drawing_text
+from tasks.corpus.parsing.formats.office.office_math import M, linear
+from tasks.corpus.parsing.formats.office.ooxml import RELATIONSHIP, Package, is_on, local_name
+from tasks.corpus.parsing.formats.office.symbols import symbol
+from tasks.corpus.parsing.formats.office.word_styles import VAL, Styles, W, is_shaded, style_of
 
 _COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _VML = "{urn:schemas-microsoft-com:vml}"
