@@ -2,12 +2,18 @@
 
 import io
 import random
+import re
+import zipfile
 from typing import Any
 
 import pptx
+import pytest
 from pptx.dml.color import RGBColor
 from pptx.util import Emu, Inches
 
+from tasks.corpus.parsing.extract import Extractor
+from tasks.errors import ParseError
+from tasks.params import ParsingParams
 from tests.world.made import NUM_DOCUMENTS, Words, check
 
 _ROW = Inches(1)
@@ -86,3 +92,21 @@ def test_decks_arrive_in_the_order_of_the_show_without_what_it_hides() -> None:
     for seed in range(NUM_DOCUMENTS):
         author = Author(seed)
         check(author.write(), ".pptx", author.words, seed)
+
+
+def test_a_deck_on_which_the_reader_fails_is_damaged_and_the_next_is_read() -> None:
+    good = Author(0).write()
+    bad = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(bad, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, re.sub(rb'<p:sldSz cx="\d+"', b'<p:sldSz cx="wide"', old.read(name)))
+    parsing = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=100_000)
+
+    with Extractor(parsing) as extractor:
+        with pytest.raises(ParseError) as refused:
+            extractor.extract(bad.getvalue(), ".pptx")
+        assert extractor.extract(good, ".pptx").text
+
+    assert refused.value.code == "damaged"
+    assert "must" in str(refused.value)
+    assert "found" in str(refused.value)

@@ -75,6 +75,12 @@ def _answer(data: bytes, ending: str, max_characters: int, ocr: str) -> dict[str
         return {"code": error.code, "reason": str(error)}
     except (MemoryError, RecursionError) as error:
         return {"code": "too_large", "reason": f"the item must fit into the memory limit, found {type(error).__name__}"}
+    except Exception as error:  # noqa: BLE001 (whatever a file does to its reader, this process serves the next)
+        shown = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        return {
+            "code": "damaged",
+            "reason": f"the file must be one that its reader can take, found {shown}; simplify or replace it",
+        }
     return {"text": reading.text, "title": reading.title, "metadata": reading.metadata()}
 
 

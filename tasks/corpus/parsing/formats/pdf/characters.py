@@ -111,13 +111,14 @@ class _Frame:
         self.width, self.height = (width, height) if self.rotation % 180 == 0 else (height, width)
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        places = {
-            0: (x - self._left, self._top - y),
-            90: (y - self._bottom, x - self._left),
-            180: (self._right - x, y - self._bottom),
-            270: (self._top - y, self._right - x),
-        }
-        return places.get(self.rotation, places[0])
+        """Return a point's distance from the left and from the top."""
+        if self.rotation == 0:
+            return x - self._left, self._top - y
+        if self.rotation == 90:
+            return y - self._bottom, x - self._left
+        if self.rotation == 180:
+            return self._right - x, y - self._bottom
+        return self._top - y, self._right - x
 
     def rectangle(self, left: float, bottom: float, right: float, top: float) -> Rectangle:
         (one_x, one_y), (other_x, other_y) = self.point(left, bottom), self.point(right, top)
@@ -168,13 +169,13 @@ class _Reader:
                 self._end_turned(page, code)
                 space = True
                 continue
-            character = self._character(index, "-" if code == 2 else text, space=space)
+            pen = self._pen(index)
+            character = self._character(index, "-" if code == 2 else text, pen, space=space)
             space = False
-            self._place(page, index, character)
+            self._place(page, index, character, pen)
         self._end_turned(page, 10)
 
-    def _place(self, page: Page, index: int, character: Character) -> None:
-        pen = self._pen(index)
+    def _place(self, page: Page, index: int, character: Character, pen: _Pen) -> None:
         x, y = (character.left + character.right) / 2, character.base - character.size / 4
         if pen.inkless:
             self.inkless.append(character)
@@ -193,7 +194,7 @@ class _Reader:
         drawn = self._drawn
         return pen.white and not any(ground.holds(x, y) for ground in (*drawn.grounds, *drawn.pictures))
 
-    def _character(self, index: int, text: str, *, space: bool) -> Character:
+    def _character(self, index: int, text: str, pen: _Pen, *, space: bool) -> Character:
         box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
         pdfium.FPDFText_GetLooseCharBox(self._text, index, box)
         pdfium.FPDFText_GetCharOrigin(self._text, index, x, y)
@@ -202,7 +203,7 @@ class _Reader:
         height = place.bottom - place.top
         size = pdfium.FPDFText_GetFontSize(self._text, index)
         shown = height if height and not 0.3 * size < height < 3 * size else (height / 1.15 or size)
-        return Character(text, place.left, place.right, base, shown, self._pen(index).monospaced, space)
+        return Character(text, place.left, place.right, base, shown, pen.monospaced, space)
 
     def _is_level(self, index: int) -> bool:
         angle = (pdfium.FPDFText_GetCharAngle(self._text, index) + self._frame.rotation * pi / 180) % (2 * pi)
