@@ -1,0 +1,61 @@
+"""The answers that read a document: from their traces in MLflow."""
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.answer.trace import EXPERIMENT
+from tasks.errors import DependencyError
+from tasks.releases.model_registry import mlflow_client
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Trace
+
+MAX_ANSWERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CitingAnswer:
+    """An answer whose passages held the document; `cited`: its text refers to it."""
+
+    trace_id: str
+    asked_at: str
+    question: str
+    cited: bool
+
+
+def citing_answers(document_id: str, settings: Settings) -> tuple[CitingAnswer, ...]:
+    """Return the newest answers that read the document; none where MLflow does not answer."""
+    try:
+        with mlflow_client(settings) as client:
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                return ()
+            part = json.dumps(document_id)[1:-1].replace("'", "_")  # `_` stands for any sign
+            traces = client.search_traces(
+                locations=[experiment.experiment_id],
+                filter_string=f"tags.`almanac.document_ids` LIKE '%{part}%'",
+                max_results=MAX_ANSWERS,
+                include_spans=True,
+            )
+    except DependencyError:
+        return ()
+    return tuple(_answer(trace, document_id) for trace in traces if document_id in _documents(trace))
+
+
+def _documents(trace: "Trace") -> list[str]:
+    documents: list[str] = json.loads(trace.info.tags.get("almanac.document_ids", "[]"))
+    return documents
+
+
+def _answer(trace: "Trace", document_id: str) -> CitingAnswer:
+    root = next((span for span in trace.data.spans if span.parent_id is None), None)
+    outputs = (root.outputs or {}) if root else {}
+    cited = {str(entry.get("document_id")) for entry in outputs.get("citations") or []}
+    question = str((root.inputs or {}).get("question", "")) if root else ""
+    asked_at = trace.info.request_time // 1000
+    return CitingAnswer(
+        trace.info.trace_id, dt.datetime.fromtimestamp(asked_at, dt.UTC).isoformat(), question, document_id in cited
+    )
