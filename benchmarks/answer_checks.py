@@ -81,7 +81,7 @@ def print_golden(questions: Sequence[GoldenQuestion], index: LiveIndex, params: 
 def _print_split(
     split: str,
     asked: Sequence[GoldenQuestion],
-    found: dict[str, list[Passage]],
+    passages: dict[str, list[Passage]],
     params: GenerationParams,
     calibration: Calibration,
 ) -> None:
@@ -89,7 +89,7 @@ def _print_split(
     started = time.process_time()
     for question in asked:
         answer = answer_question(
-            question.question, found[question.id], SilentGenerator("excerpt"), params, calibration=calibration
+            question.question, passages[question.id], SilentGenerator("excerpt"), params, calibration=calibration
         )
         if question.anchor is None:
             num_unanswerable += 1

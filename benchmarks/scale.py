@@ -191,13 +191,13 @@ def search(db: object, params: object, num_chunks: int, num_queries: int) -> Non
             print(f"| {'+'.join(groups)} | {mode} | {p50:.1f} | {p95:.1f} | {np.mean(recall) if recall else '':.5} |")
 
 
-def overlap(table: object, vector: Vectors, readable: list[int], found: list[str]) -> float:
+def overlap(table: object, vector: Vectors, readable: list[int], nearest: list[str]) -> float:
     """Share of the exact ten nearest that were found."""
     from lancedb.expr import col
 
     query = table.search(vector, vector_column_name="vector").distance_type("cosine")  # type: ignore[attr-defined]
     exact = query.where(col("access_id").isin(readable)).bypass_vector_index().select(["chunk_id"]).limit(10).to_list()
-    return len({row["chunk_id"] for row in exact} & set(found)) / max(len(exact), 1)
+    return len({row["chunk_id"] for row in exact} & set(nearest)) / max(len(exact), 1)
 
 
 def folder_bytes(folder: Path) -> int:

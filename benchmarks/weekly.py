@@ -200,11 +200,11 @@ def serving_rows(home: Path) -> list[Row]:
     return sorted(table.to_arrow().to_pylist(), key=lambda row: str(row["chunk_id"]))
 
 
-def same_rows(found: list[Row], wanted: list[Row]) -> bool:
+def same_rows(rows_of_index: list[Row], wanted: list[Row]) -> bool:
     """Whether two indexes hold the same rows: vectors within 1e-4, all else exactly."""
-    if [_bare(row) for row in found] != [_bare(row) for row in wanted]:
+    if [_bare(row) for row in rows_of_index] != [_bare(row) for row in wanted]:
         return False
-    vectors = [np.array([row["vector"] for row in rows]) for rows in (found, wanted)]
+    vectors = [np.array([row["vector"] for row in rows]) for rows in (rows_of_index, wanted)]
     return bool(np.allclose(*vectors, atol=1e-4))
 
 

@@ -34,13 +34,13 @@ def ask(question: str, as_: Groups = None, kb: KnowledgeBases = None, json_: Jso
 
 
 def _answered(body: dict[str, Any], params: "Params", settings: Settings) -> dict[str, Any]:
-    from tasks.answer.assistant import Assistant, reply_fields
+    from tasks.answer.assistant import Assistant, reply_json
     from tasks.answer.trace import flush_traces
 
     assistant = Assistant(params, settings)
     reply = assistant.ask(body["question"], groups=body["groups"], knowledge_bases=body["knowledge_bases"])
     flush_traces()
-    return reply_fields(reply)
+    return reply_json(reply)
 
 
 def _print_reply(reply: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def plan(json_: Json = False) -> None:
     planned = list_sources(inputs)
     refused = None
     try:
-        guard_removals(planned, inputs.base.known, allowed=())
+        guard_removals(planned, inputs.base.indexed, allowed=())
     except GateError as error:
         refused = str(error)
     print_result(planned.counts() | {"refused": refused}, json_, _print_plan)

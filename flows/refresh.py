@@ -50,7 +50,7 @@ class Embedded:
 def list_sources(inputs: RefreshInputs) -> RefreshPlan:
     """Scan and plan; a source that does not answer is asked again."""
     access = load_access(connect(inputs.settings))
-    return plan_sources(inputs.params, inputs.settings, inputs.base.known, inputs.signatures, access.changes)
+    return plan_sources(inputs.params, inputs.settings, inputs.base.indexed, inputs.signatures, access.changes)
 
 
 @step(retries=2)
@@ -154,7 +154,7 @@ def refresh(
         inputs = read_inputs(params, settings)
         plan = list_sources(inputs)
         show_plan(plan)
-        guard_removals(plan, inputs.base.known, allowed=allow_removal)
+        guard_removals(plan, inputs.base.indexed, allowed=allow_removal)
         rebuild = rebuild or candidates.must_rebuild(inputs.base, inputs.fingerprint)
         if plan.is_empty and not (rebuild and inputs.base.release):
             commit_scan(settings, plan, None, inputs.signatures)
@@ -191,7 +191,7 @@ def take_in(plan: RefreshPlan, inputs: RefreshInputs, lease: Lease, *, rebuild: 
     show_gates(intake.report)
     check_gate(intake)
     result = result_of(plan, inputs, selection, intake)
-    removed = tombstones(plan, inputs.base.known, selection)
+    removed = tombstones(plan, inputs.base.indexed, selection)
     if not intake.num_accepted and not removed and not rebuild:
         commit_scan(settings, plan, selection, inputs.signatures, intake.accepted)
         return result

@@ -126,21 +126,26 @@ def train(training_set: TrainingSet, logged: LoggedRuns, inputs: RetrainInputs) 
 
 
 @step(retries=2)
-def log_training(made: TrainedCandidate, logged: LoggedRuns, inputs: RetrainInputs) -> None:
+def log_training(trained: TrainedCandidate, logged: LoggedRuns, inputs: RetrainInputs) -> None:
     """Log the whole curves, and what the training took."""
     curves = run_log.Curves(inputs.settings, logged.training_run_id)
-    for name, points in (("train_loss", made.result.train_loss), ("validation_loss", made.result.validation_loss)):
+    for name, points in (
+        ("train_loss", trained.result.train_loss),
+        ("validation_loss", trained.result.validation_loss),
+    ):
         for at, loss in points:
             curves.add(at, {name: loss})
     curves.flush()
-    run_log.log_metrics(inputs.settings, logged.training_run_id, training_numbers(made.result))
+    run_log.log_metrics(inputs.settings, logged.training_run_id, training_numbers(trained.result))
     run_log.end_run(inputs.settings, logged.training_run_id)
 
 
 @step(retries=2)
-def evaluate(made: TrainedCandidate, inputs: RetrainInputs) -> dict[str, Evaluation]:
+def evaluate(trained: TrainedCandidate, inputs: RetrainInputs) -> dict[str, Evaluation]:
     """Ask base, champion and candidate the same held-out questions; what was asked before is not asked again."""
-    return candidates.evaluate_answerers(made.folder, inputs.champion, inputs.params, inputs.settings, LISTENER.get())
+    return candidates.evaluate_answerers(
+        trained.folder, inputs.champion, inputs.params, inputs.settings, LISTENER.get()
+    )
 
 
 @step()
@@ -155,10 +160,10 @@ def judge(evaluations: dict[str, Evaluation], inputs: RetrainInputs) -> GateDeci
 
 
 @step()
-def write_card(made: TrainedCandidate, facts: Facts, inputs: RetrainInputs) -> Path:
+def write_card(trained: TrainedCandidate, facts: Facts, inputs: RetrainInputs) -> Path:
     """Write the folder of the answerer with its card."""
     return candidates.write_answerer(
-        made, facts, inputs.folder / "answerer", inputs.params, inputs.settings, signature=write_signature
+        trained, facts, inputs.folder / "answerer", inputs.params, inputs.settings, signature=write_signature
     )
 
 
@@ -256,22 +261,22 @@ def retrain_answerer(training_set: TrainingSet, revision: Revision, key: str, in
     documents = candidates.documents_of(inputs.folder, params, settings)
     if cost := cost_line(training_set, documents, params, settings):
         tell(cost)
-    made = train(training_set, logged, inputs)
-    log_training(made, logged, inputs)
-    show_report("training", training_report(made.result))
-    evaluations = evaluate(made, inputs)
+    trained = train(training_set, logged, inputs)
+    log_training(trained, logged, inputs)
+    show_report("training", training_report(trained.result))
+    evaluations = evaluate(trained, inputs)
     decision = judge(evaluations, inputs)
-    facts = candidates.card_facts(made, training_set, evaluations, decision, logged.lineage)
+    facts = candidates.card_facts(trained, training_set, evaluations, decision, logged.lineage)
     show_report("model-gate", f"{verdict(facts.reasons)}\n\n{metrics_table(facts, params.model_gate)}")
     return answerer_result(
-        made,
+        trained,
         evaluations,
         decision,
         params.model_gate,
         training_set,
         tag=revision.tag,
         profile=inputs.profile,
-        version=publish(write_card(made, facts, inputs), facts, logged, inputs),
+        version=publish(write_card(trained, facts, inputs), facts, logged, inputs),
         run_id=logged.run_id,
     )
 

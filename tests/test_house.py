@@ -29,12 +29,19 @@ OPEN_RESULTS = {
     "Index.vector_rows": "rows of a table, as LanceDB reads them",
     "Index.rows_at": "rows of a table, as LanceDB reads them",
     "Index.rows_of": "rows of a table, as LanceDB reads them",
+    "ask_server": "what the running server printed as JSON",
     "body": "the wire format of OpenAI's API",
     "completion": "the wire format of OpenAI's API",
     "annotations": "the wire format of OpenAI's API",
     "details": "what the wire format holds under `almanac`",
 }
 """Public functions that return an open dictionary, and why; what ends in `_json` is what `--json` prints."""
+
+
+RIDDLES = frozenset(
+    {"announce", "blamed", "found", "half", "keeper", "known", "made", "material", "settle", "tidy", "told", "way"}
+)
+"""Names that a reader must decode: what is found, what was made, of whom is told?"""
 
 
 def modules(*folders: str) -> list[Path]:
@@ -99,6 +106,33 @@ def test_each_step_of_the_lifecycle_is_written_once(name: str) -> None:
     ]
 
     assert len(definitions) == 1, definitions
+
+
+def names(tree: ast.Module) -> Iterator[str]:
+    """Names of functions, classes, their parameters and their fields."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.arg):
+            yield node.arg
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                one.target.id
+                for one in node.body
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+            )
+
+
+def test_names_are_words_of_the_field() -> None:
+    riddles = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in modules()
+        for name in names(ast.parse(path.read_text(encoding="utf-8")))
+        if name.strip("_").lower() in RIDDLES
+    }
+
+    # What a byte search found is what a receipt says.
+    assert riddles <= {"tasks/erasure/erase.py: found"}
 
 
 def test_architecture_names_modules_that_are_there() -> None:

@@ -1,1 +1,1 @@
-"""Training and comparing on SQuAD: the material, examples of it, and what was learnt."""
+"""Training and comparing on SQuAD: the data, examples of it, and what was learnt."""

@@ -24,8 +24,8 @@ import numpy as np
 import yaml
 
 from benchmarks.data import bench_file
+from benchmarks.squad.data import golden_questions, load_data, write_params
 from benchmarks.squad.examples import make_examples, oracle_examples
-from benchmarks.squad.material import golden_questions, load_material, write_params
 from tasks.answer.answer import GenerationRequest, finish, is_refusal
 from tasks.answer.answerer import Answerer, load_answerer, trainable_base, write_manifest
 from tasks.answer.draft import cited_numbers
@@ -99,12 +99,12 @@ def make(folder: Path, settings: Settings, num_synthetic: int) -> None:
     write_params(PROJECT / "params.yaml", folder / "params.yaml", golden=str(golden), corpus=corpus)
     params = load_params(folder / "params.yaml")
     base = load_base(params.generation, settings)
-    material = load_material(params, settings, base.count_tokens, params.generation.max_passage_tokens)
+    data = load_data(params, settings, base.count_tokens, params.generation.max_passage_tokens)
     with whole_file(golden) as beside:
-        lines = [json.dumps(asdict(question), ensure_ascii=False) for question in golden_questions(material)]
+        lines = [json.dumps(asdict(question), ensure_ascii=False) for question in golden_questions(data)]
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     examples = make_examples(
-        material, base, num_synthetic=num_synthetic, max_passage_tokens=params.generation.max_passage_tokens
+        data, base, num_synthetic=num_synthetic, max_passage_tokens=params.generation.max_passage_tokens
     )
     write_examples(examples, folder / "examples.jsonl")
 
@@ -125,8 +125,8 @@ def report(folder: Path, name: str, split: str, params: Params, settings: Settin
     """Lines of Markdown: answers with intervals, then forgetting."""
     generation = params.generation.model_copy(update={"prompt": TRAINED_PROMPT, "answerer": "model"})
     base = load_base(params.generation, settings)
-    material = load_material(params, settings, base.count_tokens, generation.max_passage_tokens)
-    pairs = oracle_examples(material, split)
+    data = load_data(params, settings, base.count_tokens, generation.max_passage_tokens)
+    pairs = oracle_examples(data, split)
     answerers = {
         "base": trainable_base(generation, settings),
         name: load_answerer(folder / name, generation, settings, version=name),

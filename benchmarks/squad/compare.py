@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.squad.material import golden_questions, load_material, write_params
+from benchmarks.squad.data import golden_questions, load_data, write_params
 from tasks.answer.generators.transformers import load_base
 from tasks.index.golden import GoldenQuestion
 from tasks.params import load_params
@@ -29,8 +29,8 @@ def main(folder: Path) -> None:
     source = Path("params.yaml")
     params, settings = load_params(source), Settings()
     generator = load_base(params.generation, settings)
-    material = load_material(params, settings, generator.count_tokens, params.generation.max_passage_tokens)
-    _write_lines(folder / "golden.jsonl", [asdict(_asked(question)) for question in golden_questions(material)])
+    data = load_data(params, settings, generator.count_tokens, params.generation.max_passage_tokens)
+    _write_lines(folder / "golden.jsonl", [asdict(_asked(question)) for question in golden_questions(data)])
     _write_lines(folder / "corpus.jsonl", _indexed())
     write_params(source, folder / "params.yaml", golden=str(folder / "golden.jsonl"), corpus=folder / "corpus.jsonl")
 

@@ -1,4 +1,4 @@
-"""Training and test material of SQuAD: parameters, golden questions, and examples whose questions share passages.
+"""Training and test data of SQuAD: parameters, golden questions, and examples whose questions share passages.
 
 Paragraphs are cut into pieces of at most `max_passage_tokens`, as the answerer reads them. Splits go by article: the
 set's own test articles with as many train articles as make `NUM_TEST` questions, and some train articles held out for
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.squad.material import Asked, Material, Piece, cut_pieces, read_records
+from benchmarks.squad.data import Asked, Piece, SquadData, cut_pieces, read_records
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
 from tasks.model.examples.example import Example, ExamplePassage, Origin, example_id
@@ -71,7 +71,7 @@ CHATS = (
 
 
 def make_examples(
-    material: Material,
+    data: SquadData,
     generator: TransformersGenerator,
     *,
     num_synthetic: int,
@@ -81,47 +81,47 @@ def make_examples(
     """Train and validation examples, synthetic ones over `num_synthetic` contexts, and replay."""
     rng = random.Random(seed)
     for split, num_variants in (("train", NUM_VARIANTS), ("validation", 1)):
-        yield from _contexts(material, split, num_variants, rng)
-    yield from _synthetic(material, generator.count_tokens, num_synthetic, max_passage_tokens, rng)
-    yield from _replay(material, generator, rng)
+        yield from _contexts(data, split, num_variants, rng)
+    yield from _synthetic(data, generator.count_tokens, num_synthetic, max_passage_tokens, rng)
+    yield from _replay(data, generator, rng)
 
 
-def oracle_examples(material: Material, split: str, *, seed: int = 11) -> list[tuple[Example, Example]]:
+def oracle_examples(data: SquadData, split: str, *, seed: int = 11) -> list[tuple[Example, Example]]:
     """For each question: gold among two near distractors of the whole corpus, shuffled; and gold removed."""
     rng = random.Random(seed)
     pairs = []
-    for number, question in enumerate(material.asked):
+    for number, question in enumerate(data.asked):
         if question.split == split:
-            others = _without_answer(material, question, range(len(material.pieces)))
-            near = material.nearest(material.question_vectors[number], others, NUM_PASSAGES)
+            others = _without_answer(data, question, range(len(data.pieces)))
+            near = data.nearest(data.question_vectors[number], others, NUM_PASSAGES)
             shown = [question.gold, *near[: NUM_PASSAGES - 1]]
             rng.shuffle(shown)
             rng.shuffle(near)
-            pairs.append((_example(material, question, shown), _example(material, question, near)))
+            pairs.append((_example(data, question, shown), _example(data, question, near)))
     return pairs
 
 
-def _contexts(material: Material, split: str, num_variants: int, rng: random.Random) -> Iterator[Example]:
+def _contexts(data: SquadData, split: str, num_variants: int, rng: random.Random) -> Iterator[Example]:
     by_piece: dict[int, list[Asked]] = defaultdict(list)
     vectors: dict[int, list[Any]] = defaultdict(list)
-    for number, question in enumerate(material.asked):
+    for number, question in enumerate(data.asked):
         if question.split == split:
             by_piece[question.gold].append(question)
-            vectors[question.gold].append(material.question_vectors[number])
-    articles = {material.pieces[gold].article for gold in by_piece}
-    pool = [number for number, piece in enumerate(material.pieces) if piece.article in articles]
+            vectors[question.gold].append(data.question_vectors[number])
+    articles = {data.pieces[gold].article for gold in by_piece}
+    pool = [number for number, piece in enumerate(data.pieces) if piece.article in articles]
     for variant in range(num_variants):
         for gold, questions in by_piece.items():
             vector = vectors[gold][variant % len(questions)]
-            others = _distractors(material, gold, vector, pool, rng)
+            others = _distractors(data, gold, vector, pool, rng)
             shown = [gold, *others]
             rng.shuffle(shown)
-            yield from _branches(material, shown, by_piece, gold, rng)
+            yield from _branches(data, shown, by_piece, gold, rng)
 
 
-def _distractors(material: Material, gold: int, vector: Any, pool: Sequence[int], rng: random.Random) -> list[int]:
+def _distractors(data: SquadData, gold: int, vector: Any, pool: Sequence[int], rng: random.Random) -> list[int]:
     allowed = [number for number in pool if number != gold]
-    near = material.nearest(vector, allowed, 6)
+    near = data.nearest(vector, allowed, 6)
     picked = rng.sample(near[:4], NUM_PASSAGES - 1)
     if rng.random() < RANDOM_SHARE:
         picked[0] = rng.choice([number for number in allowed if number not in picked])
@@ -129,7 +129,7 @@ def _distractors(material: Material, gold: int, vector: Any, pool: Sequence[int]
 
 
 def _branches(
-    material: Material, shown: Sequence[int], by_piece: dict[int, list[Asked]], gold: int, rng: random.Random
+    data: SquadData, shown: Sequence[int], by_piece: dict[int, list[Asked]], gold: int, rng: random.Random
 ) -> Iterator[Example]:
     """Questions that these passages answer, and some of the same article that they do not."""
     answered = list(by_piece[gold])
@@ -137,26 +137,26 @@ def _branches(
         if number != gold:
             answered.extend(by_piece.get(number, [])[:2])
     answered = answered[:MAX_BRANCHES]
-    article = material.pieces[gold].article
-    context = " ".join(material.pieces[number].text for number in shown).casefold()
+    article = data.pieces[gold].article
+    context = " ".join(data.pieces[number].text for number in shown).casefold()
     absent = [
         question
         for piece, questions in by_piece.items()
-        if material.pieces[piece].article == article and piece not in shown
+        if data.pieces[piece].article == article and piece not in shown
         for question in questions
         if question.answers[0].casefold() not in context
     ]
     wanted = len(answered) * UNANSWERABLE_SHARE / (1 - UNANSWERABLE_SHARE)
     count = int(wanted) + (rng.random() < wanted % 1)
     for question in [*answered, *rng.sample(absent, min(count, len(absent)))]:
-        yield _example(material, question, shown)
+        yield _example(data, question, shown)
 
 
 def _synthetic(
-    material: Material, count_tokens: Callable[[str], int], num_contexts: int, max_tokens: int, rng: random.Random
+    data: SquadData, count_tokens: Callable[[str], int], num_contexts: int, max_tokens: int, rng: random.Random
 ) -> Iterator[Example]:
     """Questions made by rules over three pieces of one article that has no question of the set."""
-    asked = {piece.article for piece in material.pieces}
+    asked = {piece.article for piece in data.pieces}
     articles: dict[str, dict[Piece, list[SyntheticQuestion]]] = defaultdict(dict)
     for record in read_records("corpus_large.jsonl") if num_contexts else []:
         if record["_id"].partition("#")[0] not in asked:
@@ -174,22 +174,22 @@ def _synthetic(
             yield from _made_branches(made, shown, rng)
 
 
-def _rich(made: Mapping[Piece, Sequence[SyntheticQuestion]]) -> list[Piece]:
+def _rich(asked: Mapping[Piece, Sequence[SyntheticQuestion]]) -> list[Piece]:
     """Pieces of which a rule asks something, not only a gap to be filled."""
     return sorted(
-        (piece for piece, questions in made.items() if any(one.how != CLOZE for one in questions)),
+        (piece for piece, questions in asked.items() if any(one.how != CLOZE for one in questions)),
         key=lambda piece: piece.paragraph,
     )
 
 
 def _made_branches(
-    made: Mapping[Piece, Sequence[SyntheticQuestion]], shown: Sequence[Piece], rng: random.Random
+    by_piece: Mapping[Piece, Sequence[SyntheticQuestion]], shown: Sequence[Piece], rng: random.Random
 ) -> Iterator[Example]:
     """Questions whose answer stands in one piece alone, few gaps among them, and some that no piece answers."""
     passages = tuple(piece.passage() for piece in shown)
-    asked = [(place, one) for place, piece in enumerate(shown, start=1) for one in made[piece]]
+    asked = [(place, one) for place, piece in enumerate(shown, start=1) for one in by_piece[piece]]
     answered = _few_gaps([pair for pair in asked if _num_holding(shown, pair[1]) == 1], rng)
-    others = [(0, one) for piece in made if piece not in shown for one in made[piece]]
+    others = [(0, one) for piece in by_piece if piece not in shown for one in by_piece[piece]]
     absent = _few_gaps([pair for pair in others if _num_holding(shown, pair[1]) == 0], rng)
     wanted = len(answered) * UNANSWERABLE_SHARE / (1 - UNANSWERABLE_SHARE)
     for place, one in [*answered, *absent[: int(wanted) + (rng.random() < wanted % 1)]]:
@@ -210,36 +210,36 @@ def _few_gaps(
     return rng.sample(chosen, min(MAX_BRANCHES, len(chosen)))
 
 
-def _without_answer(material: Material, question: Asked, numbers: Sequence[int]) -> list[int]:
+def _without_answer(data: SquadData, question: Asked, numbers: Sequence[int]) -> list[int]:
     """Pieces of other paragraphs in which none of the question's answers stands."""
-    paragraph = material.pieces[question.gold].paragraph
+    paragraph = data.pieces[question.gold].paragraph
     answers = [answer.casefold() for answer in question.answers]
     return [
         number
         for number in numbers
-        if material.pieces[number].paragraph != paragraph
-        and not any(answer in material.pieces[number].text.casefold() for answer in answers)
+        if data.pieces[number].paragraph != paragraph
+        and not any(answer in data.pieces[number].text.casefold() for answer in answers)
     ]
 
 
-def _example(material: Material, question: Asked, shown: Sequence[int]) -> Example:
+def _example(data: SquadData, question: Asked, shown: Sequence[int]) -> Example:
     support = tuple(place for place, number in enumerate(shown, start=1) if number == question.gold)
     answer = f"{question.answers[0]} [{support[0]}]" if support else NOT_FOUND
-    passages = tuple(material.pieces[number].passage() for number in shown)
-    article = material.pieces[question.gold].article
+    passages = tuple(data.pieces[number].passage() for number in shown)
+    article = data.pieces[question.gold].article
     split = "train" if question.split == "train" else "validation"
     return _record(question.question, passages, answer, support, "golden", question.id, article, split)
 
 
-def _replay(material: Material, generator: TransformersGenerator, rng: random.Random) -> Iterator[Example]:
+def _replay(data: SquadData, generator: TransformersGenerator, rng: random.Random) -> Iterator[Example]:
     """Chats with the untrained model's own answers, and paragraphs to be talked about."""
     for start in range(0, len(CHATS), 8):
         chats = CHATS[start : start + 8]
         written = generator.generate_many([[{"role": "user", "content": chat}] for chat in chats], max_new_tokens=40)
         for chat, generation in zip(chats, written, strict=True):
             yield _record(chat, (), generation.text or "I do not know.", (), "replay", "chat", "", "train")
-    articles = {material.pieces[question.gold].article for question in material.asked if question.split == "train"}
-    texts = [piece.text for piece in material.pieces if piece.article in articles]
+    articles = {data.pieces[question.gold].article for question in data.asked if question.split == "train"}
+    texts = [piece.text for piece in data.pieces if piece.article in articles]
     for text in rng.sample(texts, len(CHATS)):
         yield _record(text, (), "Thank you.", (), "replay", "text", "", "train")
 

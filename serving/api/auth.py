@@ -74,13 +74,13 @@ class Identity:
         scheme, _, credential = authorization.partition(" ")
         if scheme.lower() != "bearer" or not credential.strip():
             raise _unauthorized("`Authorization` must be `Bearer <key or token>`")
-        return self._known(credential.strip())
+        return self._identified(credential.strip())
 
     def pseudonym(self, *identity: str) -> str:
         """A keyed hash of an identity."""
         return hmac.new(self._pseudonym_key, "\0".join(identity).encode(), hashlib.sha256).hexdigest()[:32]
 
-    def _known(self, credential: str) -> Asker:
+    def _identified(self, credential: str) -> Asker:
         key = self._keys.find(credential)
         if key is not None:
             return Asker(self.pseudonym("key", key.name), key.groups, may_push=key.may_push)

@@ -21,7 +21,7 @@ from serving.api.pending import answered, begin
 from serving.api.service import ChatQuestion, Service
 from serving.local.client import PREFIX
 from serving.local.record import LOOPBACK
-from tasks.answer.assistant import reply_fields
+from tasks.answer.assistant import reply_json
 from tasks.answer.conversation import Turn
 from tasks.index.search import Request as SearchRequest
 from tasks.index.search import checked_mode, parse_metadata
@@ -82,7 +82,7 @@ def local_router(service: Service, key: str) -> APIRouter:
     async def ask(body: AskBody, request: Request) -> Response:
         operator = Asker(service.identity.pseudonym("operator"), body.groups)
         asked = ChatQuestion(Turn(body.question), body.knowledge_bases, operator, session=None)
-        return _printed(reply_fields(await answered(begin(service, asked, is_streamed=False), request)))
+        return _printed(reply_json(await answered(begin(service, asked, is_streamed=False), request)))
 
     @router.post("/search")
     async def search(body: SearchBody) -> Response:

@@ -166,9 +166,9 @@ class Follower:
         self._record(index, answerer)
         if aliases is not None:
             if last_index is None or index.version.id != last_index.id:
-                self._announce(index, None)
+                self._report_served(index, None)
             if answerer.version is not None and (last_answerer is None or answerer.id != last_answerer.id):
-                self._announce(answerer, None)
+                self._report_served(answerer, None)
 
     def _last(self, kind: ReleaseKind) -> ReleaseVersion | None:
         return self._attempt(_Attempt(f"the {kind.name} that served last", lambda: last_served(self._settings, kind)))
@@ -265,9 +265,9 @@ class Follower:
         self._state.exchange(serving)
         self._record(index, answerer)
         if index is not before.index:
-            self._announce(index, before.index.version)
+            self._report_served(index, before.index.version)
         if answerer is not before.answerer:
-            self._announce(answerer, before.answerer.version)
+            self._report_served(answerer, before.answerer.version)
         return serving
 
     def _challenge(self, wanted: ReleaseVersion | None, now: Serving) -> None:
@@ -281,7 +281,7 @@ class Follower:
         challenger = self._attempt(_Attempt(str(wanted), lambda: self._smoked(now.index, self._load(wanted)), wanted))
         if challenger is not None:
             self._state.set_challenger(challenger)
-            self._announce(challenger, now.answerer.version)
+            self._report_served(challenger, now.answerer.version)
 
     # The parts.
 
@@ -318,7 +318,7 @@ class Follower:
         except DependencyError as error:
             self._problems.append(f"a restart without MLflow would serve what served before: {error}")
 
-    def _announce(self, loaded: LoadedIndex | LoadedAnswerer, before: ReleaseVersion | None) -> None:
+    def _report_served(self, loaded: LoadedIndex | LoadedAnswerer, before: ReleaseVersion | None) -> None:
         seconds = round(time.monotonic() - self._started, 2)
         self.verdicts.passed(loaded, before, seconds=seconds, checks=tuple(self._checks))
 

@@ -144,7 +144,7 @@ class Stack:
         self._ready: set[str] = set()
         self._failed: str | None = None
         self._signals = 0
-        self._told = 0
+        self._num_signals = 0
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run until a signal comes; call `on_ready` once, when all answer.
@@ -156,7 +156,7 @@ class Stack:
             deadline = time.monotonic() + READY_SECONDS
             while not self._stopping:
                 self._turn()
-                if self._settle() and len(self._ready) == len(self._services):
+                if self._check_services() and len(self._ready) == len(self._services):
                     deadline = float("inf")
                     on_ready()
                 if time.monotonic() > deadline:
@@ -172,7 +172,7 @@ class Stack:
     def _stopping(self) -> bool:
         return self._signals > 0 or self._failed is not None
 
-    def _settle(self) -> bool:
+    def _check_services(self) -> bool:
         """Note who answers now, start who waited for it; whether anything changed."""
         asked = [name for name in self._pids if name not in self._ready]
         new = {name for name in asked if self._services[name].is_ready()}
@@ -205,7 +205,7 @@ class Stack:
             self._logs[message.name].info(message.data.decode("utf-8", "replace").rstrip("\n"))
         elif message.type == "start":
             self._pids[message.name] = message.data["pid"]
-            if self._told:
+            if self._num_signals:
                 _send(message.data["pid"], signal.SIGTERM)
         else:
             del self._pids[message.name]
@@ -218,9 +218,9 @@ class Stack:
         Two different ones: the kernel would make one of two that are the same.
         """
         wanted = min(max(self._signals, 1), 2)
-        while self._told < wanted:
-            number = (signal.SIGTERM, signal.SIGINT)[self._told]
-            self._told += 1
+        while self._num_signals < wanted:
+            number = (signal.SIGTERM, signal.SIGINT)[self._num_signals]
+            self._num_signals += 1
             for pid in filter(None, self._pids.values()):
                 _send(pid, number)
 

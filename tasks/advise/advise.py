@@ -71,7 +71,7 @@ def advise(reading: Reading, stated: Mapping[str, Fact], needs: NeedsParams, *, 
         against=tuple(entry for entry in reversed(reasons) if entry.points < 0),
         ruled_out=card.ruled_out,
         unknown=unknown,
-        turns=tuple(_turn(change) for change in turning if change.known),
+        turns=tuple(_turn(change) for change in turning if change.has_level),
         phases=_phases(card, facts, needs),
         costs=measured.costs if measured else (),
         break_evens=measured.break_evens if measured else (),
@@ -88,7 +88,7 @@ def advise(reading: Reading, stated: Mapping[str, Fact], needs: NeedsParams, *, 
 def open_questions(reading: Reading, stated: Mapping[str, Fact]) -> list[str]:
     """Return the criteria worth asking for, in the order of the steps: not known, able to change the recommendation."""
     values = {name: fact.value for name, fact in {**reading.facts, **stated}.items()}
-    turning = {change.criterion for change in changes(CRITERIA, values) if not change.known}
+    turning = {change.criterion for change in changes(CRITERIA, values) if not change.has_level}
     return [entry.name for entry in CRITERIA if entry.name in turning and entry.question]
 
 

@@ -39,7 +39,7 @@ def markdown(advice: Advice) -> str:
         _section("Answers rated down", list(_triage(advice))),
         _section("Notes", list(advice.notes)),
         _scorecard(advice),
-        _known(advice),
+        _facts(advice),
     )
     return "\n".join(part for part in parts if part)
 
@@ -148,7 +148,7 @@ def _total(advice: Advice, strategy: Strategy) -> str:
     return f"**{total}**" if strategy is advice.strategy else total
 
 
-def _known(advice: Advice) -> str:
+def _facts(advice: Advice) -> str:
     rows = [
         f"| {BY_NAME[name].step} | {BY_NAME[name].title} | {fact.shown or BY_NAME[name].level(fact.value).meaning} "
         f"| {fact.source} | {BY_NAME[name].weight} |"

@@ -186,13 +186,13 @@ class Change:
     """What would change the recommendation: one criterion at another level.
 
     Attributes:
-        known: whether the criterion has a level now; else it is not known.
+        has_level: whether the criterion has a level now; else it is not known.
     """
 
     criterion: str
     level: Level
     strategy: Strategy
-    known: bool
+    has_level: bool
 
 
 def changes(

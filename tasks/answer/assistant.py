@@ -45,7 +45,7 @@ class Reply:
     is_cut: bool = False
 
 
-def reply_fields(reply: Reply) -> dict[str, Any]:
+def reply_json(reply: Reply) -> dict[str, Any]:
     """Return the fields of `almanac ask --json`."""
     answer = reply.answer
     return {

@@ -97,14 +97,14 @@ def _shifted(added: Sequence[tuple[int, int]]) -> Sequence[tuple[int, tuple[int,
     return result
 
 
-def _clear_evidence(found: Sequence[Statement], passages: Sequence[Passage]) -> int | None:
+def _clear_evidence(statements: Sequence[Statement], passages: Sequence[Passage]) -> int | None:
     """The passage that holds every sentence of a paragraph with its exact terms; None where none clearly does."""
     best: tuple[float, int] | None = None
     for number, passage in enumerate(passages, start=1):
         offered = evidence((readable(passage),))
-        if any(missing(exact_terms(statement.text), offered) for statement in found):
+        if any(missing(exact_terms(statement.text), offered) for statement in statements):
             continue
-        score = min(best_place(statement.text, passage).score for statement in found)
+        score = min(best_place(statement.text, passage).score for statement in statements)
         if score >= MIN_EVIDENCE and (best is None or score > best[0]):
             best = (score, number)
     return best[1] if best else None

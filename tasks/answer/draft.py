@@ -119,9 +119,9 @@ def _within(place: int, ranges: Sequence[tuple[int, int]]) -> bool:
     return any(start <= place < end for start, end in ranges)
 
 
-def without_markers(text: str, found: Sequence[Marker] | None = None) -> str:
+def without_markers(text: str, given: Sequence[Marker] | None = None) -> str:
     """The text with its markers taken out, blanks before them too."""
-    ranges = [(_blank_before(text, marker), marker.end) for marker in (markers(text) if found is None else found)]
+    ranges = [(_blank_before(text, marker), marker.end) for marker in (markers(text) if given is None else given)]
     return _replaced(text, ranges).strip()
 
 
@@ -156,7 +156,7 @@ def visible(stream: TextStream, texts: Sequence[str]) -> Generator[str, None, Ge
         except StopIteration as end:
             generation: Generation = end.value
             break
-        settled = _settled(written, texts)
+        settled = _final_part(written, texts)
         if settled.startswith(sent) and len(settled) > len(sent):
             yield settled[len(sent) :]
             sent = settled
@@ -166,7 +166,7 @@ def visible(stream: TextStream, texts: Sequence[str]) -> Generator[str, None, Ge
     return generation
 
 
-def _settled(written: str, texts: Sequence[str]) -> str:
+def _final_part(written: str, texts: Sequence[str]) -> str:
     """What no further piece can change; blanks at the end wait, since they may be the last."""
     if _thinks(written):
         return ""

@@ -12,7 +12,7 @@ from tasks.corpus.gate.document_gate import GateReport, check_documents, gate_fi
 from tasks.corpus.gate.report import write_report
 from tasks.corpus.parsing.parse import LEFT_OUT, Reject, parser_identity
 from tasks.corpus.parsing.shards import ParseShard, write_shards
-from tasks.corpus.plan import KnownDocument, RefreshPlan, make_plan, save_scan
+from tasks.corpus.plan import IndexedDocument, RefreshPlan, make_plan, save_scan
 from tasks.corpus.selection import Selection, learned
 from tasks.params import Params, digest
 from tasks.settings import Settings
@@ -21,7 +21,7 @@ from tasks.settings import Settings
 def plan_sources(
     params: Params,
     settings: Settings,
-    known: Mapping[str, Mapping[str, KnownDocument]],
+    indexed: Mapping[str, Mapping[str, IndexedDocument]],
     signatures: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
 ) -> RefreshPlan:
@@ -31,7 +31,7 @@ def plan_sources(
         where: raw for where, (raw, fingerprint) in quarantine.known_held(settings.home).items() if fingerprint == now
     }
     return make_plan(
-        params.sources, known, settings=settings, held=held, signatures=signatures, learned_access=learned_access
+        params.sources, indexed, settings=settings, held=held, signatures=signatures, learned_access=learned_access
     )
 
 
@@ -102,7 +102,7 @@ def _intake(verdict: GateReport, accepted: Path, num_rejects: int, report: Path)
 
 
 def hidden_by(
-    rejects: Iterable[Reject], known: Mapping[str, Mapping[str, KnownDocument]]
+    rejects: Iterable[Reject], indexed: Mapping[str, Mapping[str, IndexedDocument]]
 ) -> dict[str, tuple[str, ...]]:
     """Return who may read the last good version of a document whose new version is rejected.
 
@@ -110,13 +110,13 @@ def hidden_by(
     meant for another text. An item that could not be read so far changes nothing.
     """
     return {
-        f"{reject.source}:{reject.key}": _narrowed(known.get(reject.source, {}).get(reject.key), reject.access)
+        f"{reject.source}:{reject.key}": _narrowed(indexed.get(reject.source, {}).get(reject.key), reject.access)
         for reject in rejects
         if reject.access is not None
     }
 
 
-def _narrowed(before: KnownDocument | None, access: tuple[str, ...]) -> tuple[str, ...]:
+def _narrowed(before: IndexedDocument | None, access: tuple[str, ...]) -> tuple[str, ...]:
     if before is None or EVERYONE in before.access:
         return access
     return before.access if EVERYONE in access else tuple(sorted(set(access) & set(before.access)))

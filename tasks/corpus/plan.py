@@ -44,7 +44,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownDocument:
+class IndexedDocument:
     """A document of the base release."""
 
     document_id: str
@@ -123,14 +123,16 @@ class RefreshPlan:
         }
 
 
-def known_documents(state: pa.Table) -> dict[str, dict[str, KnownDocument]]:
+def known_documents(state: pa.Table) -> dict[str, dict[str, IndexedDocument]]:
     """Documents of the base release by source and key, from `tasks.corpus.snapshot.fold_state`."""
     names = ["source", "key", "document_id", "raw_hash", "record_hash", "expires_at", "access"]
-    known: dict[str, dict[str, KnownDocument]] = {}
+    indexed: dict[str, dict[str, IndexedDocument]] = {}
     columns = (state.column(name).to_pylist() for name in names)
     for source, key, document_id, raw_hash, record_hash, expires_at, access in zip(*columns, strict=True):
-        known.setdefault(source, {})[key] = KnownDocument(document_id, raw_hash, record_hash, expires_at, tuple(access))
-    return known
+        indexed.setdefault(source, {})[key] = IndexedDocument(
+            document_id, raw_hash, record_hash, expires_at, tuple(access)
+        )
+    return indexed
 
 
 def source_digest(source: Source) -> str:
@@ -140,7 +142,7 @@ def source_digest(source: Source) -> str:
 
 def make_plan(
     sources: Sequence[Source],
-    known: Mapping[str, Mapping[str, KnownDocument]],
+    indexed: Mapping[str, Mapping[str, IndexedDocument]],
     *,
     settings: Settings,
     held: Mapping[tuple[str, str], str],
@@ -151,7 +153,7 @@ def make_plan(
 
     Args:
         sources: of `params.yaml`.
-        known: documents of the base release, by source and key.
+        indexed: documents of the base release, by source and key.
         settings: where the scans of earlier runs are kept.
         held: raw hash of the items in quarantine by (source, key): while it stays, they are not parsed again.
         signatures: by source, what beside the bytes decides its documents (parser, settings, those of the base): where
@@ -169,24 +171,24 @@ def make_plan(
         in_source = {key: raw for (name, key), raw in held.items() if name == source.name}
         before = load_scan(settings, source.name)
         again = before.signature != signatures[source.name]
-        rows = known.get(source.name, {})
+        rows = indexed.get(source.name, {})
         stale = {key for key, row in rows.items() if _access_is_stale(row, learned_access)}
         reader = open_source(source, cache=source_cache(settings, source))
         parse_again = rows.keys() if again else stale
         parts.append(_plan_source(source, reader, rows, before.seen, in_source, now, parse_again, forgotten))
     named = {source.name for source in sources}
-    unlisted = {name: tuple(rows) for name, rows in known.items() if name not in named and rows}
+    unlisted = {name: tuple(rows) for name, rows in indexed.items() if name not in named and rows}
     return RefreshPlan(tuple(parts), unlisted, load_rates(settings))
 
 
-def _access_is_stale(row: KnownDocument, learned_access: Mapping[str, frozenset[str]]) -> bool:
+def _access_is_stale(row: IndexedDocument, learned_access: Mapping[str, frozenset[str]]) -> bool:
     return row.document_id in learned_access and learned_access[row.document_id] != set(row.access)
 
 
 def _plan_source(
     source: Source,
     reader: SourceReader,
-    known: Mapping[str, KnownDocument],
+    indexed: Mapping[str, IndexedDocument],
     before: Mapping[str, Seen],
     held: Mapping[str, str],
     now: dt.datetime,
@@ -199,11 +201,11 @@ def _plan_source(
             continue
         seen = before.get(item.key)
         if seen is None or seen.fingerprint != item.fingerprint:
-            seen = Seen(item.fingerprint, _raw_hash(reader, item) if item.key in known or item.key in held else "")
+            seen = Seen(item.fingerprint, _raw_hash(reader, item) if item.key in indexed or item.key in held else "")
         part.seen[item.key] = seen
-        _classify(part, item, seen, known.get(item.key), now, again=item.key in again, held=held.get(item.key))
-    part.removed = [key for key in known if key not in part.seen]
-    _pair_moves(part, reader, known)
+        _classify(part, item, seen, indexed.get(item.key), now, again=item.key in again, held=held.get(item.key))
+    part.removed = [key for key in indexed if key not in part.seen]
+    _pair_moves(part, reader, indexed)
     return part
 
 
@@ -211,7 +213,7 @@ def _classify(
     part: SourcePlan,
     item: Item,
     seen: Seen,
-    document: KnownDocument | None,
+    document: IndexedDocument | None,
     now: dt.datetime,
     *,
     again: bool,
@@ -234,11 +236,11 @@ def _classify(
         part.unchanged += 1
 
 
-def _pair_moves(part: SourcePlan, reader: SourceReader, known: Mapping[str, KnownDocument]) -> None:
+def _pair_moves(part: SourcePlan, reader: SourceReader, indexed: Mapping[str, IndexedDocument]) -> None:
     """A new item with the bytes of one that left is the same document elsewhere."""
     if not part.removed or not part.new:
         return
-    left = {known[key].raw_hash: key for key in reversed(part.removed) if known[key].raw_hash}
+    left = {indexed[key].raw_hash: key for key in reversed(part.removed) if indexed[key].raw_hash}
     still_new = []
     for item in part.new:
         seen = part.seen[item.key]
@@ -248,9 +250,9 @@ def _pair_moves(part: SourcePlan, reader: SourceReader, known: Mapping[str, Know
         if old is None:
             still_new.append(item)
         else:
-            part.moved.append((known[old].document_id, item))
+            part.moved.append((indexed[old].document_id, item))
     gone = {known_id for known_id, _ in part.moved}
-    part.removed = [key for key in part.removed if known[key].document_id not in gone]
+    part.removed = [key for key in part.removed if indexed[key].document_id not in gone]
     part.new = still_new
 
 
@@ -263,7 +265,7 @@ def _raw_hash(reader: SourceReader, item: Item) -> str:
 
 
 def guard_removals(
-    plan: RefreshPlan, known: Mapping[str, Mapping[str, KnownDocument]], *, allowed: Iterable[str]
+    plan: RefreshPlan, indexed: Mapping[str, Mapping[str, IndexedDocument]], *, allowed: Iterable[str]
 ) -> None:
     """Refuse a refresh that would remove too much of a source: an empty mount looks like "everything was deleted".
 
@@ -273,7 +275,7 @@ def guard_removals(
     names = set(allowed)
     complaints = []
     for part in plan.sources:
-        name, total, num_removed = part.source.name, len(known.get(part.source.name, {})), len(part.removed)
+        name, total, num_removed = part.source.name, len(indexed.get(part.source.name, {})), len(part.removed)
         if total and num_removed / total > part.source.max_removed_fraction and name not in names:
             complaints.append(
                 f"source {name} may lose at most {part.source.max_removed_fraction:.0%} of its documents at once, "

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import DOCUMENT_SCHEMA
 from tasks.corpus.parsing.shards import ParseShard
-from tasks.corpus.plan import KnownDocument, RefreshPlan, Scan, Seen
+from tasks.corpus.plan import IndexedDocument, RefreshPlan, Scan, Seen
 from tasks.corpus.tombstones import Tombstones
 from tasks.files import whole_file
 
@@ -42,7 +42,7 @@ class Selection:
 
 def select_changed(
     shards: Sequence[ParseShard],
-    known: Mapping[str, Mapping[str, KnownDocument]],
+    indexed: Mapping[str, Mapping[str, IndexedDocument]],
     moved: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
     tombstones: Tombstones,
@@ -52,7 +52,7 @@ def select_changed(
 
     Args:
         shards: finished shards.
-        known: documents of the base release by source and key.
+        indexed: documents of the base release by source and key.
         moved: old document id by new document id: access is judged against the old one.
         learned_access: groups of documents whose access changed before, by document id.
         tombstones: of documents that were taken back: a copy of one does not come in.
@@ -60,7 +60,7 @@ def select_changed(
     """
     selection = Selection(output)
     now = dt.datetime.now(dt.UTC)
-    by_id = {entry.document_id: entry for rows in known.values() for entry in rows.values()}
+    by_id = {entry.document_id: entry for rows in indexed.values() for entry in rows.values()}
     with whole_file(output) as beside, pq.ParquetWriter(beside, DOCUMENT_SCHEMA, compression="zstd") as writer:
         for shard in shards:
             table = pq.read_table(shard.documents, schema=DOCUMENT_SCHEMA)
@@ -75,7 +75,7 @@ def select_changed(
 def _differs(
     table: pa.Table,
     selection: Selection,
-    by_id: Mapping[str, KnownDocument],
+    by_id: Mapping[str, IndexedDocument],
     moved: Mapping[str, str],
     learned_access: Mapping[str, frozenset[str]],
     now: dt.datetime,
@@ -109,7 +109,9 @@ def _differs(
     return mask
 
 
-def _access_differs(before: KnownDocument, access: Sequence[str], learned_access: Mapping[str, frozenset[str]]) -> bool:
+def _access_differs(
+    before: IndexedDocument, access: Sequence[str], learned_access: Mapping[str, frozenset[str]]
+) -> bool:
     """Against the base's row, and against what was learned since: it may have been hidden, and is right again."""
     return before.access != tuple(access) or learned_access.get(before.document_id, set(access)) != set(access)
 
@@ -129,19 +131,19 @@ def learned(plan: RefreshPlan, selection: Selection | None, signatures: Mapping[
 
 
 def tombstones(
-    plan: RefreshPlan, known: Mapping[str, Mapping[str, KnownDocument]], selection: Selection
+    plan: RefreshPlan, indexed: Mapping[str, Mapping[str, IndexedDocument]], selection: Selection
 ) -> list[tuple[str, str, str]]:
     """Return the documents that leave as `(document id, source, key)`: gone from their source, moved, or over."""
     places = {
-        row.document_id: (row.document_id, source, key) for source, rows in known.items() for key, row in rows.items()
+        row.document_id: (row.document_id, source, key) for source, rows in indexed.items() for key, row in rows.items()
     }
     gone = [
         row.document_id
         for part in plan.sources
         for key in part.removed
-        if (row := known[part.source.name].get(key)) is not None
+        if (row := indexed[part.source.name].get(key)) is not None
     ]
     gone += [old for part in plan.sources for old, _ in part.moved]
     gone += [document_id for part in plan.sources for document_id in part.expired] + selection.expired_ids
-    gone += [known[name][key].document_id for name, keys in plan.unlisted.items() for key in keys]
+    gone += [indexed[name][key].document_id for name, keys in plan.unlisted.items() for key in keys]
     return [places[document_id] for document_id in dict.fromkeys(gone)]

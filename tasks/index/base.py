@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.corpus.plan import KnownDocument, known_documents
+from tasks.corpus.plan import IndexedDocument, known_documents
 from tasks.corpus.snapshot import fold_state
 from tasks.index.registration import index_versions
 from tasks.index.release import Release, load_release, release_numbers
@@ -26,7 +26,7 @@ class Base:
     release: Release | None = None
     champion: Release | None = None
     versions: tuple[ReleaseVersion, ...] = ()
-    known: Mapping[str, Mapping[str, KnownDocument]] = field(default_factory=dict)
+    indexed: Mapping[str, Mapping[str, IndexedDocument]] = field(default_factory=dict)
 
 
 def find_base(settings: Settings) -> Base:

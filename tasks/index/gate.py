@@ -156,8 +156,8 @@ def _interval(difference: Interval) -> dict[str, float]:
     }
 
 
-def _ids(located: Sequence[Located], found: Sequence[int | None], not_found: Sequence[int | None]) -> tuple[str, ...]:
-    pairs = zip(located, found, not_found, strict=True)
+def _ids(located: Sequence[Located], hits: Sequence[int | None], misses: Sequence[int | None]) -> tuple[str, ...]:
+    pairs = zip(located, hits, misses, strict=True)
     return tuple(entry.question.id for entry, has, lacks in pairs if has is not None and lacks is None)
 
 

@@ -10,7 +10,6 @@ that it served: whoever looks next at the alias corrects both (`note_champion`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.errors import ConfigurationError
@@ -20,7 +19,7 @@ from tasks.releases.kind import ReleaseKind
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, none_if_absent, now
 from tasks.releases.tags import GATE_PASSED, Tag
 from tasks.releases.tracking_store import is_embedded
-from tasks.releases.version import ReleaseVersion
+from tasks.releases.version import AliasOutcome, ReleaseVersion
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,18 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MAX_TAG_CHARACTERS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class AliasOutcome:
-    """What became of the alias of a rejected version.
-
-    Attributes:
-        stays: it still names the version.
-    """
-
-    text: str
-    stays: bool = False
 
 
 # Reading.

@@ -120,6 +120,18 @@ class ReleaseEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AliasOutcome:
+    """What became of the alias of a rejected version.
+
+    Attributes:
+        stays: it still names the version.
+    """
+
+    text: str
+    stays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rollback:
     """What serves again, and what was taken back; versions as in `ReleaseEntry`."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.corpus.plan import KnownDocument, Scan, SourcePlan, make_plan, save_scan
+from tasks.corpus.plan import IndexedDocument, Scan, SourcePlan, make_plan, save_scan
 from tasks.corpus.sources import open_source
 from tasks.params_sources import FilesSource
 from tasks.settings import Settings
@@ -104,7 +104,7 @@ def test_only_the_files_of_a_listing_are_items(site: tuple[Site, str], tmp_path:
     assert [item.key for item in open_source(source(url), cache=tmp_path).scan()] == ["a.md", "b.md"]
 
 
-def refreshed(url: str, settings: Settings, tmp_path: Path, before: dict[str, KnownDocument]) -> SourcePlan:
+def refreshed(url: str, settings: Settings, tmp_path: Path, before: dict[str, IndexedDocument]) -> SourcePlan:
     """Plan, then read what the plan names, as a refresh does."""
     plan = make_plan(
         [source(url)], {"web": before}, settings=settings, held={}, signatures={"web": "s"}, learned_access={}
@@ -113,7 +113,7 @@ def refreshed(url: str, settings: Settings, tmp_path: Path, before: dict[str, Kn
     reader = open_source(source(url), cache=tmp_path)
     for item in part.to_read:
         raw = reader.fetch(item)
-        before[item.key] = KnownDocument(f"web:{item.key}", raw.raw_hash, raw.raw_hash, None, ("everyone",))
+        before[item.key] = IndexedDocument(f"web:{item.key}", raw.raw_hash, raw.raw_hash, None, ("everyone",))
         part.seen[item.key] = type(part.seen[item.key])(item.fingerprint, raw.raw_hash)
     save_scan(settings, "web", Scan(part.seen, "s"))
     return part
@@ -130,7 +130,7 @@ def test_the_second_run_fetches_only_what_changed(
     pages.listing = links(*names)
     for name in names:
         pages.put(name, f"# {name}\n\nText of {name}.")
-    settings, known = Settings(home=tmp_path / "home"), dict[str, KnownDocument]()
+    settings, known = Settings(home=tmp_path / "home"), dict[str, IndexedDocument]()
     refreshed(url, settings, tmp_path, known)
 
     pages.put("p7.md", "# p7\n\nAnother text.", time=2e9)
@@ -147,7 +147,7 @@ def test_pages_without_a_sign_of_change_are_read_and_compared(site: tuple[Site, 
     pages.listing = links("a.md", "b.md")
     pages.put("a.md", "A")
     pages.put("b.md", "B")
-    settings, known = Settings(home=tmp_path / "home"), dict[str, KnownDocument]()
+    settings, known = Settings(home=tmp_path / "home"), dict[str, IndexedDocument]()
     refreshed(url, settings, tmp_path, known)
     pages.put("b.md", "C")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.corpus.document import Item
 from tasks.corpus.plan import (
-    KnownDocument,
+    IndexedDocument,
     RefreshPlan,
     Scan,
     guard_removals,
@@ -70,7 +70,7 @@ PlanNow = Callable[..., RefreshPlan]
 @pytest.fixture
 def plan_now(source: FilesSource, settings: Settings) -> PlanNow:
     def plan(
-        known: Mapping[str, Mapping[str, KnownDocument]],
+        known: Mapping[str, Mapping[str, IndexedDocument]],
         held: Mapping[tuple[str, str], str] | None = None,
         signature: str = "1",
         learned_access: Mapping[str, frozenset[str]] | None = None,
@@ -88,11 +88,11 @@ def plan_now(source: FilesSource, settings: Settings) -> PlanNow:
 
 
 @pytest.fixture
-def known(source: FilesSource, settings: Settings, plan_now: PlanNow) -> dict[str, dict[str, KnownDocument]]:
+def known(source: FilesSource, settings: Settings, plan_now: PlanNow) -> dict[str, dict[str, IndexedDocument]]:
     """The base release of these notes, with the scan that came with it."""
     reader = open_source(source, cache=settings.home)
     rows = {
-        item.key: KnownDocument(f"notes:{item.key}", reader.raw_hash(item), "hash", None, ("everyone",))
+        item.key: IndexedDocument(f"notes:{item.key}", reader.raw_hash(item), "hash", None, ("everyone",))
         for item in reader.scan()
     }
     remember(settings, plan_now({"notes": rows}))
@@ -115,7 +115,7 @@ def test_everything_is_new_to_an_empty_base(plan_now: PlanNow, reads: list[str])
 
 
 def test_unchanged_items_are_not_read(
-    plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]], reads: list[str]
+    plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]], reads: list[str]
 ) -> None:
     plan = plan_now(known)
     assert plan.is_empty
@@ -124,7 +124,7 @@ def test_unchanged_items_are_not_read(
 
 
 def test_new_changed_and_removed_items_are_told_apart(
-    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]], reads: list[str]
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]], reads: list[str]
 ) -> None:
     (notes / "b.md").write_text("# b, edited\n")
     (notes / "c.md").unlink()
@@ -140,7 +140,7 @@ def test_new_changed_and_removed_items_are_told_apart(
 
 
 def test_touched_file_is_read_and_found_unchanged(
-    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]], reads: list[str]
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]], reads: list[str]
 ) -> None:
     os.utime(notes / "a.md", (1, 1))
 
@@ -149,7 +149,7 @@ def test_touched_file_is_read_and_found_unchanged(
 
 
 def test_moved_file_is_paired_with_its_old_place(
-    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     (notes / "a.md").rename(notes / "z.md")
 
@@ -159,7 +159,7 @@ def test_moved_file_is_paired_with_its_old_place(
     assert (part.new, part.removed) == ([], [])
 
 
-def test_copy_is_new_and_no_move(notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]) -> None:
+def test_copy_is_new_and_no_move(notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]) -> None:
     (notes / "z.md").write_text((notes / "a.md").read_text())
 
     part = plan_now(known).sources[0]
@@ -169,11 +169,11 @@ def test_copy_is_new_and_no_move(notes: Path, plan_now: PlanNow, known: dict[str
 
 
 def test_two_moved_files_with_the_same_bytes_are_each_paired_once(notes: Path, plan_now: PlanNow) -> None:
-    twins = {name: KnownDocument(f"notes:{name}", "", "hash", None, ()) for name in ("x.md", "y.md")}
+    twins = {name: IndexedDocument(f"notes:{name}", "", "hash", None, ()) for name in ("x.md", "y.md")}
     (notes / "p.md").write_text("twin")
     (notes / "q.md").write_text("twin")
     raw_hash = plan_now({"notes": {"p.md": twins["x.md"]}}).sources[0].seen["p.md"].raw_hash
-    rows = {name: KnownDocument(row.document_id, raw_hash, "hash", None, ()) for name, row in twins.items()}
+    rows = {name: IndexedDocument(row.document_id, raw_hash, "hash", None, ()) for name, row in twins.items()}
 
     part = plan_now({"notes": rows}).sources[0]
 
@@ -182,11 +182,13 @@ def test_two_moved_files_with_the_same_bytes_are_each_paired_once(notes: Path, p
 
 
 def test_expired_document_leaves_though_its_item_is_unchanged(
-    plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     row = known["notes"]["a.md"]
-    known["notes"]["a.md"] = KnownDocument(row.document_id, row.raw_hash, row.record_hash, PAST, row.access)
-    known["notes"]["b.md"] = KnownDocument("notes:b.md", known["notes"]["b.md"].raw_hash, "hash", LATER, ("everyone",))
+    known["notes"]["a.md"] = IndexedDocument(row.document_id, row.raw_hash, row.record_hash, PAST, row.access)
+    known["notes"]["b.md"] = IndexedDocument(
+        "notes:b.md", known["notes"]["b.md"].raw_hash, "hash", LATER, ("everyone",)
+    )
 
     plan = plan_now(known)
 
@@ -207,20 +209,20 @@ def test_held_item_is_not_parsed_again_until_it_changes(notes: Path, plan_now: P
 
 
 def test_another_parser_or_setting_reads_every_known_item_again(
-    plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     assert keys(plan_now(known, signature="2").sources[0].changed) == ["a.md", "b.md", "c.md", "d.md"]
 
 
 def test_document_whose_access_was_learned_since_is_read_again(
-    plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     learned = {"notes:a.md": frozenset({"board"}), "notes:b.md": frozenset({"everyone"})}
     assert keys(plan_now(known, learned_access=learned).sources[0].changed) == ["a.md"]
 
 
 def test_counts_add_up_to_what_is_listed(
-    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     (notes / "a.md").rename(notes / "z.md")
     (notes / "b.md").write_text("# b, edited\n")
@@ -231,7 +233,7 @@ def test_counts_add_up_to_what_is_listed(
 
 
 def test_missing_folder_is_no_empty_source(
-    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     for path in notes.iterdir():
         path.unlink()
@@ -241,7 +243,7 @@ def test_missing_folder_is_no_empty_source(
 
 
 def test_guard_refuses_more_removals_than_the_source_allows(
-    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
     for name in ("a", "b"):
         (notes / f"{name}.md").unlink()
@@ -254,16 +256,18 @@ def test_guard_refuses_more_removals_than_the_source_allows(
     guard_removals(plan_now(known), known, allowed=("notes",))
 
 
-def test_guard_does_not_count_moves(notes: Path, plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]) -> None:
+def test_guard_does_not_count_moves(
+    notes: Path, plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
+) -> None:
     for path in list(notes.iterdir()):
         path.rename(path.with_suffix(".txt"))
     guard_removals(plan_now(known), known, allowed=())
 
 
 def test_guard_refuses_a_source_that_left_the_parameters(
-    plan_now: PlanNow, known: dict[str, dict[str, KnownDocument]]
+    plan_now: PlanNow, known: dict[str, dict[str, IndexedDocument]]
 ) -> None:
-    plan = plan_now(known | {"wiki": {"x": KnownDocument("wiki:x", "", "", None, ())}})
+    plan = plan_now(known | {"wiki": {"x": IndexedDocument("wiki:x", "", "", None, ())}})
 
     assert not plan.is_empty
     with pytest.raises(GateError, match="source wiki must stay"):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus.document import Document, Item, make_document, sha256, to_table
 from tasks.corpus.parsing.shards import ParseShard
-from tasks.corpus.plan import KnownDocument
+from tasks.corpus.plan import IndexedDocument
 from tasks.corpus.selection import select_changed
 from tasks.corpus.tombstones import NOTHING_FORGOTTEN
 from tasks.index.access_tables import intern, load_access, record_changes
@@ -109,7 +109,7 @@ class World:
         pq.write_table(to_table(documents), path)
         known = {
             "s": {
-                doc.key: KnownDocument(doc.id, doc.word, doc.parsed().record_hash, None, tuple(sorted(doc.groups)))
+                doc.key: IndexedDocument(doc.id, doc.word, doc.parsed().record_hash, None, tuple(sorted(doc.groups)))
                 for doc in base.values()
             }
         }

@@ -57,13 +57,13 @@ class Shelf(Retrieval):
     """The passage of the stone that is asked for, then the others."""
 
     def __init__(self) -> None:
-        material = SimpleNamespace(
+        data = SimpleNamespace(
             corpus="corpus-0001",
             audience="everyone",
             index=SimpleNamespace(release="1", metrics={}, embedder=OneDirection()),
         )
-        object.__setattr__(self, "material", material)
-        object.__setattr__(self, "_found", {})
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "_passages", {})
 
     def search(self, question: str) -> tuple[Passage, ...]:
         return tuple(sorted(SHELF, key=lambda entry: entry.title not in question))

@@ -26,42 +26,42 @@ def extract_pdf(data: bytes, ocr: str = "") -> Reading:
         ParseError: `encrypted`, `damaged`, `empty` (pages without text: scanned), `partial` or `ocr`.
     """
     try:
-        found, num_unreadable = read_pdf(data, ocr)
+        reading, num_unreadable = read_pdf(data, ocr)
     except ParseError as error:
         if error.code != "damaged":
             raise
         return Reading(_recover(data, error))
-    if found.text.strip() and not found.num_empty_pages and not num_unreadable:
-        return found
-    return _best_of(found, num_unreadable, data)
+    if reading.text.strip() and not reading.num_empty_pages and not num_unreadable:
+        return reading
+    return _best_of(reading, num_unreadable, data)
 
 
-def _best_of(found: Reading, num_unreadable: int, data: bytes) -> Reading:
+def _best_of(reading: Reading, num_unreadable: int, data: bytes) -> Reading:
     """The longer of pdfium's and pypdf's text, for a PDF in which pdfium finds pages without text."""
-    num_text_pages = found.num_pages - found.num_empty_pages - num_unreadable
-    if not found.num_hidden:  # pypdf would bring what is hidden to light
-        found, num_unreadable, num_text_pages = _with_pypdf(found, num_unreadable, num_text_pages, data)
-    if not found.text.strip():
+    num_text_pages = reading.num_pages - reading.num_empty_pages - num_unreadable
+    if not reading.num_hidden:  # pypdf would bring what is hidden to light
+        reading, num_unreadable, num_text_pages = _with_pypdf(reading, num_unreadable, num_text_pages, data)
+    if not reading.text.strip():
         raise ParseError(
             "empty",
-            f"the PDF must have text, found none on {found.num_pages} page(s); "
+            f"the PDF must have text, found none on {reading.num_pages} page(s); "
             "run OCR on it, or set parsing.ocr, if it is scanned",
         )
-    is_sparse = found.num_pages >= _MIN_PAGES_TO_JUDGE and num_text_pages < _MIN_TEXT_PAGE_SHARE * found.num_pages
+    is_sparse = reading.num_pages >= _MIN_PAGES_TO_JUDGE and num_text_pages < _MIN_TEXT_PAGE_SHARE * reading.num_pages
     if num_unreadable or is_sparse:
-        raise _partial(num_text_pages, found.num_pages)
-    return found
+        raise _partial(num_text_pages, reading.num_pages)
+    return reading
 
 
-def _with_pypdf(found: Reading, num_unreadable: int, num_text_pages: int, data: bytes) -> tuple[Reading, int, int]:
+def _with_pypdf(reading: Reading, num_unreadable: int, num_text_pages: int, data: bytes) -> tuple[Reading, int, int]:
     try:
         text, num_pages, num_text_pages_then, _num_declared = _run_pypdf(data)
     except ParseError:
-        return found, num_unreadable, num_text_pages
-    if len(text) <= _LONGER * len(found.text):
-        return found, num_unreadable, num_text_pages
+        return reading, num_unreadable, num_text_pages
+    if len(text) <= _LONGER * len(reading.text):
+        return reading, num_unreadable, num_text_pages
     num_empty = num_pages - num_text_pages_then
-    return Reading(text, found.title, num_pages=num_pages, num_empty_pages=num_empty), 0, num_text_pages_then
+    return Reading(text, reading.title, num_pages=num_pages, num_empty_pages=num_empty), 0, num_text_pages_then
 
 
 def _recover(data: bytes, error: ParseError) -> str:

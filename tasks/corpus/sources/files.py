@@ -204,7 +204,7 @@ class RemoteFilesReader:
             DependencyError: the URL does not answer or does not exist.
         """
         takes = path_filter(self._source.include, self._source.exclude)
-        for path, info in sorted(self._found().items()):
+        for path, info in sorted(self._listed().items()):
             key = path.removeprefix(self._root).lstrip("/") or path.rpartition("/")[2]
             if key and not self._is_no_file(path) and takes(key):
                 yield self._item(key, path, info)
@@ -213,7 +213,7 @@ class RemoteFilesReader:
         """A web server's listing also links to itself in other orders (`?C=N;O=D`), to a place, to somebody's mail."""
         return "://" in path and bool(_NO_FILE.search(path.removeprefix(self._root)))
 
-    def _found(self) -> dict[str, dict[str, Any]]:
+    def _listed(self) -> dict[str, dict[str, Any]]:
         try:
             self._file_system.invalidate_cache()
             if not self._source.url.endswith("/") and self._file_system.isfile(self._root):

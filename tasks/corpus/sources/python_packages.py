@@ -39,7 +39,7 @@ class PythonPackagesReader:
         Raises:
             DependencyError: no distribution is found at all.
         """
-        found = self._found()
+        found = self._installed()
         if not found:
             raise DependencyError(
                 "the Python path must hold installed distributions, found none; run Almanac in its virtual environment"
@@ -48,7 +48,7 @@ class PythonPackagesReader:
             if not any(fnmatchcase(key, glob) for glob in self._source.exclude):
                 yield self._item(key, *found[key])
 
-    def _found(self) -> dict[str, tuple[str, os.stat_result, str]]:
+    def _installed(self) -> dict[str, tuple[str, os.stat_result, str]]:
         # An .egg-info lies in a project folder, which is on the path of some commands only: a .dist-info wins.
         found: dict[str, tuple[str, os.stat_result, str]] = {}
         for suffix, file_name in _METADATA_FILES.items():

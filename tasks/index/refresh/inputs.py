@@ -64,15 +64,17 @@ def select_documents(plan: RefreshPlan, parsed: Sequence[ParseShard], inputs: Re
     db = connect(inputs.settings)
     output = inputs.settings.work / "gate" / "changed.parquet"
     forgotten = load_tombstones(inputs.settings)
-    selection = select_changed(parsed, inputs.base.known, moved, load_access(db).changes, forgotten, output)
+    selection = select_changed(parsed, inputs.base.indexed, moved, load_access(db).changes, forgotten, output)
     selection.raw_hashes |= {(reject.source, reject.key): (reject.raw_hash, None) for reject in rejects}
-    record_changes(db, selection.access | other_access(db, selection.newcomers) | hidden_by(rejects, inputs.base.known))
+    record_changes(
+        db, selection.access | other_access(db, selection.newcomers) | hidden_by(rejects, inputs.base.indexed)
+    )
     return selection
 
 
 def gate_selection(selection: Selection, parsed: Sequence[ParseShard], inputs: RefreshInputs) -> Intake:
     """Judge the selected documents by the document gate."""
-    num_known = sum(len(rows) for rows in inputs.base.known.values())
+    num_known = sum(len(rows) for rows in inputs.base.indexed.values())
     return gate_documents(selection, rejects_of(parsed), inputs.params, inputs.settings, num_known)
 
 

@@ -57,7 +57,7 @@ class RetrainResult:
 
 
 def answerer_result(
-    made: TrainedCandidate,
+    trained: TrainedCandidate,
     evaluations: Mapping[str, Evaluation],
     decision: GateDecision,
     gate: ModelGateParams,
@@ -71,7 +71,7 @@ def answerer_result(
     """Return what the retrain of an answerer found.
 
     Args:
-        made: the candidate.
+        trained: the candidate.
         evaluations: of base, champion and candidate.
         decision: of the model gate.
         gate: its parameters.
@@ -82,13 +82,13 @@ def answerer_result(
         run_id: of the retrain in MLflow.
     """
     return RetrainResult(
-        method=made.result.method,
+        method=trained.result.method,
         profile=profile,
         examples=training_set.num_train + training_set.num_validation,
         quarantined=training_set.quarantined,
         training_set=tag,
         corpus=training_set.corpus,
-        train_seconds=round(made.result.seconds, 2),
+        train_seconds=round(trained.result.seconds, 2),
         metrics=evaluations[CANDIDATE].metrics(),
         baseline=evaluations[BASE].metrics(),
         champion=evaluations[CHAMPION].metrics() if CHAMPION in evaluations else None,

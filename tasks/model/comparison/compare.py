@@ -156,7 +156,7 @@ def _training_seconds(lineage: Mapping[str, Any]) -> float | None:
 
 def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:
     """Seconds of a refresh that embeds every chunk anew: an upper bound, at the rate last measured here."""
-    return retrieval.material.index.table.count_rows() / load_rates(settings)["chunks_per_second"]
+    return retrieval.data.index.table.count_rows() / load_rates(settings)["chunks_per_second"]
 
 
 def _latency(
@@ -176,21 +176,21 @@ def _latency(
 
 
 def _asker(answerer: Answerer, mode: Mode, params: Params, retrieval: Retrieval) -> Callable[[str], object]:
-    material, alone = retrieval.material, ungrounded(answerer.generator)
+    data, alone = retrieval.data, ungrounded(answerer.generator)
 
     def closed_book(question: str) -> object:
         chat = [{"role": "user", "content": question}]
         return alone.generate(chat, max_new_tokens=params.evaluation.max_new_tokens_closed_book)
 
     def grounded(question: str) -> object:
-        passages = material.index.search(Request(question, groups=(material.audience,)), material.access)
+        passages = data.index.search(Request(question, groups=(data.audience,)), data.access)
         return answer_question(
             question,
             passages,
             answerer.generator,
             answerer.params,
-            material.index.embedder,
-            calibration=Calibration.of_release(material.index.metrics),
+            data.index.embedder,
+            calibration=Calibration.of_release(data.index.metrics),
         )
 
     return closed_book if mode == "closed_book" else grounded
@@ -244,7 +244,7 @@ def changed_since(
     except ConfigurationError as error:
         return Freshness(frozenset(), f"not measurable: {error}")
     before = _content(files)
-    changed = {name for name, content in _content(retrieval.material.snapshot).items() if before.get(name) != content}
+    changed = {name for name, content in _content(retrieval.data.snapshot).items() if before.get(name) != content}
     found = frozenset(entry.question.id for entry in questions if entry.question.document in changed)
     note = "" if found else f"not measurable: {len(changed)} documents changed since {tag}, no question is on them"
     return Freshness(found, note)

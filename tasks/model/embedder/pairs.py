@@ -139,7 +139,7 @@ def mine_pairs(
     rows = _Rows(index, access, audience)
     rows.fetch([key for question in questions for key in question.relevant])
     for question in questions:
-        readable = [key for key in dict.fromkeys(question.relevant) if key in rows.known]
+        readable = [key for key in dict.fromkeys(question.relevant) if key in rows.rows]
         if not readable:
             continue
         held_out = question.split == "validation"
@@ -152,8 +152,8 @@ def mine_pairs(
             bound = MAX_NEGATIVE_RATIO * nearest
         near = [passage.chunk_id for passage in passages if _is_negative(passage, question, bound)]
         rows.fetch(near)
-        negatives = [rows.known[key].text for key in near if key in rows.known][:NEGATIVES_PER_QUESTION]
-        text = rows.known[positive].text
+        negatives = [rows.rows[key].text for key in near if key in rows.rows][:NEGATIVES_PER_QUESTION]
+        text = rows.rows[positive].text
         different = tuple(negative for negative in negatives if negative.text != text.text)
         yield Pair(question.question, text, tuple(readable), different, question.split)
 
@@ -168,12 +168,12 @@ class _Rows:
 
     def __init__(self, index: "Index", access: "AccessMap", audience: str) -> None:
         self._table, self._access, self._audience = index.table, access, audience
-        self.known: dict[str, _Row] = {}
+        self.rows: dict[str, _Row] = {}
 
     def fetch(self, keys: Iterable[str]) -> None:
         from lancedb.expr import col
 
-        new = sorted(set(keys) - set(self.known))
+        new = sorted(set(keys) - set(self.rows))
         for begin in range(0, len(new), IDS_PER_QUERY):
             part = new[begin : begin + IDS_PER_QUERY]
             query = self._table.search().where(col("chunk_id").isin(part)).limit(len(part))
@@ -181,11 +181,11 @@ class _Rows:
             for row in query.select(columns).to_arrow().to_pylist():
                 if self._access.may_read(row["document_id"], row["access_id"], (self._audience,)):
                     text = ChunkText(row["chunk_id"], row["document_id"], row["search_text"])
-                    self.known[row["chunk_id"]] = _Row(text, np.asarray(row["vector"]))
+                    self.rows[row["chunk_id"]] = _Row(text, np.asarray(row["vector"]))
 
     def nearest(self, keys: Iterable[str], vector: npt.NDArray[np.float32]) -> tuple[str, float]:
         """Return the known key whose vector is nearest, and its cosine."""
-        cosines = {key: float(np.dot(self.known[key].vector, vector)) for key in keys}
+        cosines = {key: float(np.dot(self.rows[key].vector, vector)) for key in keys}
         best = max(cosines, key=lambda key: cosines[key])
         return best, cosines[best]
 

@@ -206,8 +206,8 @@ def _rows(
 ) -> list[EvaluationRow]:
     items = list(_items(mode, questions, answerer.params.num_passages, retrieval))
     generator = ungrounded(answerer.generator) if mode == "closed_book" else answerer.generator
-    embedder = retrieval.material.index.embedder
-    calibration = Calibration.of_release(retrieval.material.index.metrics)
+    embedder = retrieval.data.index.embedder
+    calibration = Calibration.of_release(retrieval.data.index.metrics)
     asked, prepared = [], []
     for item in items:
         began = machine_clock()

@@ -85,7 +85,7 @@ class AlteredFact:
     title: str
     passage: str
     question: str
-    known: str
+    right: str
     altered: str
 
 

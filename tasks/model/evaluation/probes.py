@@ -95,9 +95,9 @@ def observe(
 
 def _corpus_texts(retrieval: Retrieval) -> dict[str, str]:
     """Chunks of the documents with the smallest hashes: the same ones while the corpus is the same."""
-    documents = sorted(retrieval.material.topics, key=sha256)[:NUM_TEXTS]
+    documents = sorted(retrieval.data.topics, key=sha256)[:NUM_TEXTS]
     first: dict[str, str] = {}
-    for passage in retrieval.material.chunks(documents):
+    for passage in retrieval.data.chunks(documents):
         if len(passage.text) >= 200:
             first.setdefault(passage.document_id, passage.text)
     return first
@@ -185,7 +185,7 @@ def _altered_facts(
     An answer that holds the new fact and not the old one counts; an abstention, or anything else, does not.
     """
     own = [
-        _Grounded(f"own-{n}", fact.question, (_passage(fact.passage, fact.title),), fact.altered, fact.known)
+        _Grounded(f"own-{n}", fact.question, (_passage(fact.passage, fact.title),), fact.altered, fact.right)
         for n, fact in enumerate(ALTERED_FACTS)
     ]
     asked = own + list(_altered_golden(questions, retrieval))

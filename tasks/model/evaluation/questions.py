@@ -53,23 +53,23 @@ class Retrieval:
         corpus: tag of its snapshot.
     """
 
-    material: ReleaseData
-    _found: dict[str, tuple[tuple[Passage, ...], float]] = field(default_factory=dict, repr=False)
+    data: ReleaseData
+    _passages: dict[str, tuple[tuple[Passage, ...], float]] = field(default_factory=dict, repr=False)
 
     @property
     def release(self) -> str:
         """Number of the release, as text."""
-        return self.material.index.release
+        return self.data.index.release
 
     @property
     def corpus(self) -> str:
         """Tag of its snapshot."""
-        return self.material.corpus
+        return self.data.corpus
 
     @property
     def identity(self) -> str:
         """Equal identity, equal passages."""
-        return f"{self.release}:{self.corpus}:{self.material.index.embedder.identity}:{self.material.audience}"
+        return f"{self.release}:{self.corpus}:{self.data.index.embedder.identity}:{self.data.audience}"
 
     def search(self, question: str) -> tuple[Passage, ...]:
         """The passages that the audience would be answered from, best first."""
@@ -80,12 +80,12 @@ class Retrieval:
         return self._searched(question)[1]
 
     def _searched(self, question: str) -> tuple[tuple[Passage, ...], float]:
-        if question not in self._found:
+        if question not in self._passages:
             started = machine_clock()
-            request = Request(question, groups=(self.material.audience,))
-            passages = tuple(self.material.index.search(request, self.material.access))
-            self._found[question] = (passages, machine_clock() - started)
-        return self._found[question]
+            request = Request(question, groups=(self.data.audience,))
+            passages = tuple(self.data.index.search(request, self.data.access))
+            self._passages[question] = (passages, machine_clock() - started)
+        return self._passages[question]
 
     def support(self, entry: HeldOut) -> Passage | None:
         """The passage that holds the anchor: where search ranks it best, else from the document; None: unreadable."""
@@ -94,11 +94,11 @@ class Retrieval:
             if entry.is_held_by(passage):
                 return passage
         documents = [entry.question.document] if entry.question.document else []
-        held = next((passage for passage in self.material.chunks(documents) if entry.is_held_by(passage)), None)
+        held = next((passage for passage in self.data.chunks(documents) if entry.is_held_by(passage)), None)
         return None if held is None else self._with_similarity(held, question)
 
     def _with_similarity(self, passage: Passage, question: str) -> Passage:
-        vectors = self.material.index.embedder.embed([question, passage.text])
+        vectors = self.data.index.embedder.embed([question, passage.text])
         return replace(passage, similarity=float(np.dot(vectors[0], vectors[1])))
 
     def distractors(self, entry: HeldOut) -> tuple[Passage, ...]:
@@ -143,7 +143,7 @@ def held_out(
     path = golden or Path(params.evaluation.golden)
     questions = load_golden(path, params.evaluation.split)
     wanted = {question.document for question in questions if question.document is not None}
-    located, missing = locate(questions, retrieval.material.texts(wanted))
+    located, missing = locate(questions, retrieval.data.texts(wanted))
     positions = {entry.question.id: entry.positions for entry in located}
     known = [
         HeldOut(question, positions.get(question.id, ()))

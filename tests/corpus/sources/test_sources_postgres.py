@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from tasks.corpus.document import Item
 from tasks.corpus.parsing.parse import parse_items
-from tasks.corpus.plan import KnownDocument, Scan, Seen, SourcePlan, make_plan, save_scan
+from tasks.corpus.plan import IndexedDocument, Scan, Seen, SourcePlan, make_plan, save_scan
 from tasks.corpus.sources import open_source
 from tasks.params_sources import SqlSource
 from tasks.settings import Settings
@@ -101,7 +101,7 @@ def postgres_source(server: str, **more: object) -> SqlSource:
     return sql_source(server, **({"password_env": "WIKI_PASSWORD", "columns": COLUMNS} | more))
 
 
-def planned(source: SqlSource, known: dict[str, KnownDocument], settings: Settings, what: str) -> SourcePlan:
+def planned(source: SqlSource, known: dict[str, IndexedDocument], settings: Settings, what: str) -> SourcePlan:
     started, cpu = time.monotonic(), time.process_time()
     plan = make_plan(
         [source], {source.name: known}, settings=settings, held={}, signatures={source.name: "s"}, learned_access={}
@@ -116,8 +116,8 @@ def planned(source: SqlSource, known: dict[str, KnownDocument], settings: Settin
     return part
 
 
-def as_known(items: list[Item]) -> dict[str, KnownDocument]:
-    return {item.key: KnownDocument(f"wiki:{item.key}", item.fingerprint, "r", None, ("staff",)) for item in items}
+def as_known(items: list[Item]) -> dict[str, IndexedDocument]:
+    return {item.key: IndexedDocument(f"wiki:{item.key}", item.fingerprint, "r", None, ("staff",)) for item in items}
 
 
 def test_a_table_is_followed_row_by_row(server: str, table: Connection, settings: Settings) -> None:

@@ -75,7 +75,7 @@ def _roles(tokens: Sequence[Piece]) -> list[str]:
 
 
 def _joined(tokens: Sequence[Piece], roles: Sequence[str], seconds: Decimal, moment: dt.datetime | None) -> str:
-    half = any(token.kind == "ampm" for token in tokens)
+    twelve_hours = any(token.kind == "ampm" for token in tokens)
     parts = []
     for token, role in zip(tokens, roles, strict=True):
         if token.kind == "elapsed":
@@ -83,7 +83,7 @@ def _joined(tokens: Sequence[Piece], roles: Sequence[str], seconds: Decimal, mom
         elif token.kind == "ampm":
             parts.append(("AM", "PM")[seconds % 86400 >= 43200][: 1 if token.text == "a/p" else 2])
         elif role:
-            parts.append(_part(role, seconds, moment, half=half))
+            parts.append(_part(role, seconds, moment, twelve_hours=twelve_hours))
         elif token.kind == "digits":
             parts.append(f"{seconds % 1:f}".partition(".")[2].ljust(len(token.text), "0")[: len(token.text)])
         elif token.kind != "at":
@@ -97,11 +97,11 @@ def _elapsed(seconds: Decimal, role: str) -> str:
     return sign + str(int(abs(seconds) // unit)).rjust(len(role), "0")
 
 
-def _part(role: str, seconds: Decimal, moment: dt.datetime | None, *, half: bool) -> str:
+def _part(role: str, seconds: Decimal, moment: dt.datetime | None, *, twelve_hours: bool) -> str:
     if role[0] in "hms":
         number = int(seconds % 86400 // {"h": 3600, "m": 60, "s": 1}[role[0]])
         number = number if role[0] == "h" else number % 60
-        number = (number % 12 or 12) if half and role[0] == "h" else number
+        number = (number % 12 or 12) if twelve_hours and role[0] == "h" else number
         return str(number).rjust(min(len(role), 2), "0")
     return "" if moment is None else _date_part(role, moment)
 

@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class SquadData:
     """Pieces of all paragraphs, the questions, and unit vectors of both."""
 
     pieces: Sequence[Piece]
@@ -74,9 +74,9 @@ class Material:
         return [allowed[place] for place in order]
 
 
-def load_material(
+def load_data(
     params: Params, settings: Settings, count_tokens: Callable[[str], int], max_passage_tokens: int
-) -> Material:
+) -> SquadData:
     """Read the set, cut its paragraphs and embed pieces and questions."""
     pieces = [
         piece
@@ -85,7 +85,7 @@ def load_material(
     ]
     asked = list(_asked(read_records("qa.jsonl"), pieces))
     embedder = load_embedder(params.embedding, settings)
-    return Material(
+    return SquadData(
         pieces,
         asked,
         embedder.embed([f"{piece.title}\n{piece.text}" for piece in pieces]),
@@ -93,19 +93,19 @@ def load_material(
     )
 
 
-def golden_questions(material: Material) -> list[GoldenQuestion]:
+def golden_questions(data: SquadData) -> list[GoldenQuestion]:
     """All questions, each with the words around its answer as the anchor."""
     return [
         GoldenQuestion(
             id=f"squad-{question.id}",
             question=question.question,
             answer=question.answers[0],
-            document=f"squad:{material.pieces[question.gold].paragraph}",
-            anchor=_anchor(material.pieces[question.gold].text, question.answers[0]),
-            topic=material.pieces[question.gold].article,
+            document=f"squad:{data.pieces[question.gold].paragraph}",
+            anchor=_anchor(data.pieces[question.gold].text, question.answers[0]),
+            topic=data.pieces[question.gold].article,
             split=question.split,
         )
-        for question in material.asked
+        for question in data.asked
     ]
 
 
