@@ -32,7 +32,7 @@ from tasks.index.access_tables import load_access
 from tasks.index.release import tagged_version
 from tasks.index.table import connect
 from tasks.params import Params
-from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
+from tasks.releases.kind import ANSWERER, INDEX
 from tasks.releases.last_served import last_served, remember_served
 from tasks.releases.lifecycle import is_rolled_back, require_gate
 from tasks.releases.model_registry import now as moment
@@ -169,9 +169,6 @@ class Follower:
                 self._report_served(index, None)
             if answerer.version is not None and (last_answerer is None or answerer.id != last_answerer.id):
                 self._report_served(answerer, None)
-
-    def _last(self, kind: ReleaseKind) -> ReleaseVersion | None:
-        return self._attempt(_Attempt(f"the {kind.name} that served last", lambda: last_served(self._settings, kind)))
 
     def _first(self, attempts: Iterable[_Attempt[T]]) -> T | None:
         return next((loaded for loaded in map(self._attempt, attempts) if loaded is not None), None)

@@ -9,7 +9,7 @@ count. Runs of three words were left out: one changed word in the middle of a qu
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.answer.exact import comparable
@@ -68,10 +68,6 @@ class HeldOutQuestions:
         scored = [(jaccard(content, self._contents[number]), -number) for number in candidates]
         similarity, number = max(scored, default=(0.0, 0))
         return Collision(question, self._ids[-number], similarity) if similarity >= MIN_JACCARD else None
-
-    def collisions(self, questions: Sequence[str]) -> list[Collision]:
-        """Return all collisions, in order."""
-        return [found for question in questions if (found := self.collision(question))]
 
 
 def normalized_question(question: str) -> str:
