@@ -80,7 +80,9 @@ def put(home: Home, source: str, identifier: str, body: Mapping[str, Any], reque
 
 
 def take_back(home: Home, source: str, identifier: str, request: PushRequest | None = None) -> bool:
-    """Remove a document; the next refresh removes it from the index. Returns whether it was there."""
+    """Remove a document, its bytes overwritten, and say whether it was there."""
+    if not _path_exists(home):
+        return False
     with _opened(home) as inbox:
         if request is not None and _first_seen(inbox, request, sha256("delete", source, identifier), datetime.now(UTC)):
             return True

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.corpus import quarantine
+from tasks.corpus import inbox, quarantine
 from tasks.corpus.tombstones import add_tombstones, keyed_hash, load_tombstones, unfinished_path
 from tasks.erasure.byte_search import Needles, needles_of, search_home
 from tasks.erasure.files import databases, empty_free_pages, scrub, scrub_prefect
@@ -178,6 +178,7 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     _count(work, "traces", delete_traces(settings, ids, needles))
     places = [(source, key) for source, _, key in (name.partition(":") for name in ids)]
     _count(work, "quarantine", quarantine.resolve(settings.home, gone=places))
+    _count(work, "inbox", sum(inbox.take_back(settings.layout, source, key) for source, key in places))
     _count(work, "cache", erase_vectors(settings.layout.cache, work.text_keys))
     for store, number in scrub(settings.layout, needles).items():
         _count(work, store, number)

@@ -13,6 +13,7 @@ from flows.refresh import refresh as refresh_flow
 from serving.promotion.live import LivePair
 from tasks.answer.assistant import Assistant
 from tasks.answer.trace import flush_traces
+from tasks.corpus import inbox
 from tasks.corpus.tombstones import erasure_is_unfinished, load_tombstones
 from tasks.erasure import erase as erasing
 from tasks.erasure.byte_search import needles_of, search_home
@@ -57,6 +58,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) ->
         for number in (1, 2, 3):
             (notes / "deploy.md").write_text(f"# Deploying\n\nThe script `swap.sh` moves traffic, revision {number}.\n")
             assert refresh_flow.fn().release == number
+        inbox.put(settings.layout, "notes", "mbeki.md", {"text": SECRET, "format": "md"}, None)
         assistant = Assistant(load_params(settings.params), settings)
         for question in ("how much does Ms Mbeki of Harare earn?", "how long are snapshots of the cluster kept?"):
             assistant.ask(question)
