@@ -1,9 +1,11 @@
 """HTML, EPUB, OpenDocument, FictionBook, RTF, Org and notebooks with known content."""
 
+import csv
 import io
 import json
 import random
 from collections.abc import Callable
+from email.message import EmailMessage
 from html import escape
 
 import pytest
@@ -193,6 +195,24 @@ def notebook_file(words: Words, rng: random.Random) -> bytes:
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).encode()
 
 
+def csv_file(words: Words, rng: random.Random) -> bytes:
+    saved = io.StringIO()
+    rows = [[words.shown(1, 3) for _ in range(3)] for _ in range(rng.randint(2, 6))]
+    csv.writer(saved).writerows(rows)
+    return saved.getvalue().encode()
+
+
+def mail_file(words: Words, rng: random.Random) -> bytes:
+    message = EmailMessage()
+    message["Subject"] = words.shown(1, 3)
+    message["From"] = "clerk@example.com"
+    if rng.random() < 0.5:
+        message.set_content("\n".join("  " * (row % 2) + words.shown() for row in range(3)))
+    else:
+        message.set_content(f"<html><head>{_HEAD}</head><body>{page(words, rng)}</body></html>", subtype="html")
+    return bytes(message)
+
+
 _MARKS = {"*x*", "_y_", "`z`", "2**8", "\\d+", "[WARN]:", "~3", "=1", "^2", "{a}", "#1", "<name>", "&amp;"}
 _PLAIN = tuple(sign for sign in SIGNS if sign not in _MARKS)
 """In a mark-up of its own such signs are marks."""
@@ -208,6 +228,8 @@ _PLAIN = tuple(sign for sign in SIGNS if sign not in _MARKS)
         (rtf_file, ".rtf", SIGNS),
         (org_file, ".org", _PLAIN),
         (notebook_file, ".ipynb", SIGNS),
+        (csv_file, ".csv", SIGNS),
+        (mail_file, ".eml", SIGNS),
     ],
 )
 def test_documents_arrive_as_they_are_shown(

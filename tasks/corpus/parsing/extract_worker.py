@@ -25,6 +25,8 @@ _TEXT_BASED = {".csv", ".tsv", ".rtf"}
 _ZIP_BASED = {".docx", ".pptx", ".xlsx", ".odt", ".epub"}
 _OLE_BASED = {".xls", ".msg"}
 _NO_TITLES = {"untitled", "(anonymous)", "anonymous", "powerpoint presentation", "slide 1"}
+_TEX_SIGNS = "<>#*_&~|"
+"""In formulas a backslash before another sign is TeX's own."""
 _MAX_UNPACKED_MB = 512
 _MIN_CONFIDENCE = 0.8
 
@@ -103,7 +105,8 @@ def _read(data: bytes, ending: str, ocr: str) -> Reading:
     if ending == ".pdf":
         return extract_pdf(data, ocr)
     found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
-    return Reading(unescaped(found.text) if ending == ".rtf" else found.text, found.title)
+    signs = _TEX_SIGNS if ending == ".tex" else ""
+    return Reading(unescaped(found.text, signs=signs), found.title)
 
 
 def _as_utf8(data: bytes, ending: str) -> bytes:

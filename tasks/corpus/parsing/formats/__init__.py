@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasks.corpus.parsing.formats.reading import Reading
 
-READERS_VERSION = "2"
+READERS_VERSION = "3"
 """Raise it when a reader changes what it returns, so that documents are parsed anew."""
 
 
 _READERS = {
     ".docx": ("office.word", "read_word"),
+    ".eml": ("mail", "read_mail"),
     ".epub": ("epub", "read_epub"),
     ".fb2": ("fiction_book", "read_fiction_book"),
     ".htm": ("html", "read_html"),

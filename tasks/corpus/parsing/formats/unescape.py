@@ -13,12 +13,18 @@ _CODE_OR_ESCAPE = re.compile(
 _ROW = re.compile(r"\s*\|")
 
 
-def unescaped(text: str, *, rows_only: bool = False) -> str:
-    """Return the text without escapes; `rows_only`: in rows of tables alone, where kreuzberg's HTML has them."""
-    return "\n".join(_lines(text, rows_only=rows_only))
+def unescaped(text: str, *, rows_only: bool = False, signs: str = "") -> str:
+    """Return the text without escapes.
+
+    Args:
+        text: kreuzberg's Markdown.
+        rows_only: in rows of tables alone, where it has them for HTML.
+        signs: those that were escaped; '': all.
+    """
+    return "\n".join(_lines(text, rows_only=rows_only, signs=signs))
 
 
-def _lines(text: str, *, rows_only: bool) -> Iterator[str]:
+def _lines(text: str, *, rows_only: bool, signs: str) -> Iterator[str]:
     fence = ""
     for line in text.split("\n"):
         mark = _FENCE.match(line)
@@ -31,15 +37,16 @@ def _lines(text: str, *, rows_only: bool) -> Iterator[str]:
             yield line
         else:
             is_row = _ROW.match(line) is not None
-            yield line if rows_only and not is_row else _plain(line, is_row=is_row)
+            yield line if rows_only and not is_row else _plain(line, is_row=is_row, signs=signs)
 
 
-def _plain(line: str, *, is_row: bool) -> str:
+def _plain(line: str, *, is_row: bool, signs: str) -> str:
     def sign(match: re.Match[str]) -> str:
         if match["code"]:
             return match["code"]
         if match["number"]:
             return chr(int(match["number"])) if 0 < int(match["number"]) < 0xD800 else match[0]
-        return match[0] if is_row and match["sign"] == "|" else match["sign"]
+        stays = (is_row and match["sign"] == "|") or (signs and match["sign"] not in signs)
+        return match[0] if stays else match["sign"]
 
     return _CODE_OR_ESCAPE.sub(sign, line) if "\\" in line or "&#" in line else line
