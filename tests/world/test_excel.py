@@ -8,6 +8,7 @@ from collections.abc import Callable
 import openpyxl
 import pytest
 import xlsxwriter
+import xlwt
 from openpyxl.comments import Comment
 from openpyxl.styles import Font, PatternFill
 from openpyxl.worksheet.worksheet import Worksheet
@@ -152,3 +153,25 @@ def test_any_format_shows_something_or_nothing_but_never_fails() -> None:
     for _ in range(NUM_DOCUMENTS * 100):
         code = "".join(rng.choice(pieces)() for _ in range(rng.randint(1, 8)))
         assert isinstance(show_number(rng.choice([0, -1.5, 45_000.25, 1e20, 1e-9, 3e6]), code), str)
+
+
+def test_a_workbook_of_excel_97_is_read_as_those_of_today() -> None:
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Plan")
+    for column, value in enumerate(["Pump R&D <5", 0.475, dt.date(2025, 4, 14), "gone"]):
+        form = ["General", "0.0%", "d/m/yyyy", ";;;;"][column]
+        sheet.write(0, column, value, xlwt.easyxf(num_format_str=form))
+        sheet.write(1, column, f"hidden row {column}")
+    sheet.row(1).hidden = True
+    sheet.col(4).hidden = True
+    sheet.write(0, 4, "hidden column")
+    secret = book.add_sheet("Secret")
+    secret.write(0, 0, "hidden sheet")
+    secret.visibility = 2
+    saved = io.BytesIO()
+    book.save(saved)
+
+    read = extract(saved.getvalue(), ".xls")
+
+    assert read.text == "## Plan\n\n| Pump R&D <5 | 47.5% | 2025-04-14 |\n| --- | --- | --- |"
+    assert read.num_hidden > 0

@@ -23,6 +23,7 @@ _READERS = {
     ".org": ("org", "read_org"),
     ".pptx": ("office.powerpoint", "read_powerpoint"),
     ".xhtml": ("html", "read_html"),
+    ".xls": ("office.excel_97", "read_excel_97"),
     ".xlsx": ("office.excel", "read_excel"),
 }
 

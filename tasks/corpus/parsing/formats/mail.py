@@ -2,7 +2,7 @@
 
 import email
 import email.policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
 from tasks.corpus.parsing.formats.html import read_html
 from tasks.corpus.parsing.formats.reading import Reading, damaged
@@ -35,7 +35,7 @@ def _field(message: EmailMessage, name: str) -> str:
         return ""
 
 
-def _read_body(body: EmailMessage) -> Reading:
+def _read_body(body: MIMEPart) -> Reading:
     content = body.get_content()
     if body.get_content_subtype() == "html":
         return read_html(content.encode("utf-8", "replace"))

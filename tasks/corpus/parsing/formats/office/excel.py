@@ -72,7 +72,7 @@ class _Workbook:
                 num_hidden += sheet.num_hidden + sum(len(text) for row in rows for text in row.values())
                 continue
             num_hidden += sheet.num_hidden
-            parts = [*_sheet_blocks(rows), *self._drawn(relation.target)]
+            parts = [*sheet_blocks(rows), *self._drawn(relation.target)]
             if parts:
                 blocks.add(heading(2, entry.get("name", "")))
             for text in parts:
@@ -155,8 +155,8 @@ class _Workbook:
         yield from charts(root, self._package, drawing)
 
 
-def _sheet_blocks(rows: list[Mapping[int, str]]) -> Iterator[str]:
-    """Lines of one cell above a table are text of their own; the rest is one table."""
+def sheet_blocks(rows: list[Mapping[int, str]]) -> Iterator[str]:
+    """Give the text of a sheet: lines of one cell above a table are text of their own; the rest is one table."""
     rows = [row for row in rows if row]
     columns = sorted({column for row in rows for column in row})
     while rows and len(rows[0]) == 1 and len(columns) > 1:
