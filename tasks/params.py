@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from tasks.errors import ConfigurationError
 from tasks.params_checks import GateRule, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
 from tasks.params_needs import NeedsParams
+from tasks.params_prices import PricesParams
 from tasks.params_sources import Block, Name, Share, Source
 
 Cron = Annotated[str, AfterValidator(check_cron)]
@@ -270,6 +271,7 @@ class CompareParams(Block):
     currency: str
     retrains_per_year: Annotated[float, Field(gt=0)]
     refreshes_per_year: Annotated[float, Field(gt=0)]
+    prices: PricesParams = PricesParams()
 
 
 class ServingParams(Block):

@@ -28,6 +28,7 @@ class MonthlyCost:
 
     Attributes:
         training: None: the answerer does not say how long it was trained.
+        standing: the whole on a machine that stands ready all month; None: the comparison does not say.
     """
 
     strategy: Strategy
@@ -35,6 +36,7 @@ class MonthlyCost:
     answering: float
     training: float | None
     refresh: float
+    standing: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ def _measurement(content: Mapping[str, Any], volume: float) -> Measurement:
         source,
         _gains(content["differences"], source),
         {strategy: float(entry["latency"]["p95_seconds"]) for strategy, entry in entries.items()},
-        tuple(_monthly(strategy, entry["cost"], volume) for strategy, entry in entries.items()),
+        tuple(
+            _monthly(strategy, entry["cost"], volume, _standing(content, strategy, volume))
+            for strategy, entry in entries.items()
+        ),
         _break_evens({strategy: entry["cost"] for strategy, entry in entries.items()}),
         next((str(entry["cost"]["currency"]) for entry in entries.values()), ""),
     )
@@ -116,10 +121,17 @@ def _gain(entry: Mapping[str, Any], *, reverse: bool, source: str) -> Fact:
     return Fact(word, source, f"{entry['metric']} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
-def _monthly(strategy: Strategy, cost: Mapping[str, Any], volume: float) -> MonthlyCost:
+def _standing(content: Mapping[str, Any], strategy: Strategy, volume: float) -> float | None:
+    for line in content.get("scale", {}).get("lines", ()):
+        if line["strategy"] == strategy.measured_as and line["billing"] == "standing machine":
+            return float(line["fixed"] + max(line["floor"], line["per_question"] * volume))
+    return None
+
+
+def _monthly(strategy: Strategy, cost: Mapping[str, Any], volume: float, standing: float | None) -> MonthlyCost:
     answering, training = cost["per_question"] * volume, cost["training_per_month"]
     refresh = cost["refresh_per_month"]
-    return MonthlyCost(strategy, answering + (training or 0.0) + refresh, answering, training, refresh)
+    return MonthlyCost(strategy, answering + (training or 0.0) + refresh, answering, training, refresh, standing)
 
 
 def _break_evens(costs: Mapping[Strategy, Mapping[str, Any]]) -> tuple[BreakEven, ...]:

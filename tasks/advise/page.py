@@ -95,7 +95,8 @@ def _costs(advice: Advice) -> Iterator[str]:
 
 def _amount(cost: MonthlyCost) -> str:
     training = "training not known" if cost.training is None else f"training {cost.training:.3g}"
-    return f"{cost.total:.3g} (answering {cost.answering:.3g}, {training}, refresh {cost.refresh:.3g})"
+    standing = "" if cost.standing is None else f"; {cost.standing:.3g} on a machine that stands ready all month"
+    return f"{cost.total:.3g} (answering {cost.answering:.3g}, {training}, refresh {cost.refresh:.3g}){standing}"
 
 
 def _unknown(entries: Sequence[Unknown]) -> Iterator[str]:

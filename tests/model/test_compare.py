@@ -159,7 +159,7 @@ def test_comparison_shows_all_strategies_in_terminal_markdown_and_mlflow(
     assert "base + retrieval" in page
     assert "not told apart" in page
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "comparison.md", "comparison.json", "quality.png", "cost.png",
+        "comparison.md", "comparison.json", "quality.png", "cost.png", "scale.png",
     }  # fmt: skip
     _logged(folder / "home", result)
 

@@ -147,11 +147,18 @@ def compare_strategies(
         (*_notes(measured, questions, tuned), *_judge_notes(questions, params, settings)),
         retrieval.release,
         params,
+        index_gb(settings),
     )
 
 
 def _training_seconds(lineage: Mapping[str, Any]) -> float | None:
     return float(lineage["training_seconds"]) if "training_seconds" in lineage else None
+
+
+def index_gb(settings: Settings) -> float:
+    """What the index takes on disk; 0 where it lies elsewhere."""
+    folder = Path(settings.index_uri)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9 if folder.is_dir() else 0.0
 
 
 def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:

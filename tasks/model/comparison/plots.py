@@ -1,4 +1,4 @@
-"""The two plots of the comparison: quality against latency, and cost against volume with the break-even."""
+"""The plots of a comparison: quality against latency, cost against volume, the same from prototype to scale."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.files import whole_file
+from tasks.model.comparison.cost import VOLUMES, Scale
 from tasks.model.comparison.strategies import Measured, break_even
 from tasks.params import CompareParams
 
@@ -46,6 +47,28 @@ def plot_cost(measured: Sequence[Measured], params: CompareParams, path: Path) -
     axes.set_yscale("log")
     axes.set_xlabel("questions a month")
     axes.set_ylabel(f"{params.currency} a thousand questions")
+    _save(figure, axes, path)
+
+
+_DASHES = {"by the second": "-", "standing machine": "--", "by the token": ":"}
+
+
+def plot_scale(scale: Scale, path: Path, *, currency: str) -> None:
+    """Draw the cost of a month over its questions, a line for each way to pay, with every break-even marked."""
+    figure, axes = _figure()
+    colours: dict[str, str] = {}
+    volumes = np.geomspace(VOLUMES[0], VOLUMES[-1], 200)
+    for line in scale.lines:
+        colour = colours.setdefault(line.strategy, f"C{len(colours)}")
+        costs = [line.month(volume) for volume in volumes]
+        axes.plot(volumes, costs, _DASHES[line.billing], color=colour, label=f"{line.title}, {line.billing}")
+    for number, crossing in enumerate(scale.crossings):
+        label = f"{len(scale.crossings)} break-evens" if number == 0 else None
+        axes.plot([crossing.questions_per_month], [crossing.cost], "kx", label=label)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("questions a month")
+    axes.set_ylabel(f"{currency} a month")
     _save(figure, axes, path)
 
 

@@ -8,7 +8,10 @@ from typing import Any
 from tasks.bootstrap import Interval
 from tasks.files import whole_file, write_json
 from tasks.index.golden import GoldenQuestion
-from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality
+from tasks.model.comparison.cost import Scale, scale
+from tasks.model.comparison.cost_page import scale_json, scale_markdown, staleness_markdown
+from tasks.model.comparison.freshness import Staleness, staleness
+from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality, plot_scale
 from tasks.model.comparison.strategies import Measured, Recommendation, paired, shown
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.params import Params
@@ -55,6 +58,7 @@ class Report:
     Attributes:
         missing: golden questions that could not be asked, with the reason.
         fresh: the headline metric on the questions of `freshness` by strategy.
+        index_gb: what the index takes on disk; 0 where it lies elsewhere.
     """
 
     measured: tuple[Measured, ...]
@@ -67,6 +71,16 @@ class Report:
     notes: tuple[str, ...]
     release: str
     params: Params
+    index_gb: float = 0.0
+
+    def scale(self) -> Scale:
+        """Return what each strategy costs from prototype to scale."""
+        return scale(self.measured, self.params.compare, index_gb=self.index_gb)
+
+    def staleness(self) -> tuple[Staleness, Staleness]:
+        """Return how old facts are with retrieval, and closed-book in trained weights."""
+        compare, rate = self.params.compare, self.params.needs.change_rate
+        return staleness(compare.refreshes_per_year, rate), staleness(compare.retrains_per_year, rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,10 @@ def as_json(report: Report) -> dict[str, Any]:
         "break_even": [
             {"questions_per_month": volume, "per_thousand": cost} for volume, cost in break_evens(report.measured)
         ],
+        "scale": scale_json(report.scale()),
+        "staleness": {
+            name: asdict(value) for name, value in zip(("retrieval", "weights"), report.staleness(), strict=True)
+        },
         "questions": report.num_questions,
         "missing": [{"question": question.id, "reason": reason} for question, reason in report.missing],
         "notes": list(report.notes),
@@ -225,6 +243,8 @@ def markdown(report: Report) -> str:
         "",
         *(f"- {_difference(entry)}" for entry in differences(report)),
         "",
+        *scale_markdown(report.scale(), report.params.compare.currency),
+        *staleness_markdown(*report.staleness()),
         "Notes:",
         "",
         *(f"- {note}" for note in (*report.notes, *filter(None, [report.freshness.note]))),
@@ -239,10 +259,11 @@ def _difference(entry: Difference) -> str:
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write `comparison.md`, `comparison.json` and both plots into a folder."""
+    """Write `comparison.md`, `comparison.json` and the plots into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     plot_quality(report.measured, folder / "quality.png", headline=report.params.model_gate.headline)
     plot_cost(report.measured, report.params.compare, folder / "cost.png")
+    plot_scale(report.scale(), folder / "scale.png", currency=report.params.compare.currency)
     write_json(folder / "comparison.json", as_json(report))
     with whole_file(folder / "comparison.md") as beside:
         beside.write_text(markdown(report), encoding="utf-8")
