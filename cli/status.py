@@ -53,6 +53,8 @@ def print_status(status: "Status") -> None:
     if newest is not None and (serving is None or serving.version != newest):
         typer.echo(f"newest:    index release {newest} of {index.newest_created_at}, which does not serve")
     typer.echo(f"answerer:  {_answerer(status.answerer)}")
+    if status.trial:
+        typer.echo(f"trial:     {status.trial}")
     if status.server:
         typer.echo(f"server:    {status.server}")
     typer.echo(f"writes:    {index.writer or 'nobody'}")

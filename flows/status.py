@@ -10,6 +10,7 @@ from tasks.params import Params
 from tasks.releases.kind import ANSWERER, INDEX
 from tasks.releases.lifecycle import champion
 from tasks.releases.tags import Tag
+from tasks.releases.trial import current_challenger
 from tasks.releases.version import ReleaseEntry, entry_of
 from tasks.settings import Settings
 
@@ -21,6 +22,7 @@ class Status:
     Attributes:
         schedules: by cadence; None: no Prefect server is set.
         since: when the index release began to serve.
+        trial: the verdict on the challenger, by its answers to a share of the users; None: none is on trial.
         server: address of the server that runs over the home; None: there is none.
     """
 
@@ -29,12 +31,18 @@ class Status:
     schedules: Mapping[str, Schedule | None] | None
     since: str | None
     server: str | None = None
+    trial: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of `almanac status --json`."""
         fields = asdict(self)
         index: dict[str, Any] = fields["index"]
-        return index | {"answerer": fields["answerer"], "schedules": fields["schedules"], "server": self.server}
+        return index | {
+            "answerer": fields["answerer"],
+            "schedules": fields["schedules"],
+            "server": self.server,
+            "trial": self.trial,
+        }
 
 
 def system_status(params: Params, settings: Settings) -> Status:
@@ -45,7 +53,13 @@ def system_status(params: Params, settings: Settings) -> Status:
     """
     version = champion(settings, INDEX)
     since = version.tags.get(Tag.SERVED) if version else None
-    return Status(index_status(settings), _answerer(params, settings), upcoming(), since)
+    return Status(index_status(settings), _answerer(params, settings), upcoming(), since, trial=_trial(settings))
+
+
+def _trial(settings: Settings) -> str | None:
+    challenger = current_challenger(settings)
+    verdict = challenger.tags.get(Tag.TRIAL) if challenger else None
+    return f"version {challenger.version}: {verdict}" if challenger and verdict else None
 
 
 def _answerer(params: Params, settings: Settings) -> ReleaseEntry:

@@ -37,6 +37,7 @@ from tasks.releases.last_served import last_served, remember_served
 from tasks.releases.lifecycle import is_rolled_back, require_gate
 from tasks.releases.model_registry import now as moment
 from tasks.releases.model_registry import probe
+from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
@@ -270,6 +271,10 @@ class Follower:
     def _challenge(self, wanted: ReleaseVersion | None, now: Serving) -> None:
         """Load what a share of the users is answered by."""
         if self._params.serving.challenger_share <= 0 or wanted is None or wanted.id == now.answerer.id:
+            self._state.set_challenger(None)
+            return
+        if wanted.lost_trial:
+            self._problems.append(f"{wanted} lost its trial and answers nobody: {wanted.tags[Tag.TRIAL]}")
             self._state.set_challenger(None)
             return
         if now.challenger is not None and now.challenger.id == wanted.id:

@@ -11,6 +11,7 @@ from serving.promotion.pair import Pair
 from serving.promotion.state import ServingState
 from serving.promotion.status import AnswererStatus, IndexStatus, PairStatus
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex, Wrap
+from serving.promotion.trial import TrialWatch
 from tasks.answer.generators.base import Generator
 from tasks.errors import DependencyError
 from tasks.index.access import AccessMap
@@ -47,6 +48,7 @@ class LivePair:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._trial = TrialWatch(settings, self._versions)
 
     @contextmanager
     def acquire(self, user_key: str | None = None) -> Iterator[Pair]:
@@ -73,17 +75,24 @@ class LivePair:
         self.follow()
         self._watcher = threading.Thread(target=self._watch, name="almanac-aliases", daemon=True)
         self._watcher.start()
+        if self._params.serving.challenger_share > 0:
+            self._trial.start()
 
     def stop(self) -> None:
         """End the thread; what serves can still be acquired."""
         self._stopped.set()
         self._wake.set()
+        self._trial.stop()
         if self._watcher is not None:
             self._watcher.join()
 
     def poll_now(self) -> None:
         """Ask MLflow at once; returns before that is done."""
         self._wake.set()
+
+    def judge_challenger(self) -> None:
+        """Have the challenger judged now by its answers; the trial's thread does so every ten minutes."""
+        self._trial.look()
 
     def follow(self) -> None:
         """Poll once: what the aliases name serves behind it, or was refused."""
@@ -107,6 +116,12 @@ class LivePair:
 
     def _challenger_status(self, loaded: LoadedAnswerer) -> AnswererStatus:
         return replace(_answerer_status(loaded), share=self._params.serving.challenger_share)
+
+    def _versions(self) -> tuple[str, str] | None:
+        now = self._state.now
+        if now is None or now.challenger is None:
+            return None
+        return now.answerer.answerer.version, now.challenger.answerer.version
 
     def _watch(self) -> None:
         while not self._stopped.is_set():

@@ -22,6 +22,8 @@ class Tag(StrEnum):
     PROMOTION = "promotion"
     TRAINED_ON_FORGOTTEN = "trained_on_forgotten"
     """A document of its training set was taken back since; the moment."""
+    TRIAL = "trial"
+    """The verdict on a challenger by its answers to a share of the users; `worse` at its beginning stops it."""
     # What it was made from.
     LANCE_TAG = "lance_tag"
     LANCE_VERSION = "lance_version"

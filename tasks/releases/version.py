@@ -89,6 +89,11 @@ class ReleaseVersion:
         return Tag.REFUSED in self.tags
 
     @property
+    def lost_trial(self) -> bool:
+        """Say whether users were shown to be answered worse by it than by the champion."""
+        return self.tags.get(Tag.TRIAL, "").startswith("worse")
+
+    @property
     def automatic(self) -> bool:
         """Say whether policy `auto` promotes it."""
         return self.tags.get(Tag.AUTOMATIC) == "true"

@@ -124,7 +124,7 @@ def _rated(trace: "Trace") -> RatedAnswer | None:
         abstained=bool(outputs.get("abstained")),
         chunk_ids=tuple(str(entry.get("id")) for entry in documents),
         document_ids=tuple(dict.fromkeys([*tagged, *(str(_document_id(entry)) for entry in documents)])),
-        votes=_votes(assessments),
+        votes=votes_of(assessments),
         correction=_correction(assessments),
         outcome=str(outputs.get("outcome") or ""),
         supported=tuple(claim.get("verdict") == "supported" for claim in outputs.get("claims") or []),
@@ -136,7 +136,8 @@ def _document_id(entry: Mapping[str, Any]) -> object:
     return (entry.get("metadata") or {}).get("document_id")
 
 
-def _votes(assessments: Sequence["Assessment"]) -> dict[str, bool]:
+def votes_of(assessments: Sequence["Assessment"]) -> dict[str, bool]:
+    """Return the latest vote of each person: whether the answer was rated up."""
     ratings = [entry for entry in assessments if entry.name == RATING and entry.feedback and _of_a_person(entry)]
     ordered = sorted(ratings, key=_when)
     return {

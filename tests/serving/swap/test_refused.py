@@ -11,7 +11,10 @@ import pytest
 
 from serving.promotion.live import LivePair
 from tasks.index.table import connect, open_latest
+from tasks.releases.lifecycle import mark
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
+from tasks.releases.tags import Tag
+from tasks.releases.trial import current_challenger
 from tests.answerers import register_answerer
 from tests.serving.swap.swap_world import (
     ANSWERER,
@@ -224,6 +227,25 @@ def test_broken_challenger_answers_nobody(world: World, open_live: Callable[...,
     assert versions(live, "anybody")[1] == "base"
     assert "refused" in world.tags(ANSWERER, version)
     assert world.named(ANSWERER, CHALLENGER) == version
+
+
+def test_challenger_that_lost_its_trial_answers_nobody_from_the_next_poll_on(
+    world: World, open_live: Callable[..., LivePair]
+) -> None:
+    live = open_live(challenger_share=1.0)
+    world.point(ANSWERER, "2", CHALLENGER)
+    live.follow()
+    assert versions(live, "anybody")[1] == "2"
+
+    challenger = current_challenger(world.settings)
+    assert challenger is not None
+    mark(world.settings, challenger, {Tag.TRIAL: "worse: abstentions +0.2"})
+    live.follow()
+
+    assert versions(live, "anybody")[1] == "base" and live.status().challenger is None
+    assert any("lost its trial" in reason for reason in live.status().reasons)
+    live.follow()
+    assert versions(live, "anybody")[1] == "base"
 
 
 def test_server_that_lacks_a_manifest_takes_it_from_mlflow(
