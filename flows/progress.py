@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.context import FlowRunContext
 
 from tasks.corpus.plan import RefreshPlan
+from tasks.markdown_table import markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ def show_report(key: str, markdown: str) -> None:
 
 def show_plan(plan: RefreshPlan) -> None:
     """The plan as an artifact."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in plan.counts().items())
-    _show("refresh-plan", f"# RefreshPlan\n\n| | |\n|---|---|\n{rows}\n")
+    _show("refresh-plan", f"# Plan of the refresh\n\n{markdown_table(('', ''), plan.counts().items())}\n")
 
 
 def show_gates(report: Path) -> None:
@@ -79,8 +79,8 @@ def show_gates(report: Path) -> None:
 def show_metrics(metrics: dict[str, float]) -> None:
     """Metrics before and after as an artifact."""
     names = sorted({name.removeprefix("live_") for name in metrics})
-    rows = "\n".join(f"| {name} | {_number(metrics, f'live_{name}')} | {_number(metrics, name)} |" for name in names)
-    _show("index-gate", f"# Index gate\n\n| metric | live | candidate |\n|---|---|---|\n{rows}\n")
+    rows = [(name, _number(metrics, f"live_{name}"), _number(metrics, name)) for name in names]
+    _show("index-gate", f"# Index gate\n\n{markdown_table(('metric', 'live', 'candidate'), rows)}\n")
 
 
 def _number(metrics: dict[str, float], name: str) -> str:

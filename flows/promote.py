@@ -11,6 +11,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 
+from tasks.markdown_table import markdown_table
+
 _TITLES = {
     "promoted": "serves",
     "rolled_back": "serves again",
@@ -44,8 +46,8 @@ def markdown(promotion: dict[str, Any]) -> str:
         "checks": ", ".join(promotion["checks"]),
         "seconds": f"{promotion['seconds']:.1f}",
     }
-    table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items() if value)
-    return f"# {_title(promotion)}\n\n| | |\n|---|---|\n{table}\n"
+    table = markdown_table(("", ""), ((name, value) for name, value in rows.items() if value))
+    return f"# {_title(promotion)}\n\n{table}\n"
 
 
 def main() -> None:
@@ -56,10 +58,6 @@ def main() -> None:
 
 def _title(promotion: dict[str, Any]) -> str:
     return f"{promotion['model']} {promotion['version']} {_TITLES[promotion['kind']]}"
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|").replace("\n", " ")
 
 
 if __name__ == "__main__":

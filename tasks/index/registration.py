@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.index.release import Release, manifest_path
+from tasks.markdown_table import markdown_table
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import mark, register, version_with_key, versions
 from tasks.releases.model_registry import mlflow_client
@@ -102,8 +103,8 @@ def _tags(release: Release) -> dict[str, str]:
 
 def _description(release: Release) -> str:
     rows: Mapping[str, float] = {"documents": release.num_documents, "chunks": release.num_chunks, **release.metrics}
-    table = "\n".join(f"| {name} | {value:.4g} |" for name, value in rows.items())
+    table = markdown_table(("metric", "value"), ((name, f"{value:.4g}") for name, value in rows.items()))
     return (
         f"Index release {release.number} of corpus `{release.corpus.tag}`, made from release {release.base}.\n\n"
-        f"| metric | value |\n|---|---|\n{table}\n"
+        f"{table}\n"
     )

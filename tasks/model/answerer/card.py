@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tasks.answer.prompt import NOT_FOUND
 from tasks.bootstrap import Interval
+from tasks.markdown_table import markdown_table
 from tasks.model.answerer.card_plots import plot_confusion, plot_loss, plot_topics
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import interval_of, metric_parts, ratio
@@ -91,7 +92,7 @@ def model_card(facts: Facts, params: Params) -> str:
             "## Data\n\n" + _data(facts.data, params.examples.audience),
             "## Training\n\n" + _training(facts.training, params),
             "## Limits\n\n" + _LIMITS,
-            "## Lineage\n\n" + _table(("", ""), facts.lineage.items()),
+            "## Lineage\n\n" + markdown_table(("", ""), facts.lineage.items()),
             "![loss](plots/loss.png) ![quality by topic](plots/topics.png) ![abstention](plots/confusion.png)\n",
         ]
     )
@@ -108,7 +109,7 @@ def description(facts: Facts, params: Params, links: Mapping[str, str]) -> str:
         f"{data.num_documents} documents that `{params.examples.audience}` may read.",
         "**Limits**: answers from passages only; measured on this corpus; short answers raise F1 by themselves, "
         "`contains` does not reward them.",
-        "**Lineage**\n\n" + _table(("", ""), facts.lineage.items()),
+        "**Lineage**\n\n" + markdown_table(("", ""), facts.lineage.items()),
         " · ".join(f"[{name}]({address})" for name, address in links.items()),
     ]
     text = "\n\n".join(part for part in parts if part)
@@ -145,7 +146,7 @@ def metrics_table(facts: Facts, gate: ModelGateParams) -> str:
     num_questions = len({row.question_id for evaluation in facts.evaluations.values() for row in evaluation.rows})
     note = f"{num_questions} held-out questions; intervals of {gate.confidence:.0%} by bootstrap over questions."
     return "\n\n".join(
-        [_table(("metric", *facts.evaluations), measured), note, *(f"Note: {line}." for line in facts.notes)]
+        [markdown_table(("metric", *facts.evaluations), measured), note, *(f"Note: {line}." for line in facts.notes)]
     )
 
 
@@ -169,7 +170,7 @@ def _data(data: Data, audience: str) -> str:
         *((f"topic: {name}", count) for name, count in data.topics.items()),
     ]
     return (
-        _table(("", "count"), rows)
+        markdown_table(("", "count"), rows)
         + f"\n\nOnly documents that `{audience}` may read, neither forgotten nor in quarantine. Licences: those of the "
         "documents; weights may repeat sentences of them, so share them only with those who may read the documents."
     )
@@ -189,7 +190,7 @@ def _training(training: TrainingResult, params: Params) -> str:
         ("refusal bias", f"{training.refusal_bias:.3g}"),
         ("seed", tuning.seed),
     ]
-    return _table(("", ""), rows)
+    return markdown_table(("", ""), rows)
 
 
 def _ends(curve: Sequence[tuple[int, float]]) -> str:
@@ -210,8 +211,3 @@ def _confusion(evaluation: Evaluation) -> list[list[int]]:
     asked = [row for row in evaluation.rows if row.mode in ("retrieval", "removed")]
     counts = Counter((row.answerable, row.abstained) for row in asked)
     return [[counts[answerable, abstained] for abstained in (False, True)] for answerable in (True, False)]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines])

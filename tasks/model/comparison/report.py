@@ -8,6 +8,7 @@ from typing import Any
 from tasks.bootstrap import Interval
 from tasks.files import whole_file, write_json
 from tasks.index.golden import GoldenQuestion
+from tasks.markdown_table import markdown_table
 from tasks.model.comparison.cost import Scale, scale
 from tasks.model.comparison.cost_page import scale_json, scale_markdown, staleness_markdown
 from tasks.model.comparison.freshness import Staleness, staleness
@@ -231,9 +232,7 @@ def markdown(report: Report) -> str:
         f"{report.num_questions} held-out questions over index release {report.release}; in brackets the "
         f"{report.params.model_gate.confidence:.0%} interval of a bootstrap over the questions.",
         "",
-        "| " + " | ".join(rows[0]) + " |",
-        "|" + "---|" * len(rows[0]),
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        markdown_table(list(rows[0]), [list(row.values()) for row in rows]),
         "",
         f"Recommended: **{report.recommendation.strategy.title}**.",
         "",

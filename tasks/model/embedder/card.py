@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.markdown_table import markdown_table
 from tasks.model.embedder.result import EmbedderResult
 
 CARD = "README.md"
@@ -10,10 +11,17 @@ CARD = "README.md"
 
 def card(result: EmbedderResult, base: str, lineage: Mapping[str, Any]) -> str:
     """Return data, metrics with intervals, limits and lineage, for a person who decides."""
-    rows = "\n".join(
-        f"| {name} | {result.before[name]:.3f} | {result.after[name]:.3f} | {gain.mean:+.3f} "
-        f"[{gain.low:+.3f}, {gain.high:+.3f}] |"
-        for name, gain in result.gain.items()
+    metrics = markdown_table(
+        ("metric", "before", "after", "difference"),
+        (
+            (
+                name,
+                f"{result.before[name]:.3f}",
+                f"{result.after[name]:.3f}",
+                f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]",
+            )
+            for name, gain in result.gain.items()
+        ),
     )
     origins = "\n".join(f"- {name}: `{value}`" for name, value in sorted(lineage.items())) or "- none given"
     return f"""# Tuned embedder
@@ -24,9 +32,7 @@ Tuned from `{base}` on {result.num_pairs} pairs of a question and its chunk, wit
 Measured on {result.num_questions} questions on documents that neither trained it nor chose the step, ranked over their
 own chunks, what full-text search finds for them and a sample of others: a smaller pool than an index.
 
-| metric | before | after | difference |
-|---|---|---|---|
-{rows}
+{metrics}
 
 ## Limits
 

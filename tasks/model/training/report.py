@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tasks.markdown_table import markdown_table
 from tasks.model.examples.training_set import TrainingSet
 from tasks.model.training.estimate import estimate
 from tasks.model.training.result import TrainingResult
@@ -55,6 +56,6 @@ def training_numbers(result: TrainingResult) -> dict[str, float]:
 
 def training_report(result: TrainingResult) -> str:
     """Return what a training took and its validation losses, as Markdown."""
-    rows = "\n".join(f"| {name} | {value:.6g} |" for name, value in training_numbers(result).items())
-    losses = "\n".join(f"| {at} | {loss:.4f} |" for at, loss in result.validation_loss)
-    return f"# Training\n\n| | |\n|---|---|\n{rows}\n\n| step | validation loss |\n|---|---|\n{losses}\n"
+    numbers = markdown_table(("", ""), ((name, f"{value:.6g}") for name, value in training_numbers(result).items()))
+    losses = markdown_table(("step", "validation loss"), ((at, f"{loss:.4f}") for at, loss in result.validation_loss))
+    return f"# Training\n\n{numbers}\n\n{losses}\n"
