@@ -75,22 +75,26 @@ def _number(metrics: Mapping[str, float], name: str) -> str:
 @app.command()
 def compare(
     json_: Json = False,
-    challenger: Annotated[bool, typer.Option(help="Compare the challenger, in place of the champion.")] = False,
-    version: Annotated[str | None, typer.Option(help="Compare this version of almanac-answerer.")] = None,
-    answerer: Annotated[Path | None, typer.Option(help="Compare the answerer in this folder.")] = None,
+    answerer: Annotated[
+        list[str] | None,
+        typer.Option(help="base, champion, challenger, a version, a profile or a folder; as often as wanted."),
+    ] = None,
+    challenger: Annotated[bool, typer.Option(help="As --answerer base --answerer challenger.")] = False,
+    closed_book: Annotated[bool, typer.Option(help="Ask each answerer without passages too.")] = True,
     output: Annotated[Path | None, typer.Option(help="Folder for the Markdown file, JSON and plots.")] = None,
     profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
 ) -> None:
-    """Compare base and fine-tuned answerer, closed-book and with retrieval, on the held-out golden questions.
+    """Compare answerers, closed-book and with retrieval, and retrieval alone, on the held-out golden questions.
 
-    Example: `almanac compare`, or `almanac compare --challenger --output comparison`
+    Example: `almanac compare`, or `almanac compare --answerer base --answerer laptop --no-closed-book`
     """
     from flows.compare import compare as flow
     from flows.steps import runner
 
+    names = [*(["base", "challenger"] if challenger else []), *(answerer or [])]
     with progress_bars():
         result = runner(flow, read_params(Settings()))(
-            challenger=challenger, version=version, answerer=answerer, output=output, profile=profile
+            answerers=names, closed_book=closed_book, output=output, profile=profile
         )
     print_result(result, json_, _print_comparison)
 

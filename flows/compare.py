@@ -1,26 +1,29 @@
-"""The comparison: the four strategies on the same held-out questions.
+"""The comparison: retrieval alone and any number of answerers on the same held-out questions.
 
-answerers ─▶ evaluate (base, fine-tuned; closed-book, with retrieval) ─▶ price ─▶ recommend ─▶ table, plots ─▶ MLflow
+answerers ─▶ evaluate (each closed-book, with retrieval) ─▶ price ─▶ recommend ─▶ table, plots ─▶ MLflow
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow
 
 from flows.progress import LISTENER, show_report
 from flows.steps import step
-from tasks.model.comparison.compare import chosen_answerer, compare_strategies
+from tasks.model.comparison.answerers import compared_answerers
+from tasks.model.comparison.compare import compare_strategies
 from tasks.model.comparison.log import log_comparison, log_report
 from tasks.model.comparison.report import ComparisonResult, Report, write_report
+from tasks.model.evaluation.metrics import Mode
 from tasks.params import Params, load_params
 from tasks.settings import Settings
 
 
 @step()
-def measure(params: Params, settings: Settings, challenger: bool, version: str | None, folder: Path | None) -> Report:
+def measure(params: Params, settings: Settings, answerers: Sequence[str], modes: Sequence[Mode]) -> Report:
     """Ask every question of every strategy; what was asked before is read."""
-    tuned = chosen_answerer(params, settings, challenger=challenger, version=version, folder=folder)
-    return compare_strategies(params, settings, tuned, progress=LISTENER.get())
+    compared = compared_answerers(answerers, params, settings)
+    return compare_strategies(params, settings, compared, modes=modes, progress=LISTENER.get())
 
 
 @step(retries=2)
@@ -33,24 +36,22 @@ def log(report: Report, folder: Path, settings: Settings) -> str:
 
 @flow(name="compare")
 def compare(
-    challenger: bool = False,
-    version: str | None = None,
-    answerer: Path | None = None,
+    answerers: Sequence[str] = (),
+    closed_book: bool = True,
     output: Path | None = None,
     profile: str | None = None,
 ) -> ComparisonResult:
-    """Compare base and fine-tuned answerer, closed-book and with retrieval.
+    """Compare answerers, closed-book and with retrieval, with each other and with retrieval alone.
 
     Args:
-        challenger: take the challenger for the fine-tuned answerer, in place of the champion.
-        version: take this version.
-        answerer: take the answerer in this folder.
+        answerers: names (`tasks.model.comparison.answerers`); default: the base, and the champion where there is one.
+        closed_book: ask each without passages too.
         output: where the table and the plots go; default: `$ALMANAC_HOME/comparison`.
-        profile: of `params.yaml`.
+        profile: of `params.yaml`, for questions, retrieval and the base.
     """
     settings = Settings()
     params = load_params(settings.params, profile or settings.profile)
-    report = measure(params, settings, challenger, version, answerer)
+    report = measure(params, settings, answerers, ("closed_book", "retrieval") if closed_book else ("retrieval",))
     folder = write_report(report, output or settings.layout.comparison)
     show_report("comparison", (folder / "comparison.md").read_text(encoding="utf-8"))
     return ComparisonResult(report, folder, log(report, folder, settings))

@@ -1,9 +1,9 @@
 """A verdict for each claim of a draft: does what it says stand in what was read?
 
-Two looks, joined: exact terms (identifiers, flags, numbers, addresses, names), negation and counted things in code, and
-meaning by the embedder, as the largest cosine of the claim with windows of the cited passages. It sees inventions,
-denials and other numbers; of a wrong relation between true words it sees about a third (docs/answers.md). It marks, it
-takes nothing out: that only `tasks.answer.verify` may.
+Three looks, joined: exact terms (identifiers, flags, numbers, addresses, names) in code; whether the passages say
+something else (`tasks.answer.contradiction`); and meaning, by the embedder (the largest cosine with windows of the
+cited passages) and by the words. It sees inventions, denials and other numbers; of a wrong relation between true words
+it sees less than half (docs/answers.md). It marks, it takes nothing out: that only `tasks.answer.verify` may.
 """
 
 import re
@@ -15,20 +15,20 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tasks.answer.contradiction import contradicted
 from tasks.answer.draft import Marker, Sentence, draft_sentences, markers, without_markers
-from tasks.answer.exact import conflicting_counts, evidence, exact_terms, missing
+from tasks.answer.exact import evidence, exact_terms, missing
 from tasks.answer.sentences import Span, sentences
-from tasks.answer.words import Terms, terms, vocabulary
+from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage
 
 Verdict = Literal["supported", "unverified"]
 
-MIN_SIMILARITY = 0.56
-"""Calibrated on the development half of the labelled claims; `python -m benchmarks.answer_checks` has the table."""
-SAME_STATEMENT = 0.6
-"""Share of a claim's words in one sentence, from which that sentence speaks of the same and must not deny it.
-
-The lowest that flags no supported claim of the development half."""
+MIN_SIMILARITY = 0.6
+"""Cosine from which a claim means what a window says. Both chosen on the development half of our own claims;
+`python -m benchmarks.package_claims` and `benchmarks.answer_checks` have the tables."""
+MIN_SUPPORT = 0.5
+"""Below that cosine: the mean of it and of the shares of the claim's words in one sentence, in three, in all."""
 MAX_WINDOW_SENTENCES = 3
 MAX_WINDOWS = 80
 """Of one passage: a chunk has about thirty."""
@@ -165,9 +165,11 @@ def _judged(
     similarity: float | None,
 ) -> Claim:
     absent = missing(exact_terms(statement.text), evidence(tuple(map(readable, passages))))
-    doubted = bool(absent) or denies(statement.text, cited) or conflicting_counts(statement.text, *map(readable, cited))
-    if similarity is not None:
-        doubted = doubted or similarity < MIN_SIMILARITY
+    sentences_read = [part for passage in cited for part in parts(passage.text)]
+    titles = "\n".join(f"{passage.title} {passage.headings}" for passage in cited)
+    doubted = bool(absent) or contradicted(statement.text, sentences_read, titles)
+    if similarity is not None and similarity < MIN_SIMILARITY:
+        doubted = doubted or _support(similarity, statement.text, sentences_read, titles) < MIN_SUPPORT
     start, end = statement.sentence.start, statement.sentence.end
     verdict: Verdict = "unverified" if doubted else "supported"
     return Claim(statement.text, start, end, statement.markers, verdict, absent, similarity)
@@ -178,23 +180,14 @@ def readable(passage: Passage) -> str:
     return f"{passage.title}\n{passage.headings}\n{passage.text}"
 
 
-def denies(said: str, passages: Sequence[Passage]) -> bool:
-    """Whether the sentence nearest by words says the same as the claim, but one of the two with a negation."""
-    own = terms(said)
-    if not own.content:
-        return False
-    share, nearest = max(
-        ((_share(own, each), each) for passage in passages for each in parts(passage.text)), key=_first
-    )
-    return share >= SAME_STATEMENT and terms(nearest).negated != own.negated
-
-
-def _first(pair: tuple[float, str]) -> float:
-    return pair[0]
-
-
-def _share(own: Terms, text: str) -> float:
-    return len(own.content & vocabulary(text)) / len(own.content)
+def _support(similarity: float, said: str, sentences_read: Sequence[str], titles: str) -> float:
+    """The mean of the cosine and of three shares of the claim's words: in one sentence, in three, in all."""
+    own = terms(said).content
+    titled = vocabulary(titles)
+    held = [vocabulary(sentence) | titled for sentence in sentences_read]
+    runs = [frozenset().union(*held[first : first + MAX_WINDOW_SENTENCES]) for first in range(len(held))]
+    shares = [max((len(own & each) / len(own) for each in sets), default=0.0) for sets in (held, runs)]
+    return (similarity + sum(shares) + len(own & frozenset().union(titled, *held)) / len(own)) / 4
 
 
 @lru_cache(maxsize=512)

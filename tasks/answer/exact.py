@@ -290,16 +290,3 @@ def _stands(text: str, key: str) -> bool:
     """Whether a term stands in a text with no further letter or sign of its own beside it (`C` is not in `C++`)."""
     before = r"(?<![\w-])" if key.startswith("-") else r"(?<!\w)"
     return bool(re.search(before + re.escape(key) + r"(?![\w#]|\+\+)", text))
-
-
-_COUNTED = re.compile(r"(?<![\w.])(?P<number>\d+(?:,\d{3})*(?:\.\d+)?)\s+(?P<thing>[a-z]{3,})", re.IGNORECASE)
-
-
-def conflicting_counts(sentence: str, *texts: str) -> bool:
-    """Whether the texts count the same thing only otherwise: `5 times` where they say `2 times` and never `5 times`."""
-    offered: dict[str, set[str]] = {}
-    for text in texts:
-        for match in _COUNTED.finditer(folded(text)):
-            offered.setdefault(match["thing"], set()).add(_canonical(match["number"]))
-    counts = ((match["thing"], _canonical(match["number"])) for match in _COUNTED.finditer(folded(sentence)))
-    return any(thing in offered and number not in offered[thing] for thing, number in counts)

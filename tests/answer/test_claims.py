@@ -5,10 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.answer.claims import check, is_caveat, statements
+from benchmarks.package_claims import checked_claims
+from tasks.answer.claims import check, is_caveat, parts, statements
+from tasks.answer.contradiction import contradicted
 from tasks.answer.draft import kept
 from tasks.answer.exact import evidence, exact_terms, missing
+from tasks.index.embedding.embedder import load_embedder
+from tasks.params import EmbeddingParams
+from tasks.settings import Settings
 from tests.answer.test_words import passage
+from tests.conftest import BASE_PARAMS
 
 FOLDER = Path(os.environ.get("ALMANAC_ANSWERS_DIR", Path(__file__).parents[3] / "shared" / "answers"))
 
@@ -90,10 +96,6 @@ def test_thing_counted_otherwise_is_doubted():
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the labelled claims lie outside the repository, not at {FOLDER}")
 def test_labelled_claims_keep_their_bounds(tmp_path: Path):
     from benchmarks.answer_checks import labelled_claims
-    from tasks.index.embedding.embedder import load_embedder
-    from tasks.params import EmbeddingParams
-    from tasks.settings import Settings
-    from tests.conftest import BASE_PARAMS
 
     embedder = load_embedder(EmbeddingParams(**BASE_PARAMS["embedding"]), Settings(home=tmp_path))
     judged = list(labelled_claims(embedder))
@@ -118,3 +120,55 @@ def test_drafts_of_a_strong_model_arrive_as_they_were_written():
         assert answer.outcome == "answer"
         assert bare(answer.text) == bare(draft["draft_natural"])
         assert code_of(answer.text) == code_of(draft["draft_natural"])
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("minidom expands entities.", "minidom does not expand entities, it returns them."),
+        ("No compiler is required to build the tarball.", "Building the tarball requires a compiler."),
+        (
+            "The client retries a request 5 times.",
+            "The client retries a request 2 times by default. A step has 5 parts.",
+        ),
+        ("Version 4.0 of Zephyr needs a broker.", "Version 5.0 of Zephyr needs a broker. Version 4.0 had a queue."),
+        ("Text is wrapped right before the hyphens.", "Text is wrapped on blanks and right after the hyphens."),
+        ("Zephyr is the successor of Boreas and Eurus.", "Eurus is the successor of Boreas and Zephyr."),
+        ("Only async clients are accepted by the store.", "Async clients are accepted by the store, sync ones too."),
+    ],
+)
+def test_passage_that_says_something_else_contradicts(said: str, read: str):
+    assert contradicted(said, (*parts(read), "An unrelated line."), "")
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("A lock ends after 60 seconds.", "The lease of a lock ends after `timeout=60`. A retry waits 5 seconds."),
+        ("minidom returns an entity.", "minidom does not expand entities and simply returns the entity."),
+        ("You are not limited to two values.", "It does not limit you to these two values, you may set others."),
+        ("Without a mode it is chosen by the input.", "The mode is chosen by the first input."),
+        ("It only works between equal versions.", "It can be used between the same versions alone."),
+        ("By default no lookups are made.", "It makes no lookups by default."),
+        ("Entities are returned by minidom.", "minidom returns the entities."),
+    ],
+)
+def test_passage_that_says_the_same_does_not_contradict(said: str, read: str):
+    assert not contradicted(said, (*parts(read), "An unrelated line."), "")
+
+
+@pytest.mark.slow
+def test_own_claims_keep_their_bounds_by_kind(tmp_path: Path):
+    embedder = load_embedder(EmbeddingParams(**BASE_PARAMS["embedding"]), Settings(home=tmp_path))
+    flags: dict[str, list[bool]] = {}
+    for each in checked_claims(embedder):
+        flags.setdefault(each.given.kind, []).append(each.flagged)
+    if sum(map(len, flags.values())) < 300:
+        pytest.skip("too few of the packages that the claims are about are installed")
+    shares = {kind: sum(found) / len(found) for kind, found in flags.items()}
+    assert shares["true"] <= 0.18
+    assert shares["negation"] >= 0.75
+    assert shares["number"] >= 0.7
+    assert shares["outside"] >= 0.85
+    assert shares["identifier"] >= 0.9
+    assert shares["relation"] >= 0.25

@@ -9,8 +9,8 @@ from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import load_prompt
 from tasks.bootstrap import Interval
 from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality
-from tasks.model.comparison.strategies import STRATEGIES, Cost, Measured, break_even, cost_of, recommend
-from tasks.model.evaluation.metrics import Ratio
+from tasks.model.comparison.strategies import EXCERPT, Cost, Measured, break_even, cost_of, recommend, strategies_of
+from tasks.model.evaluation.metrics import Mode, Ratio
 from tasks.params import CompareParams, load_params
 from tasks.settings import Settings
 from tests.retrain_world import almanac, make_world
@@ -18,7 +18,13 @@ from tests.retrain_world import almanac, make_world
 PARAMS = CompareParams(
     questions_per_month=10_000, machine_cost_per_hour=3.6, currency="USD", retrains_per_year=4, refreshes_per_year=12
 )
-EXCERPT, CLOSED, RETRIEVAL, TUNED_CLOSED, TUNED = STRATEGIES
+MODES: tuple[Mode, ...] = ("closed_book", "retrieval")
+STRATEGIES = (
+    EXCERPT,
+    *strategies_of("base", 0, is_trained=False, modes=MODES),
+    *strategies_of("fine_tuned", 1, is_trained=True, modes=MODES),
+)
+_, CLOSED, RETRIEVAL, TUNED_CLOSED, TUNED = STRATEGIES
 
 
 def measured(place: int, f1: float, *, spread: float = 0.0, cost: Cost | None = None) -> Measured:
@@ -138,7 +144,8 @@ def test_comparison_shows_all_strategies_in_terminal_markdown_and_mlflow(
 ) -> None:
     folder, environment = world
     tuned = save_answerer(tmp_path / "tuned", folder / "params.yaml", Settings(home=folder / "home"))
-    done = almanac(environment, "compare", "--answerer", str(tuned), "--output", str(tmp_path / "out"), "--json")
+    named = ("--answerer", "base", "--answerer", str(tuned))
+    done = almanac(environment, "compare", *named, "--output", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
 
@@ -175,7 +182,7 @@ def _logged(home: Path, result: dict[str, Any]) -> None:
         "comparison/comparison.md", "comparison/quality.png", "comparison/cost.png",
     }  # fmt: skip
     names = {entry.info.run_name for entry in client.search_runs([run.info.experiment_id])}
-    assert {"excerpt", "base", "tuned"} <= names
+    assert {"excerpt", "base", "fine_tuned"} <= names
     traces = client.search_traces(locations=[run.info.experiment_id], max_results=500)
     assert len(traces) == 3 * result["questions"]
     assert all({"useful_share", "answer_f1"} <= {one.name for one in trace.info.assessments} for trace in traces)
@@ -187,7 +194,7 @@ def test_without_a_fine_tuned_answerer_three_strategies_are_compared_and_it_is_s
 ) -> None:
     done = almanac(world[1], "compare", "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert "no fine-tuned answerer is champion" in done.stdout
+    assert "no fine-tuned answerer is compared" in done.stdout
     assert "recommended: " in done.stdout
 
 

@@ -1,7 +1,7 @@
-"""The decision table, measured: retrieval alone, base and fine-tuned, closed-book and with retrieval, same questions.
+"""The decision table, measured: retrieval alone and any number of answerers, closed-book and with retrieval.
 
-measured: quality with intervals, latency, tokens, cost at a volume, freshness, traceability. What cannot be measured
-(data preparation, a team's maturity) stands as text in docs/compare.md.
+All on the same questions: quality with intervals, latency, tokens, cost at a volume, freshness, traceability. What
+cannot be measured (data preparation, a team's maturity) stands as text in docs/compare.md.
 """
 
 import time
@@ -12,14 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.answer.answer import answer_question
-from tasks.answer.answerer import (
-    Answerer,
-    base_answerer,
-    excerpt_answerer,
-    load_answerer,
-    read_manifest,
-    trainable_base,
-)
+from tasks.answer.answerer import Answerer, excerpt_answerer
 from tasks.answer.calibration import Calibration
 from tasks.bootstrap import Interval
 from tasks.corpus.document import sha256
@@ -27,15 +20,9 @@ from tasks.corpus.plan import load_rates
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import ConfigurationError
 from tasks.index.search import Request
+from tasks.model.comparison.answerers import Compared
 from tasks.model.comparison.report import SHOWN, Freshness, Report
-from tasks.model.comparison.strategies import (
-    STRATEGIES,
-    Measured,
-    Strategy,
-    Weights,
-    cost_of,
-    recommend,
-)
+from tasks.model.comparison.strategies import EXCERPT, Measured, Strategy, cost_of, recommend, strategies_of
 from tasks.model.evaluation.evaluate import Evaluation, Progress, evaluate, load_judge
 from tasks.model.evaluation.judge import agreement
 from tasks.model.evaluation.metrics import METRICS, Mode, Ratio, interval_of
@@ -43,95 +30,72 @@ from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
 from tasks.params import Params
 from tasks.registry.data_registry import Registry
-from tasks.releases.folder import release_folder
-from tasks.releases.kind import ANSWERER
-from tasks.releases.lifecycle import versions
-from tasks.releases.model_registry import CHALLENGER, CHAMPION
 from tasks.settings import Settings
 
 NUM_LATENCY_QUESTIONS = 16
-
-
-def chosen_answerer(
-    params: Params,
-    settings: Settings,
-    *,
-    challenger: bool = False,
-    version: str | None = None,
-    folder: Path | None = None,
-) -> tuple[Answerer, Path] | None:
-    """The fine-tuned answerer to compare and its folder; by default the champion; None: none was ever trained.
-
-    Raises:
-        ConfigurationError: more than one is asked for, or what is asked for does not exist.
-    """
-    if sum((challenger, version is not None, folder is not None)) > 1:
-        raise ConfigurationError("give one of --challenger, --version and --answerer, found more than one")
-    if folder is not None:
-        return load_answerer(folder, params.generation, settings, version=folder.name), folder
-    wanted = CHALLENGER if challenger else CHAMPION
-    for entry in versions(settings, ANSWERER):
-        if version == entry.version or (version is None and wanted in entry.aliases):
-            files = release_folder(settings, entry)
-            return load_answerer(files, params.generation, settings, version=entry.version), files
-    if challenger or version is not None:
-        raise ConfigurationError(
-            f"almanac-answerer must have {f'version {version}' if version else 'a challenger'}, found none; "
-            "see `almanac releases`, or run `almanac retrain`"
-        )
-    return None
+MIN_LATENCY_QUESTIONS = 3
+MAX_LATENCY_SECONDS = 180
 
 
 def compare_strategies(
     params: Params,
     settings: Settings,
-    tuned: tuple[Answerer, Path] | None,
+    answerers: Sequence[Compared],
     *,
+    modes: Sequence[Mode] = ("closed_book", "retrieval"),
     progress: Progress | None = None,
 ) -> Report:
-    """Measure the strategies; those of an absent fine-tuned answerer are left out, and the report says so.
+    """Measure retrieval alone and each answerer in each mode, all on the same questions.
+
+    Args:
+        params: `evaluation`, `compare`, and what retrieval reads.
+        settings: the home.
+        answerers: the simpler ones first.
+        modes: in which each answerer is asked.
+        progress: told of each batch.
 
     Raises:
         ConfigurationError: nothing was released, or no golden question can be asked.
     """
     retrieval = open_retrieval(params, settings)
     questions, missing = held_out(params, retrieval)
-    lineage = read_manifest(tuned[1]).lineage if tuned else {}
-    answerers: dict[Weights, Answerer] = {
-        "none": excerpt_answerer(params.generation),
-        "base": (trainable_base if tuned else base_answerer)(params.generation, settings),
-    }
-    if tuned:
-        answerers["fine_tuned"] = tuned[0]
-    evaluations = {
-        weights: evaluate(
-            answerer,
+    pairs = [
+        (Compared(EXCERPT.answerer, excerpt_answerer(params.generation)), [EXCERPT]),
+        *(
+            (each, strategies_of(each.name, place, is_trained=each.manifest is not None, modes=modes))
+            for place, each in enumerate(answerers)
+        ),
+    ]
+    evaluations: dict[str, Evaluation] = {}
+    measured: list[Measured] = []
+    for compared, strategies in pairs:
+        evaluation = evaluate(
+            compared.answerer,
             questions,
             params,
             settings,
             retrieval=retrieval,
-            modes=[strategy.mode for strategy in STRATEGIES if strategy.weights == weights],
+            modes=[strategy.mode for strategy in strategies],
             probes=(),
             progress=progress,
         )
-        for weights, answerer in answerers.items()
-    }
-    measured = tuple(
-        _measured(
-            strategy,
-            evaluations[strategy.weights],
-            params,
-            latency=_latency(answerers[strategy.weights], strategy.mode, questions, params, retrieval),
-            training_seconds=_training_seconds(lineage),
-            refresh_seconds=refresh_seconds(settings, retrieval),
-        )
-        for strategy in STRATEGIES
-        if strategy.weights in answerers
-    )
-    freshness = changed_since(lineage, questions, settings, retrieval)
+        evaluations[compared.name] = evaluation
+        measured += [
+            _measured(
+                strategy,
+                evaluation,
+                params,
+                latency=_latency(compared.answerer, strategy.mode, questions, params, retrieval),
+                training_seconds=_training_seconds(lineage_of(compared)),
+                refresh_seconds=refresh_seconds(settings, retrieval),
+            )
+            for strategy in strategies
+        ]
+    trained = next((each for each in answerers if each.manifest), None)
+    freshness = changed_since(lineage_of(trained), questions, settings, retrieval)
     gate = params.model_gate
     return Report(
-        measured,
+        tuple(measured),
         recommend(
             measured,
             params.compare,
@@ -139,16 +103,21 @@ def compare_strategies(
             confidence=gate.confidence,
             num_resamples=gate.num_resamples,
         ),
-        {answerers[weights].version: evaluation for weights, evaluation in evaluations.items()},
+        evaluations,
         len(questions),
         tuple(missing),
         freshness,
         _fresh(measured, freshness, params),
-        (*_notes(measured, questions, tuned), *_judge_notes(questions, params, settings)),
+        (*_notes(measured, questions), *_judge_notes(questions, params, settings)),
         retrieval.release,
         params,
         index_gb(settings),
     )
+
+
+def lineage_of(compared: Compared | None) -> Mapping[str, Any]:
+    """What a trained answerer was made of; empty for one that nobody trained."""
+    return compared.manifest.lineage if compared and compared.manifest else {}
 
 
 def _training_seconds(lineage: Mapping[str, Any]) -> float | None:
@@ -169,11 +138,16 @@ def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:
 def _latency(
     answerer: Answerer, mode: Mode, questions: Sequence[HeldOut], params: Params, retrieval: Retrieval
 ) -> dict[str, float]:
-    """Seconds of single questions, search included, by the clock on the wall; the first one warms up."""
+    """Seconds of single questions, search included, by the clock on the wall; the first one warms up.
+
+    A slow answerer is asked fewer, three at least.
+    """
     asked = sorted((entry.question.question for entry in questions), key=sha256)[: NUM_LATENCY_QUESTIONS + 1]
     ask = _asker(answerer, mode, params, retrieval)
-    seconds = []
+    seconds: list[float] = []
     for question in asked:
+        if sum(seconds) > MAX_LATENCY_SECONDS and len(seconds) > MIN_LATENCY_QUESTIONS:
+            break
         started = time.perf_counter()
         ask(question)
         seconds.append(time.perf_counter() - started)
@@ -287,10 +261,10 @@ def _judge_notes(questions: Sequence[HeldOut], params: Params, settings: Setting
     return [f"the judge {judge.identity} gets {share:.2f} of {2 * len(references)} known verdicts right"]
 
 
-def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut], tuned: object) -> list[str]:
+def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut]) -> list[str]:
     notes = []
-    if tuned is None:
-        notes.append("no fine-tuned answerer is champion: three strategies; run `almanac retrain`, or name one")
+    if not any(entry.strategy.is_trained for entry in measured):
+        notes.append("no fine-tuned answerer is compared: run `almanac retrain`, or name one")
     if len(questions) < 200:
         notes.append(f"{len(questions)} questions are fewer than 200: intervals are wide")
     if any(entry.cost.training_per_month is None for entry in measured):

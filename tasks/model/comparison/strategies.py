@@ -5,7 +5,6 @@ Formulas alone; what they take is measured in `tasks.model.comparison.compare`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from tasks.bootstrap import Interval
 from tasks.model.evaluation.metrics import Mode, Ratio, difference_of
@@ -15,32 +14,45 @@ SECONDS_PER_HOUR = 3600
 MONTHS_PER_YEAR = 12
 
 
-Weights = Literal["none", "base", "fine_tuned"]
-"""Who answers: no model (an excerpt of the passages), the base model, the fine-tuned one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to answer: which weights, and whether passages are read.
+    """A way to answer: which answerer, and whether passages are read.
 
     Attributes:
+        answerer: as it is named in this comparison: `excerpt`, `base`, `fine_tuned`, a profile, a version.
+        is_trained: whether its training is part of the cost.
         rank: simpler ones come first; the simpler of two that the data do not tell apart is preferred.
     """
 
     name: str
     title: str
-    weights: Weights
+    answerer: str
     mode: Mode
     rank: int
+    is_trained: bool = False
 
 
-STRATEGIES = (
-    Strategy("excerpt", "retrieval alone", "none", "retrieval", 0),
-    Strategy("base_closed_book", "base, closed-book", "base", "closed_book", 1),
-    Strategy("base_retrieval", "base + retrieval", "base", "retrieval", 2),
-    Strategy("fine_tuned_closed_book", "fine-tuned, closed-book", "fine_tuned", "closed_book", 3),
-    Strategy("fine_tuned_retrieval", "fine-tuned + retrieval", "fine_tuned", "retrieval", 4),
-)
+EXCERPT = Strategy("excerpt", "retrieval alone", "excerpt", "retrieval", 0)
+"""The best excerpt, no model: what a user could have without any."""
+
+
+def strategies_of(answerer: str, place: int, *, is_trained: bool, modes: Sequence[Mode]) -> list[Strategy]:
+    """The strategies of an answerer that writes.
+
+    Args:
+        answerer: its name in this comparison.
+        place: among the answerers, the simpler ones first.
+        is_trained: whether it was trained here.
+        modes: `closed_book`, `retrieval`, or both.
+    """
+    title = answerer.replace("_", "-")
+    offered = (
+        Strategy(
+            f"{answerer}_closed_book", f"{title}, closed-book", answerer, "closed_book", 2 * place + 1, is_trained
+        ),
+        Strategy(f"{answerer}_retrieval", f"{title} + retrieval", answerer, "retrieval", 2 * place + 2, is_trained),
+    )
+    return [strategy for strategy in offered if strategy.mode in modes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ def cost_of(
         refresh_seconds: of one refresh.
     """
     second = params.machine_cost_per_hour / SECONDS_PER_HOUR
-    training = 0.0 if strategy.weights != "fine_tuned" else _monthly(training_seconds, params.retrains_per_year, second)
+    training = _monthly(training_seconds, params.retrains_per_year, second) if strategy.is_trained else 0.0
     refresh = _monthly(refresh_seconds, params.refreshes_per_year, second) if strategy.mode == "retrieval" else 0.0
     return Cost(machine_seconds * second, training, refresh or 0.0)
 

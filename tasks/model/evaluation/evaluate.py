@@ -27,6 +27,7 @@ from tasks.corpus.document import sha256
 from tasks.errors import CorruptionError
 from tasks.files import whole_file
 from tasks.index.passage import Passage
+from tasks.model.evaluation.drafts import Draft, Drafts
 from tasks.model.evaluation.judge import judged_rows
 from tasks.model.evaluation.metrics import (
     METRICS,
@@ -138,12 +139,15 @@ def evaluate(
         progress: told of each batch.
     """
     judge = load_judge(params.evaluation, settings)
-    folder = settings.layout.cache / "evaluations" / _key(answerer, questions, params, retrieval)
+    evaluations = settings.layout.cache / "evaluations"
+    folder = evaluations / _key(answerer, questions, params, retrieval)
+    drafts = Drafts.open(evaluations / "drafts", answerer.identity)
     rows = [
         _row(record)
         for mode in modes
         for record in _kept(
-            folder / f"{mode}.jsonl", partial(_rows, mode, answerer, questions, params, retrieval, progress, judge)
+            folder / f"{mode}.jsonl",
+            partial(_rows, mode, answerer, questions, params, retrieval, drafts, progress, judge),
         )
     ]
     observed = {
@@ -201,6 +205,7 @@ def _rows(
     questions: Sequence[HeldOut],
     params: Params,
     retrieval: Retrieval,
+    drafts: Drafts,
     progress: Progress | None,
     judge: Generator | None,
 ) -> list[EvaluationRow]:
@@ -214,7 +219,7 @@ def _rows(
         asked.append(_asked(item, generator, answerer.params, params.evaluation, embedder, calibration))
         prepared.append(machine_clock() - began)
     rows: dict[int, EvaluationRow] = {}
-    for place, answer, draft, seconds in _answers(asked, generator, batch_size=params.evaluation.batch_size):
+    for place, answer, draft, seconds in _answers(asked, generator, drafts, batch_size=params.evaluation.batch_size):
         rows[place] = _scored(items[place], answer, draft, seconds + prepared[place])
         if progress:
             progress(f"{answerer.version} {mode}", len(rows), len(items))
@@ -259,23 +264,31 @@ def _set_passages(mode: Mode, entry: HeldOut, num_passages: int, retrieval: Retr
 
 
 def _answers(
-    asked: Sequence[GenerationRequest | Answer], generator: Generator, *, batch_size: int
+    asked: Sequence[GenerationRequest | Answer], generator: Generator, drafts: Drafts, *, batch_size: int
 ) -> Iterator[tuple[int, Answer, str, float]]:
     """Place, answer, draft and machine seconds of each question; batches of like lengths, so that little is padding."""
     yield from ((place, entry, "", 0.0) for place, entry in enumerate(asked) if isinstance(entry, Answer))
-    waiting = [(place, entry) for place, entry in enumerate(asked) if isinstance(entry, GenerationRequest)]
+    waiting = []
+    for place, entry in enumerate(asked):
+        if isinstance(entry, GenerationRequest):
+            draft = drafts.get(entry.messages, entry.params.max_new_tokens)
+            if draft is None:
+                waiting.append((place, entry))
+            else:
+                yield place, *_finished(entry, draft)
     waiting.sort(key=lambda pair: sum(len(message["content"]) for message in pair[1].messages))
     clock = clock_of(generator)
     for start in range(0, len(waiting), batch_size):
         batch = waiting[start : start + batch_size]
-        began = clock()
-        made = generator.generate_many(
-            [entry.messages for _, entry in batch], max_new_tokens=batch[0][1].params.max_new_tokens
-        )
-        seconds = (clock() - began) / len(batch)
-        for (place, entry), generation in zip(batch, made, strict=True):
-            answer = finish(entry, generation) if entry.read else _closed_book(generation)
-            yield place, answer, generation.text, seconds
+        chats = [entry.messages for _, entry in batch]
+        made = drafts.write(chats, batch[0][1].params.max_new_tokens, generator, clock)
+        for (place, entry), draft in zip(batch, made, strict=True):
+            yield place, *_finished(entry, draft)
+
+
+def _finished(entry: GenerationRequest, draft: Draft) -> tuple[Answer, str, float]:
+    answer = finish(entry, draft.generation) if entry.read else _closed_book(draft.generation)
+    return answer, draft.generation.text, draft.seconds
 
 
 def _closed_book(generation: Generation) -> Answer:
@@ -288,8 +301,11 @@ def _closed_book(generation: Generation) -> Answer:
 
 def clock_of(generator: Generator) -> Callable[[], float]:
     """Machine seconds: CPU time by cores where the model runs on this CPU, else the time that passes."""
-    on_cpu = isinstance(generator, TransformersGenerator) and generator.model.device.type == "cpu"
-    return machine_clock if on_cpu else time.perf_counter
+    from tasks.answer.generators.llama_cpp import LlamaCppGenerator
+
+    if isinstance(generator, TransformersGenerator):
+        return machine_clock if generator.model.device.type == "cpu" else time.perf_counter
+    return machine_clock if isinstance(generator, LlamaCppGenerator) else time.perf_counter
 
 
 def _scored(item: _Item, answer: Answer, draft: str, seconds: float) -> EvaluationRow:
