@@ -23,7 +23,9 @@ CLOSE_SCORE = 0.1
 NUM_PASSAGES = 5
 """Looked at: later ones are hardly ever chosen."""
 MIN_WORDS = 4
-EXCERPT_VERSION = 1
+OPENING_SCORE = 0.1
+OPENING_CHARACTERS = 300
+EXCERPT_VERSION = 2
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
@@ -50,10 +52,15 @@ def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
     """The excerpts of passages, best first; headings, badges and lists of links are none."""
     asked = terms(question)
     weights = _weights(asked.content, passages)
-    ranked = [
-        Excerpt(number, span, _score(passage, span, weights, number))
+    offered = [
+        (number, passage, span)
         for number, passage in enumerate(passages[:NUM_PASSAGES], start=1)
         for span in excerpt_spans(passage.text)
+    ]
+    bare = not any(_goes_beyond_title(passage, span, weights) for _, passage, span in offered)
+    ranked = [
+        Excerpt(number, span, _score(passage, span, weights, number) + (_opening(passage) if bare else 0.0))
+        for number, passage, span in offered
     ]
     return sorted(ranked, key=lambda each: (-each.score, each.number, each.span))
 
@@ -62,6 +69,20 @@ def _weights(asked: frozenset[str], passages: Sequence[Passage]) -> dict[str, fl
     """The inverse frequency of each word of the question among the passages."""
     held = [vocabulary(f"{passage.title} {passage.headings} {passage.text}") for passage in passages]
     return {word: math.log(1 + (len(held) + 1) / (0.5 + sum(word in each for each in held))) for word in sorted(asked)}
+
+
+def _goes_beyond_title(passage: Passage, span: Span, weights: dict[str, float]) -> bool:
+    """Whether an excerpt holds a word of the question that its document's title does not."""
+    own = vocabulary(passage.text[span.start : span.end]) - vocabulary(passage.title)
+    return not own.isdisjoint(weights)
+
+
+def _opening(passage: Passage) -> float:
+    """What the beginning of a document is given where a question asks for nothing but the document's subject.
+
+    For instance `What does honcho do?` or `How does uvicorn differ from gunicorn?`.
+    """
+    return OPENING_SCORE if passage.start < OPENING_CHARACTERS else 0.0
 
 
 def _score(passage: Passage, span: Span, weights: dict[str, float], number: int) -> float:
@@ -121,14 +142,14 @@ def without_places(text: str) -> str:
     return _PLACE.sub("", text)
 
 
-def widened(excerpt: Excerpt, text: str) -> Excerpt:
-    """The excerpt with the blocks after and before it, as far as `MAX_CHARACTERS` allows."""
+def widened(excerpt: Excerpt, text: str, max_characters: int = MAX_CHARACTERS) -> Excerpt:
+    """The excerpt with the blocks after and before it, as far as `max_characters` allows."""
     spans = excerpt_spans(text)
     first = last = spans.index(excerpt.span)
     while True:
-        if last + 1 < len(spans) and spans[last + 1].end - spans[first].start <= MAX_CHARACTERS:
+        if last + 1 < len(spans) and spans[last + 1].end - spans[first].start <= max_characters:
             last += 1
-        elif first > 0 and spans[last].end - spans[first - 1].start <= MAX_CHARACTERS:
+        elif first > 0 and spans[last].end - spans[first - 1].start <= max_characters:
             first -= 1
         else:
             return replace(excerpt, span=Span(spans[first].start, spans[last].end))
