@@ -14,7 +14,17 @@ from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.citations import Citation, citations, with_added
 from tasks.answer.claims import Claim, TextEmbedder, check
 from tasks.answer.draft import kept, visible, without_markers
-from tasks.answer.excerpt import MAX_EXCERPTS, Excerpt, close_to_best, diverse, excerpts, shown, widened
+from tasks.answer.excerpt import (
+    MAX_CHARACTERS,
+    MAX_CLOSEST_CHARACTERS,
+    MAX_EXCERPTS,
+    Excerpt,
+    close_to_best,
+    diverse,
+    excerpts,
+    shown,
+    widened,
+)
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
 from tasks.answer.verify import verify
@@ -227,7 +237,8 @@ def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: C
 def _of_excerpts(
     chosen: Sequence[Excerpt], passages: tuple[Passage, ...], outcome: Outcome, reason: str | None
 ) -> Answer:
-    wide = [widened(excerpt, passages[excerpt.number - 1].text) for excerpt in chosen]
+    size = MAX_CHARACTERS if outcome == "answer" else MAX_CLOSEST_CHARACTERS
+    wide = [widened(excerpt, passages[excerpt.number - 1].text, size) for excerpt in chosen]
     lead_in = [CLOSEST] if outcome == "closest_passages" else []
     text = "\n\n".join([*lead_in, *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in wide)])
     cited = tuple(_excerpt_citation(excerpt, passages[excerpt.number - 1]) for excerpt in wide)

@@ -17,6 +17,9 @@ from tasks.index.passage import Passage
 
 MAX_CHARACTERS = 900
 """An excerpt is read at a glance: the best block, with its neighbours up to this size."""
+MAX_CLOSEST_CHARACTERS = 600
+"""Of each of the closest passages: three of them are read before one helps. No anchor of the validation questions is
+lost by it, at 400 one in sixty."""
 MAX_EXCERPTS = 3
 CLOSE_SCORE = 0.1
 """Of another passage an excerpt is shown too where its score is so close to the best; chosen on validation."""
@@ -24,7 +27,9 @@ NUM_PASSAGES = 5
 """Looked at: later ones are hardly ever chosen."""
 MIN_WORDS = 4
 OPENING_SCORE = 0.1
+"""Given to the beginning of a document where a question names nothing but its subject."""
 OPENING_CHARACTERS = 300
+"""A passage that begins so early is the beginning: badges stand before it."""
 EXCERPT_VERSION = 2
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 

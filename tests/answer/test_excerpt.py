@@ -1,6 +1,31 @@
-"""The excerpt's place lines: what is learnt from an excerpt are the words of the document."""
+"""Which excerpt is chosen, how long it is, and the line above it."""
 
-from tasks.answer.excerpt import without_places
+from tasks.answer.answer import closest_passages
+from tasks.answer.excerpt import MAX_CLOSEST_CHARACTERS, excerpts, without_places
+from tests.answer.test_words import passage
+
+OPENING = "Zephyr is a port of Boreas for Python."
+LATER = "Run the program with Zephyr and read its log. Zephyr has a licence."
+
+
+def test_question_that_names_only_its_subject_gets_the_opening_of_the_document() -> None:
+    later, opening = passage(LATER, start=1500), passage(OPENING, start=0)
+    best = excerpts("What does zephyr do?", [later, opening])[0]
+    assert best.number == 2
+
+
+def test_question_that_asks_for_more_gets_what_holds_it() -> None:
+    later, opening = passage(LATER, start=1500), passage(OPENING, start=0)
+    assert excerpts("Which licence has zephyr?", [opening, later])[0].number == 2
+
+
+def test_closest_passages_are_short_enough_to_be_read() -> None:
+    paragraphs = "\n\n".join(
+        f"Paragraph {n} of the notes says that the wind turns and the sea rises." for n in range(40)
+    )
+    answer = closest_passages("How high does the sea rise?", (passage(paragraphs),), "no reason")
+    (citation,) = answer.citations
+    assert MAX_CLOSEST_CHARACTERS / 2 < len(citation.quote) <= MAX_CLOSEST_CHARACTERS
 
 
 def test_words_of_the_documents_stay_without_the_lines_above_them() -> None:

@@ -28,6 +28,7 @@ from tasks.settings import QUIET_ENVIRONMENT, Settings
 MAX_CONTEXT_LENGTH = 8192
 """Tokens of one request, where the file allows as many: the 32,768 of a model of 1.5 billion parameters would take a
 gigabyte of memory."""
+TIMEOUT_SECONDS = 3600.0
 NUM_SLOTS = 2
 """Requests that are written at a time, each with a context of its own; others wait."""
 _CONTROL = re.compile(r"<\|[^<>|\s]{1,40}\|>|</?[a-z_]{1,40}>|\[/?[A-Z_]{2,40}\]")
@@ -57,13 +58,14 @@ class LlamaCppGenerator(BatchesItself):
         socket = self._folder / "server.sock"
         self._server = _start(path, adapter, socket, settings)
         transport = httpx2.HTTPTransport(uds=str(socket))
-        self._http = httpx2.Client(transport=transport, base_url="http://llama.cpp")
+        self._http = httpx2.Client(transport=transport, base_url="http://llama.cpp", timeout=TIMEOUT_SECONDS)
         self._client = ChatClient(
             "http://llama.cpp/v1",
             path.name,
             parameter="generation.gguf_file",
             key=None,
-            timeout_seconds=settings.request_timeout_seconds,
+            # It cannot be away, only slow: who waits for an answer has a time limit of their own.
+            timeout_seconds=TIMEOUT_SECONDS,
             transport=transport,
         )
         properties = self._http.get("/props").json()
