@@ -61,7 +61,8 @@ class Drafts:
         with self.path.open("a", encoding="utf-8") as stream:
             for key, draft in drafts.items():
                 record = {"key": key, "seconds": draft.seconds} | asdict(draft.generation)
-                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+                # The line end comes first: a line that was cut off before spoils no other.
+                stream.write("\n" + json.dumps(record, ensure_ascii=False))
         return [drafts[_key(chat, max_new_tokens)] for chat in chats]
 
 
@@ -74,7 +75,7 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[str, Draft]]:
         try:
             record = json.loads(line)
         except ValueError:
-            # A run that was killed while it wrote: that draft is asked for again.
+            # Empty, or cut off in a run that was killed: that draft is asked for again.
             continue
         key, seconds = record.pop("key"), record.pop("seconds")
         yield key, Draft(Generation(**record), seconds)
