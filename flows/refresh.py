@@ -14,6 +14,7 @@ from prefect import flow
 from flows.progress import report_progress, show_gates, show_metrics, show_plan
 from flows.steps import step
 from tasks.answer.calibration import calibrate_index
+from tasks.answer.prompt_registry import register_prompts
 from tasks.corpus.intake import Intake, commit_scan, plan_sources, shards_of
 from tasks.corpus.parsing.shards import ParseShard, parse_shard
 from tasks.corpus.plan import RefreshPlan, guard_removals, save_rates
@@ -130,8 +131,10 @@ def release(candidate: Candidate, metrics: dict[str, float], inputs: RefreshInpu
 
 @step(retries=2)
 def register_release(number: int, params: Params, settings: Settings, lease: Lease) -> str:
-    """Register the release in MLflow and set its alias."""
-    return candidates.register_release(settings, params, load_release(settings, number), lease=lease).version
+    """Register the release in MLflow, set its alias, and register the prompts that it is asked with."""
+    version = candidates.register_release(settings, params, load_release(settings, number), lease=lease).version
+    register_prompts(settings, params.generation)
+    return version
 
 
 @flow(name="refresh")

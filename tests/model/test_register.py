@@ -7,6 +7,7 @@ import pytest
 
 from tasks.answer.answerer import BASE, Manifest, read_manifest, write_manifest
 from tasks.answer.prompt import Prompt, load_prompt
+from tasks.answer.prompt_registry import register_prompts
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.model.answerer.register import register_answerer
 from tasks.model.training.run_log import (
@@ -20,13 +21,14 @@ from tasks.model.training.run_log import (
     open_run,
     system_metrics,
 )
+from tasks.params import GenerationParams
 from tasks.releases.folder import release_folder
 from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import champion, promote, roll_back, versions
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.releases.version import ReleaseVersion, entry_of
 from tasks.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import BASE_PARAMS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -235,3 +237,11 @@ def test_changed_prompt_is_a_new_version_of_its_own(settings: Settings) -> None:
 
     assert first == log_prompt(settings, run_id, prompt) == "prompts:/almanac-short-answer/1"
     assert log_prompt(settings, run_id, other) == "prompts:/almanac-short-answer/2"
+
+
+def test_prompts_that_a_release_is_asked_with_are_registered_once(settings: Settings) -> None:
+    params = GenerationParams(**BASE_PARAMS["generation"])
+    asked = params.model_copy(update={"prompt": "short-answer", "prompts": {"python": "full-answer"}})
+    names = {entry.rsplit("/", 1)[0] for entry in register_prompts(settings, asked)}
+    assert names == {"prompts:/almanac-full-answer", "prompts:/almanac-short-answer"}
+    assert register_prompts(settings, asked) == register_prompts(settings, asked)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.prompt import Prompt
+from tasks.answer.prompt_registry import registered, registry_name
 from tasks.errors import DependencyError
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tracking_store import experiment_id
@@ -123,16 +124,13 @@ def log_prompt(settings: Settings, run_id: str, prompt: Prompt) -> str:
     """Put the prompt into MLflow's prompt registry, a version for each text; return `prompts:/name/version`."""
     from mlflow.tracing.constant import TraceTagKey
 
-    name = f"almanac-{prompt.name}"
+    name = registry_name(prompt)
     with mlflow_client(settings) as client:
-        versions = client.search_prompt_versions(name) if client.get_prompt(name) else []
-        version = next((entry for entry in versions if entry.tags.get("digest") == prompt.digest), None)
-        if version is None:
-            version = client.register_prompt(name, _template(prompt), tags={"digest": prompt.digest})
+        version = registered(client, prompt)
         # Not `link_prompt_version_to_run`, which asks the process's own tracking server and not this client's.
-        linked = json.dumps([{"name": name, "version": str(version.version)}])
+        linked = json.dumps([{"name": name, "version": str(version)}])
         client.set_tag(run_id, TraceTagKey.LINKED_PROMPTS, linked)
-        return f"prompts:/{name}/{version.version}"
+        return f"prompts:/{name}/{version}"
 
 
 @dataclass(slots=True)
@@ -215,11 +213,3 @@ def _metric(name: str, value: float, step: int) -> "Metric":
 def _batches(points: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(points), size):
         yield points[start : start + size]
-
-
-def _template(prompt: Prompt) -> list[dict[str, Any]] | str:
-    """Return as MLflow writes variables, `{{name}}`."""
-    user = prompt.user.replace("{passages}", "{{passages}}").replace("{question}", "{{question}}")
-    if not prompt.system:
-        return user
-    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
