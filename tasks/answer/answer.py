@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.answer.calibration import FALLBACK, Calibration
+from tasks.answer.check.verify import verify
 from tasks.answer.citations import Citation, citations, with_added
 from tasks.answer.claims import Claim, TextEmbedder, check
 from tasks.answer.draft import kept, visible, without_markers
@@ -27,7 +28,6 @@ from tasks.answer.excerpt import (
 )
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
-from tasks.answer.verify import verify
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams

@@ -1,9 +1,9 @@
 """A verdict for each claim of a draft: does what it says stand in what was read?
 
 Three looks, joined: exact terms (identifiers, flags, numbers, addresses, names) in code; whether the passages say
-something else (`tasks.answer.contradiction`); and meaning, by the embedder (the largest cosine with windows of the
-cited passages) and by the words. It sees inventions, denials and other numbers; of a wrong relation between true words
-it sees less than half (docs/answers.md). It marks, it takes nothing out: that only `tasks.answer.verify` may.
+something else (`tasks.answer.check.contradiction`); and meaning, by the embedder (the largest cosine with windows of
+the cited passages) and by the words. It sees inventions, denials and other numbers; of a wrong relation between true
+words it sees less than half (docs/answers.md). It marks, it takes nothing out: only `tasks.answer.check.verify` may.
 """
 
 import re
@@ -15,9 +15,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.answer.contradiction import contradicted
+from tasks.answer.check.contradiction import contradicted
+from tasks.answer.check.exact import evidence, exact_terms, missing
 from tasks.answer.draft import Marker, Sentence, draft_sentences, markers, without_markers
-from tasks.answer.exact import evidence, exact_terms, missing
 from tasks.answer.sentences import Span, sentences
 from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage

@@ -97,7 +97,7 @@ def test_where_all_is_contradicted_the_closest_passages_are_shown():
 )
 def test_reply_that_does_not_parse_or_come_changes_nothing(reply: str | None, caplog: pytest.LogCaptureFixture):
     draft = f"{FIRST} {SECOND}"
-    with caplog.at_level(logging.WARNING, "tasks.answer.verify"):
+    with caplog.at_level(logging.WARNING, "tasks.answer.check.verify"):
         answer = verified(draft, reply)
     assert answer == answer_question(QUESTION, [passage()], Writer(draft), PARAMS)
     assert len(caplog.records) == 1

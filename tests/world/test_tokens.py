@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.answer.exact import evidence, exact_terms, missing
+from tasks.answer.check.exact import evidence, exact_terms, missing
 from tasks.index.golden import GoldenQuestion
 from tasks.model.examples.contamination import HeldOutQuestions
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tasks.answer.exact import comparable
+from tasks.answer.check.exact import comparable
 from tasks.answer.words import STOP_WORDS, stem
 from tasks.index.golden import GoldenQuestion
 

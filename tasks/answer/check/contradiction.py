@@ -17,8 +17,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.answer.exact import evidence, exact_terms, holds
-from tasks.answer.polarity import Polarity, polarity
+from tasks.answer.check.exact import evidence, exact_terms, holds
+from tasks.answer.check.polarity import Polarity, polarity
 
 MIN_DENIED_SHARE = 0.75
 """Share of a claim's words in a sentence, from which that sentence can deny it. All shares are chosen on the

@@ -1,0 +1,1 @@
+"""What claims are checked by: exact terms, contradiction, and a second opinion of the model."""
