@@ -23,16 +23,21 @@ logger = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """A server that tells where it listens, once it does: port 0 is chosen by the system."""
+    """A server that tells where it listens, once it does, and when it stops: port 0 is chosen by the system."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
-        self._listening = listening
+        self._listening, self._stopping = listening, stopping
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._listening(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        # Not behind `run`: it raises the signal that ended it once more, and SIGTERM then ends the process.
+        self._stopping()
+        await super().shutdown(sockets)
 
 
 def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
@@ -62,11 +67,11 @@ def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
                 app.include_router(local_router(app.state.service, record.key))
                 write_record(settings, record)
 
-        server = _Server(config, listening)
-        try:
-            server.run()
-        finally:
+        def stopping() -> None:
             if is_first:
                 remove_record(settings)
+
+        server = _Server(config, listening, stopping)
+        server.run()
     if not server.started:
         raise DependencyError(f"the server must be able to listen on {host}:{port} and load what serves; see above")

@@ -53,20 +53,25 @@ def served(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> I
         record("ledger", SECRET, "finance"),
     ]
     home = make_home(tmp_path_factory.mktemp("local"), migrated_mlflow, records)
+    process = started(home)
+    try:
+        wait_until(lambda: ask_server("search", {"question": "x"}, home.params, home.settings) is not None, seconds=120)
+        yield Served(home, process)
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def started(home: Home) -> "subprocess.Popen[bytes]":
+    """A server that listens."""
     environment = os.environ | {
         "ALMANAC_HOME": str(home.settings.home),
         "ALMANAC_PARAMS": str(home.settings.params),
         "OMP_NUM_THREADS": "1",
     }
     process = subprocess.Popen([sys.executable, "-m", "cli", "serve", "--port", "0"], env=environment)
-    try:
-        wait_until(lambda: read_record(home.params, home.settings) is not None, seconds=120)
-        wait_until(lambda: ask_server("search", {"question": "x"}, home.params, home.settings) is not None, seconds=120)
-        yield Served(home, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    assert not home.settings.layout.server.exists(), "a server that ends takes its record away"
+    wait_until(lambda: read_record(home.params, home.settings) is not None, seconds=120)
+    return process
 
 
 @pytest.fixture
@@ -172,13 +177,18 @@ def test_a_copied_home_does_not_lead_to_the_server_of_the_first(served: Served, 
     assert read_record(served.home.params, Settings(home=home, params=served.home.settings.params)) is None
 
 
-def test_a_server_that_was_killed_is_passed_over(served: Served, environment: pytest.MonkeyPatch) -> None:
-    left = served.home.settings.layout.server.read_bytes()
-    served.process.kill()
-    served.process.wait(30)
-    try:
-        assert served.home.settings.layout.server.read_bytes() == left, "it could not take its record away"
-        assert printed("search", QUESTION)["results"]
-        assert printed("status")["server"] is None
-    finally:
-        served.home.settings.layout.server.unlink()
+def test_a_server_that_ends_takes_its_record_away_and_one_that_is_killed_is_passed_over(
+    served: Served, environment: pytest.MonkeyPatch
+) -> None:
+    path = served.home.settings.layout.server
+    served.process.send_signal(signal.SIGTERM)
+    served.process.wait(60)
+    assert not path.exists()
+
+    second = started(served.home)
+    second.kill()
+    second.wait(30)
+    assert path.exists(), "it could not take its record away"
+    assert read_record(served.home.params, served.home.settings) is None
+    assert printed("search", QUESTION)["results"]
+    assert printed("status")["server"] is None
