@@ -34,9 +34,9 @@ class Given:
     dim = DIM
     vector: Vectors
 
-    def embed(self, texts: list[str]) -> Vectors:
-        """The vector that was set, once for each text."""
-        return np.repeat(self.vector[None], len(texts), axis=0)
+    def embed_questions(self, questions: list[str]) -> Vectors:
+        """The vector that was set, once for each question."""
+        return np.repeat(self.vector[None], len(questions), axis=0)
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ def searches(params: Params, settings: Settings, questions: Sequence[str]) -> di
     index, access = open_index(db, serving(settings).release, params, settings), load_access(db)
 
     def plain(question: str) -> None:
-        vector = index.embedder.embed([question])[0]
+        vector = index.embedder.embed_questions([question])[0]
         index.table.search(vector, vector_column_name="vector").limit(params.search.top_k).to_arrow()
 
     def in_process(question: str) -> None:

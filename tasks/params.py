@@ -64,11 +64,18 @@ class EmbeddingParams(Block):
     A tuned one is `mlflow:almanac-embedder@<alias>` or `mlflow:almanac-embedder/<version>`.
 
     `precision: auto` multiplies in bfloat16 (or float16) where the hardware does so faster, else in float32.
+    The others are None for what the model's folder says, else `tasks.index.embedding.models`; releases of before have
+    none of them. `dims` shortens the vectors of a model that was trained for it.
     """
 
     model: str
     precision: Literal["auto", "float32", "bfloat16"]
     tokens_per_batch: Annotated[int, Field(ge=1)]
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+    pooling: Literal["mean", "cls", "lasttoken"] | None = None
+    dims: Annotated[int, Field(ge=8)] | None = None
+    max_tokens: Annotated[int, Field(ge=16)] | None = None
 
 
 class SearchParams(Block):

@@ -121,11 +121,11 @@ class _RememberedVectors:
         self._vectors: dict[str, npt.NDArray[np.float32]] = {}
         self._tokens: dict[str, npt.NDArray[np.float16]] = {}
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        for text in texts:
-            if text not in self._vectors:
-                self._vectors[text] = self._embedder.embed([text])[0]
-        return np.stack([self._vectors[text] for text in texts])
+    def embed_questions(self, questions: Sequence[str]) -> npt.NDArray[np.float32]:
+        for question in questions:
+            if question not in self._vectors:
+                self._vectors[question] = self._embedder.embed_questions([question])[0]
+        return np.stack([self._vectors[question] for question in questions])
 
     def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float16]]:
         missing = [text for text in dict.fromkeys(texts) if text not in self._tokens]

@@ -53,6 +53,9 @@ class HashEmbedder:
         draws = [np.random.default_rng(int(sha256(text)[:15], 16)).normal(size=DIM) for text in texts]
         return np.array([draw / np.linalg.norm(draw) for draw in draws], dtype=np.float32).reshape(-1, DIM)
 
+    def embed_questions(self, questions: Sequence[str]) -> npt.NDArray[np.float32]:
+        return self.embed(questions)
+
 
 @dataclass(frozen=True)
 class Doc:

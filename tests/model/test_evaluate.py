@@ -51,6 +51,9 @@ class OneDirection:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         return np.ones((len(texts), 1), dtype=np.float32)
 
+    def embed_questions(self, questions: Sequence[str]) -> np.ndarray:
+        return self.embed(questions)
+
 
 @dataclass(frozen=True)
 class Shelf(Retrieval):

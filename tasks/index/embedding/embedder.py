@@ -21,13 +21,13 @@ from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import whole_file
 from tasks.index.embedding.files import (
     ModelFiles,
-    Pooling,
     embedder_identity,
-    find_model,
+    find_files,
     identity_of,
     load_tokenizer,
     tokenizer_of,
 )
+from tasks.index.embedding.models import Pooling
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 
@@ -74,6 +74,10 @@ class Embedder(Protocol):
         """
         ...
 
+    def embed_questions(self, questions: Sequence[str]) -> Vectors:
+        """Vectors of questions, to be compared with those of texts: some models want other words before them."""
+        ...
+
     def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float16]]:
         """Return for each text the unit vectors `(num_tokens, dim)` of its tokens, special tokens included."""
         ...
@@ -101,10 +105,17 @@ class TorchEmbedder:
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         self._tokens_per_batch = tokens_per_batch * (1 if on_cpu else _ACCELERATOR_BATCH_FACTOR)
-        self._run, self._pooling = run, files.pooling
+        self._run, self._files = run, files
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`."""
+        return self._embedded([self._files.document_prefix + text for text in texts])
+
+    def embed_questions(self, questions: Sequence[str]) -> Vectors:
+        """See `Embedder.embed_questions`."""
+        return self._embedded([self._files.query_prefix + question for question in questions])
+
+    def _embedded(self, texts: Sequence[str]) -> Vectors:
         tokens = self._token_ids(texts)
         cut = list(batches([len(ids) for ids in tokens], self._tokens_per_batch))
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
@@ -121,7 +132,7 @@ class TorchEmbedder:
         from torch.nn.functional import normalize
 
         tokens = self._token_ids(texts)
-        vectors: list[npt.NDArray[np.float16]] = [np.empty((0, self.dim), np.float16)] * len(tokens)
+        vectors: list[npt.NDArray[np.float16]] = [np.empty((0, self._files.hidden_size), np.float16)] * len(tokens)
         for batch in batches([len(ids) for ids in tokens], self._tokens_per_batch):
             with torch.inference_mode():
                 parts = self._run(self._network, [tokens[index] for index in batch], self._device)
@@ -148,11 +159,11 @@ class TorchEmbedder:
         from torch.nn.functional import normalize
 
         with torch.inference_mode():
-            texts = pooled(self._run(self._network, tokens, self._device), self._pooling)
-            vectors: Vectors = normalize(texts.float(), dim=1).cpu().numpy()
-        if vectors.shape[1] != self.dim:
+            texts = pooled(self._run(self._network, tokens, self._device), self._files.pooling)
+            vectors: Vectors = normalize(texts.float()[:, : self.dim], dim=1).cpu().numpy()
+        if texts.shape[1] != self._files.hidden_size:
             raise CorruptionError(
-                f"{self.identity} must give vectors of length {self.dim}, gave {vectors.shape[1]}; "
+                f"{self.identity} must give vectors of length {self._files.hidden_size}, gave {texts.shape[1]}; "
                 "its config.json does not fit its weights: install the model again"
             )
         if not np.isfinite(vectors).all():
@@ -186,7 +197,7 @@ def load_embedder(params: EmbeddingParams, settings: Settings) -> Embedder:
     Raises:
         ConfigurationError: the model cannot be found, or is none that Almanac can run.
     """
-    files = find_model(params.model, settings)
+    files = find_files(params, settings)
     identity = identity_of(files, params, settings)
     with _loading:
         return _load(files, identity, params, settings.device, settings.num_threads)

@@ -1,16 +1,18 @@
 """The files of an embedding model: found, checked and named, without importing torch.
 
-Knows the layout that sentence-transformers writes; nothing of how vectors are computed.
+Knows the layout that sentence-transformers writes; nothing of how vectors are computed. What a folder does not say of
+prefixes, pooling and lengths is taken from `tasks.index.embedding.models`.
 """
 
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigurationError
+from tasks.index.embedding.models import ModelNeeds, Pooling, needs_of
 from tasks.index.embedding.registered import is_registered, registered_folder
 from tasks.model_location import PREFIX, is_packaged, package_folder
 from tasks.params import EmbeddingParams
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
+PROMPTS_FILE = "config_sentence_transformers.json"
 _NO_LIMIT = 1_000_000
 """`model_max_length` above this means that the tokenizer knows of no limit."""
 
-Pooling = Literal["mean", "cls", "lasttoken"]
 _POOLING_FLAGS = frozenset(
     {"cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"}
 )
@@ -41,28 +43,35 @@ class ModelFiles:
         folder: in `root`, or `root`: holds `config.json`, `tokenizer.json` and the safetensors weights.
         weights: the safetensors files, sorted.
         pooling: how token vectors become one vector.
-        dim: length of a vector.
+        hidden_size: length of a token's vector.
+        dim: length of a text's vector: the first numbers of the pooled one.
         max_tokens: longer texts are cut, special tokens included.
+        query_prefix: words before a question.
+        document_prefix: words before a text of the index.
     """
 
     root: Path
     folder: Path
     weights: tuple[Path, ...]
     pooling: Pooling
+    hidden_size: int
     dim: int
     max_tokens: int
+    query_prefix: str = ""
+    document_prefix: str = ""
 
 
 def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
     """What must be equal in an index and a query: `<model>:<sha256 of its files, 16 hex>:<pooling>:<precision>`.
 
+    Behind it `:<sha256, 8 hex>` of prefixes and length, where texts bear a prefix or vectors are shortened.
     With `precision: auto` indexes may be read on a machine with other arithmetic: its vectors differ by a cosine
     of less than 0.0002.
 
     Raises:
         ConfigurationError: the model cannot be found, or is none that Almanac can run.
     """
-    return identity_of(find_model(params.model, settings), params, settings)
+    return identity_of(find_files(params, settings), params, settings)
 
 
 def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) -> str:
@@ -70,7 +79,11 @@ def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) 
     inputs = [*files.weights, files.folder / "config.json", files.folder / "tokenizer.json"]
     digests = [cached_sha256(path, settings) for path in inputs]
     digest = hashlib.sha256("".join([*digests, str(files.max_tokens)]).encode()).hexdigest()
-    return f"{_name(params.model)}:{digest[:16]}:{files.pooling}:{params.precision}"
+    identity = f"{_name(params.model)}:{digest[:16]}:{files.pooling}:{params.precision}"
+    needs = (files.query_prefix, files.document_prefix, files.dim)
+    if needs == ("", "", files.hidden_size):
+        return identity
+    return f"{identity}:{hashlib.sha256(json.dumps(needs).encode()).hexdigest()[:8]}"
 
 
 def _name(model: str) -> str:
@@ -86,7 +99,7 @@ def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":
     Raises:
         ConfigurationError: the model cannot be found.
     """
-    return tokenizer_of(find_model(params.model, settings))
+    return tokenizer_of(find_files(params, settings))
 
 
 def tokenizer_of(files: ModelFiles) -> "Tokenizer":
@@ -97,6 +110,44 @@ def tokenizer_of(files: ModelFiles) -> "Tokenizer":
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def find_files(params: EmbeddingParams, settings: Settings) -> ModelFiles:
+    """Find and check the files of `params.model`; what `params` says of it goes before what its folder says.
+
+    Raises:
+        ConfigurationError: see `find_model`; vectors longer than the model's.
+    """
+    files = find_model(params.model, settings)
+    if params.dims is not None and params.dims > files.hidden_size:
+        raise ConfigurationError(
+            f"embedding.dims must be at most {files.hidden_size}, the length of the vectors of {params.model!r}, found "
+            f"{params.dims}; lower it, or set it to null"
+        )
+    return replace(
+        files,
+        pooling=params.pooling or files.pooling,
+        dim=params.dims or files.dim,
+        max_tokens=min(files.max_tokens, params.max_tokens or files.max_tokens),
+        query_prefix=files.query_prefix if params.query_prefix is None else params.query_prefix,
+        document_prefix=files.document_prefix if params.document_prefix is None else params.document_prefix,
+    )
+
+
+def spelt_out(params: EmbeddingParams, settings: Settings) -> EmbeddingParams:
+    """Return the same parameters with all that the model's folder and the table say, as a release keeps them.
+
+    A release then answers as it did when the table changes.
+    """
+    files = find_files(params, settings)
+    needs = {
+        "query_prefix": files.query_prefix,
+        "document_prefix": files.document_prefix,
+        "pooling": files.pooling,
+        "dims": files.dim,
+        "max_tokens": files.max_tokens,
+    }
+    return params.model_copy(update=needs)
 
 
 def find_model(model: str, settings: Settings) -> ModelFiles:
@@ -117,14 +168,36 @@ def find_model(model: str, settings: Settings) -> ModelFiles:
                 "sentence-transformers' `save_pretrained` and name that folder"
             )
     config = _read_json(folder / "config.json")
+    needs = _needs(model, config)
+    query_prefix, document_prefix = _prefixes(root, needs)
+    hidden_size = _hidden_size(config, model)
     return ModelFiles(
         root=root,
         folder=folder,
         weights=_weights(folder, model),
-        pooling=_pooling(root, modules, model),
-        dim=_dim(config, model),
-        max_tokens=_max_tokens(folder, config, model),
+        pooling=_pooling(root, modules, model, needs),
+        hidden_size=hidden_size,
+        dim=hidden_size,
+        max_tokens=_max_tokens(folder, config, model, needs),
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
     )
+
+
+def _needs(model: str, config: dict[str, Any]) -> ModelNeeds:
+    """What the table says of the name, else of the name that the folder's config keeps."""
+    named = needs_of(model)
+    return needs_of(str(config.get("_name_or_path", ""))) if named == ModelNeeds() else named
+
+
+def _prefixes(root: Path, needs: ModelNeeds) -> tuple[str, str]:
+    """The words before questions and texts: those that the folder declares as prompts, else those of the table."""
+    path = root / PROMPTS_FILE
+    declared = (_read_json(path).get("prompts") or {}) if path.is_file() else {}
+    document = next((declared[name] for name in ("document", "passage") if declared.get(name)), None)
+    if not declared.get("query") and document is None:
+        return needs.query_prefix, needs.document_prefix
+    return str(declared.get("query") or ""), str(document or "")
 
 
 def model_folder(model: str, settings: Settings) -> Path:
@@ -184,9 +257,9 @@ def _modules(root: Path, model: str) -> dict[str, str]:
     return modules
 
 
-def _pooling(root: Path, modules: dict[str, str], model: str) -> Pooling:
+def _pooling(root: Path, modules: dict[str, str], model: str, needs: ModelNeeds) -> Pooling:
     if "Pooling" not in modules:
-        return "mean"
+        return needs.pooling
     config = _read_json(root / modules["Pooling"] / "config.json")
     flags = [key.removeprefix("pooling_mode_") for key, on in config.items() if on is True]
     chosen = [flag for flag in flags if flag in _POOLING_FLAGS] or [config.get("pooling_mode")]
@@ -212,18 +285,20 @@ def _weights(folder: Path, model: str) -> tuple[Path, ...]:
     return weights
 
 
-def _dim(config: dict[str, Any], model: str) -> int:
+def _hidden_size(config: dict[str, Any], model: str) -> int:
     if not isinstance(config.get("hidden_size"), int):
         raise ConfigurationError(f"embedding.model {model!r} must state `hidden_size` in its config.json; name another")
     return int(config["hidden_size"])
 
 
-def _max_tokens(folder: Path, config: dict[str, Any], model: str) -> int:
+def _max_tokens(folder: Path, config: dict[str, Any], model: str, needs: ModelNeeds) -> int:
     limits = [config.get("max_position_embeddings")]
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         if (folder / name).is_file():
             limits.append(_read_json(folder / name).get(key))
     known = [int(limit) for limit in limits if limit is not None and limit < _NO_LIMIT]
+    if not known and needs.max_tokens:
+        return needs.max_tokens
     if not known:
         raise ConfigurationError(
             f"embedding.model {model!r} must state its longest text; add `max_seq_length` to sentence_bert_config.json"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tasks.errors import CorruptionError
 from tasks.index.embedding.embedder import Embedder, Vectors, load_embedder
-from tasks.index.embedding.files import ModelFiles, find_model, identity_of, tokenizer_of
+from tasks.index.embedding.files import ModelFiles, find_files, identity_of, tokenizer_of
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 
@@ -36,7 +36,7 @@ def load_light_embedder(params: EmbeddingParams, settings: Settings) -> Embedder
     Raises:
         ConfigurationError: the model cannot be found, or is none that Almanac can run.
     """
-    files = find_model(params.model, settings)
+    files = find_files(params, settings)
     config = json.loads((files.folder / "config.json").read_text(encoding="utf-8"))
     is_plain = config.get("model_type") == "bert" and all(
         config.get(name, value) == value for name, value in _LIKE_TORCH.items()
@@ -57,16 +57,24 @@ class LightEmbedder:
         self.tokenizer = tokenizer_of(files)
         self._cutting_tokenizer = tokenizer_of(files)
         self._cutting_tokenizer.enable_truncation(files.max_tokens)
-        self._pooling = files.pooling
+        self._files = files
         self._weights = {name.removeprefix("bert."): value for name, value in load_file(files.weights[0]).items()}
         self._num_layers, self._num_heads = config["num_hidden_layers"], config["num_attention_heads"]
         self._epsilon = config.get("layer_norm_eps", 1e-12)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`."""
+        return self._embedded([self._files.document_prefix + text for text in texts])
+
+    def embed_questions(self, questions: Sequence[str]) -> Vectors:
+        """See `Embedder.embed_questions`."""
+        return self._embedded([self._files.query_prefix + question for question in questions])
+
+    def _embedded(self, texts: Sequence[str]) -> Vectors:
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for row, states in enumerate(self._states(texts)):
-            vectors[row] = {"mean": states.mean(0), "cls": states[0], "lasttoken": states[-1]}[self._pooling]
+            pooled = {"mean": states.mean(0), "cls": states[0], "lasttoken": states[-1]}[self._files.pooling]
+            vectors[row] = pooled[: self.dim]
         if not np.isfinite(vectors).all():
             raise CorruptionError(f"{self.identity} must give finite vectors, gave NaN or infinity; install it again")
         return _unit(vectors)

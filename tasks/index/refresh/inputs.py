@@ -13,6 +13,7 @@ from tasks.errors import GateError
 from tasks.index.access_tables import load_access, record_changes
 from tasks.index.base import Base, find_base
 from tasks.index.embedding.embedder import embedder_identity
+from tasks.index.embedding.files import spelt_out
 from tasks.index.embedding.registered import pinned
 from tasks.index.release import Fingerprint, fingerprint
 from tasks.index.table import connect, other_access
@@ -51,7 +52,7 @@ class RefreshInputs:
 
 def read_inputs(params: Params, settings: Settings) -> RefreshInputs:
     """Find what a refresh would start from; reads only."""
-    params = params.model_copy(update={"embedding": pinned(params.embedding, settings)})
+    params = params.model_copy(update={"embedding": spelt_out(pinned(params.embedding, settings), settings)})
     embedder = embedder_identity(params.embedding, settings)
     now = fingerprint(params, parser=parser_identity(), embedder=embedder)
     return RefreshInputs(params, settings, find_base(settings), now)

@@ -85,7 +85,7 @@ class Index:
         readable = access.readable_ids(request.groups)
         if not readable:
             return []
-        vector = self.embedder.embed([question])[0]
+        vector = self.embedder.embed_questions([question])[0]
         filters = filters_of(request, readable)
         fused = self._fused(request.mode or self._search.mode, question, vector, filters)
         hits = chosen(

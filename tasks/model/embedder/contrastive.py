@@ -114,10 +114,10 @@ def texts_of(batch: Batch) -> list[str]:
 
 def tokenize(pairs: Sequence[Pair], files: ModelFiles, *, max_length: int) -> dict[str, TokenIds]:
     """Return the token ids of every text of the pairs, cut to what the model and `max_length` allow."""
-    texts = {pair.question for pair in pairs}
-    texts |= {chunk.text for pair in pairs for chunk in (pair.positive, *pair.negatives)}
-    ordered = sorted(texts)
+    read = {chunk.text: files.document_prefix for pair in pairs for chunk in (pair.positive, *pair.negatives)}
+    read |= {pair.question: files.query_prefix for pair in pairs}
+    ordered = sorted(read)
     tokenizer = tokenizer_of(files)
     tokenizer.enable_truncation(min(files.max_tokens, max_length))
-    encodings = tokenizer.encode_batch_fast(ordered)
+    encodings = tokenizer.encode_batch_fast([read[text] + text for text in ordered])
     return {text: np.array(entry.ids, dtype=np.int32) for text, entry in zip(ordered, encodings, strict=True)}

@@ -148,7 +148,7 @@ def mine_pairs(
         if held_out:
             positive, bound = next((p.chunk_id for p in passages if p.chunk_id in readable), readable[0]), math.inf
         else:
-            positive, nearest = rows.nearest(readable, index.embedder.embed([question.question])[0])
+            positive, nearest = rows.nearest(readable, index.embedder.embed_questions([question.question])[0])
             bound = MAX_NEGATIVE_RATIO * nearest
         near = [passage.chunk_id for passage in passages if _is_negative(passage, question, bound)]
         rows.fetch(near)

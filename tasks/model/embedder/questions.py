@@ -33,7 +33,7 @@ class Questions:
 
     def values(self, embedder: "Embedder") -> Mapping[str, Values]:
         """Return the metrics of an embedder, by question."""
-        scores = embedder.embed(self.questions) @ embedder.embed(self.texts).T
+        scores = embedder.embed_questions(self.questions) @ embedder.embed(self.texts).T
         return ranking_values(scores, self.relevant)
 
 

@@ -6,6 +6,7 @@ index or MLflow.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,9 +15,10 @@ from typing import Any
 
 from tasks.bootstrap import Interval, paired_difference
 from tasks.errors import ConfigurationError
-from tasks.files import sha256_of_file, whole_folder
+from tasks.files import sha256_of_file, whole_folder, write_json
 from tasks.index.embedding.embedder import TorchEmbedder, embedder_identity, load_embedder, load_network
 from tasks.index.embedding.files import ModelFiles, find_model
+from tasks.index.embedding.models import UNKNOWN, needs_of
 from tasks.index.embedding.registered import EmbedderManifest, read_embedder
 from tasks.model.embedder.card import CARD, card
 from tasks.model.embedder.contrastive import Contrastive, tokenize
@@ -85,7 +87,7 @@ def train_embedder(
     checkpoints = output.with_name(f".{output.name}.training")
     outcome = _trainer(objective, network, checkpoints, key, params, settings).run(listener)
     with whole_folder(output) as beside:
-        _write_model(network, files, beside)
+        _write_model(network, files, beside, params.embedding.model)
         result = _measure(beside, output, report, outcome, params, settings, num_pairs=len(train))
         _describe(beside, result, params, settings, key=key, lineage=lineage)
     shutil.rmtree(checkpoints)
@@ -111,13 +113,17 @@ def _trainer(
     return Trainer(objective, network, params.fine_tuning, folder=folder, key=key, accelerator=accelerator)
 
 
-def _write_model(network: Any, files: ModelFiles, folder: Path) -> None:
+def _write_model(network: Any, files: ModelFiles, folder: Path, model: str) -> None:
     """Write the model in the layout of the one that was tuned: what is measured is what will serve."""
     for path in (*files.root.rglob("*.json"), *files.root.rglob("*.txt")):
         if path.name != EMBEDDER.manifest and not path.name.endswith(".index.json"):
             target = folder / path.relative_to(files.root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+    if needs_of(model) != UNKNOWN:
+        # The table of what models need goes by the name, which a folder of ours does not bear.
+        config = folder / files.folder.relative_to(files.root) / "config.json"
+        write_json(config, json.loads(config.read_text(encoding="utf-8")) | {"_name_or_path": Path(model).name})
     weights = folder / files.folder.relative_to(files.root) / "model.safetensors"
     save_tensors(weights, network.state_dict())
 

@@ -98,8 +98,9 @@ class Retrieval:
         return None if held is None else self._with_similarity(held, question)
 
     def _with_similarity(self, passage: Passage, question: str) -> Passage:
-        vectors = self.data.index.embedder.embed([question, passage.text])
-        return replace(passage, similarity=float(np.dot(vectors[0], vectors[1])))
+        embedder = self.data.index.embedder
+        (asked,), (text,) = embedder.embed_questions([question]), embedder.embed([passage.text])
+        return replace(passage, similarity=float(np.dot(asked, text)))
 
     def distractors(self, entry: HeldOut) -> tuple[Passage, ...]:
         """What search finds beside the support, best first: passages that cannot answer the question."""
