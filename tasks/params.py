@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from tasks.errors import ConfigurationError
 from tasks.params_checks import GateRule, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
+from tasks.params_embedding import EmbeddingNeeds
 from tasks.params_needs import NeedsParams
 from tasks.params_prices import PricesParams
 from tasks.params_sources import Block, Name, Share, Source
@@ -58,24 +59,17 @@ class ChunkingParams(Block):
         return self
 
 
-class EmbeddingParams(Block):
+class EmbeddingParams(EmbeddingNeeds):
     """The embedding model: `package:<distribution module>`, a local folder, a Hugging Face id, or a tuned one.
 
     A tuned one is `mlflow:almanac-embedder@<alias>` or `mlflow:almanac-embedder/<version>`.
 
     `precision: auto` multiplies in bfloat16 (or float16) where the hardware does so faster, else in float32.
-    The others are None for what the model's folder says, else `tasks.index.embedding.models`; releases of before have
-    none of them. `dims` shortens the vectors of a model that was trained for it.
     """
 
     model: str
     precision: Literal["auto", "float32", "bfloat16"]
     tokens_per_batch: Annotated[int, Field(ge=1)]
-    query_prefix: str | None = None
-    document_prefix: str | None = None
-    pooling: Literal["mean", "cls", "lasttoken"] | None = None
-    dims: Annotated[int, Field(ge=8)] | None = None
-    max_tokens: Annotated[int, Field(ge=16)] | None = None
 
 
 class SearchParams(Block):

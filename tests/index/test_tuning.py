@@ -10,10 +10,15 @@ from typer.testing import CliRunner
 
 from cli import app
 from tasks.errors import ConfigurationError
+from tasks.index.embedding.embedder import load_embedder
 from tasks.index.live import LiveIndex
+from tasks.index.release import embedding_params
 from tasks.index.search import Request
+from tasks.index.table import connect, open_at
 from tasks.index.tuning import params_diff, tune
-from tasks.params import Params
+from tasks.index.tuning.bench import Bench, Proposal
+from tasks.index.tuning.scratch import resized
+from tasks.params import ChunkingParams, Params
 from tasks.settings import Settings
 from tests.conftest import files_source
 
@@ -53,7 +58,7 @@ def test_the_winner_is_no_worse_and_shows_no_more_passages(released: Params, set
     assert (result.num_tuning_questions, result.num_test_questions) == (2, 2)
     assert result.num_trials == 3
     assert result.metrics["tuning_ndcg"] >= result.metrics["tuning_ndcg_today"]
-    assert result.changes.get("top_k", 1) == 1, "never more passages than today"
+    assert result.changes.get("search.top_k", 1) == 1, "never more passages than today"
 
 
 @pytest.mark.slow
@@ -66,11 +71,11 @@ def test_nothing_within_the_budget_keeps_today_s_settings(released: Params, sett
 
 @pytest.mark.slow
 def test_remembered_rows_give_what_plain_searches_give(released: Params, settings: Settings) -> None:
-    from tasks.index.live import serving
-    from tasks.index.tuning import _Bench
-
-    bench = _Bench(released, settings, serving(settings).release)
     live = LiveIndex(released, settings)
+    release = live.serving.release
+    table = open_at(connect(settings), release.lance_tag)
+    bench = Bench(released, settings, load_embedder(embedding_params(release), settings), {32: table})
+    chunking = released.chunking.model_copy(update={"max_tokens": 32})
     for search in (
         released.search,
         released.search.model_copy(update={"candidates": 2, "top_k": 2, "fusion": "score"}),
@@ -78,10 +83,51 @@ def test_remembered_rows_give_what_plain_searches_give(released: Params, setting
     ):
         for question in ("when does the pager rotate?", "snapshots of the ledgr"):
             request = Request(question, groups=frozenset({"everyone"}))
-            plain, remembered = bench.plain(search), bench.remembered(search)
+            proposal = Proposal(search, chunking)
+            plain, remembered = bench.plain(proposal), bench.remembered(proposal)
             wanted = [passage.chunk_id for passage in plain.search(request, live.access())]
             for _ in range(2):
                 assert [passage.chunk_id for passage in remembered.search(request, live.access())] == wanted
+
+
+@pytest.mark.slow
+def test_sizes_of_chunks_are_tried_within_the_prompt_of_today_and_leave_nothing(
+    released: Params, settings: Settings
+) -> None:
+    size = released.chunking.max_tokens
+    before = sorted(path.name for path in settings.layout.cache.iterdir())
+    result = tune(released, settings, num_trials=8, max_seconds=120, budget_ms=60_000, chunk_sizes=(size // 2, size))
+
+    assert set(result.chunk_sizes) == {size // 2, size}
+    assert all(0 < value <= 1 for value in result.chunk_sizes.values())
+    assert not (settings.work / "tune").exists()
+    assert sorted(path.name for path in settings.layout.cache.iterdir()) == before
+    if "chunking.max_tokens" in result.changes:
+        assert result.changes.get("search.top_k", released.search.top_k) <= 2 * released.search.top_k
+
+
+@pytest.mark.slow
+def test_other_chunks_that_take_too_long_are_not_tried(released: Params, settings: Settings) -> None:
+    other = released.chunking.max_tokens // 2
+    result = tune(released, settings, num_trials=1, max_seconds=0.001, budget_ms=60_000, chunk_sizes=(other,))
+    assert set(result.chunk_sizes) == {released.chunking.max_tokens}
+
+
+@pytest.mark.slow
+def test_chunking_that_was_changed_and_not_refreshed_is_refused(released: Params, settings: Settings) -> None:
+    other = released.model_copy(update={"chunking": resized(released.chunking, released.chunking.max_tokens // 2)})
+    with pytest.raises(ConfigurationError, match="run `almanac refresh` first"):
+        tune(other, settings, num_trials=1, max_seconds=1, budget_ms=100)
+
+
+def test_the_least_size_and_the_overlap_follow_the_size() -> None:
+    chunking = ChunkingParams(max_tokens=256, min_tokens=64, overlap_tokens=16, max_context_tokens=40)
+    assert resized(chunking, 128).model_dump() == {
+        "max_tokens": 128,
+        "min_tokens": 32,
+        "overlap_tokens": 8,
+        "max_context_tokens": 40,
+    }
 
 
 @pytest.mark.slow
@@ -102,7 +148,7 @@ def test_tuning_needs_golden_questions(released: Params, settings: Settings) -> 
 
 def test_a_diff_changes_only_its_settings_and_keeps_comments() -> None:
     text = "search:\n  top_k: 8    # shown\n  candidates: 200\ncompare:\n  top_k: 8\n"
-    diff = params_diff(text, {"top_k": 5})
+    diff = params_diff(text, {"search.top_k": 5})
     assert [line for line in diff.splitlines() if line[0] in "+-" and line[:3] not in ("---", "+++")] == [
         "-  top_k: 8    # shown",
         "+  top_k: 5    # shown",
