@@ -1,12 +1,15 @@
 """Search terms: a text and a question are cut alike, whatever the script; nothing that was typed is lost."""
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.index.search.terms import MAX_QUESTION_TERMS, document_terms, question_terms
+from tasks.index.search.terms import MAX_QUESTION_TERMS, STOP_WORDS, document_terms, question_terms
 
 ENGLISH = "English"
+NUM_EXAMPLES = int(os.environ.get("ALMANAC_WORLD_EXAMPLES", "0")) or 300
 SCRIPTS = (
     "ledger Häuser Straße naïve",
     "提交报销单 猫",
@@ -27,20 +30,31 @@ def terms(text: str) -> list[str]:
     return document_terms(text, ENGLISH).split(" ")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=NUM_EXAMPLES, deadline=None)
 @given(texts)
 def test_every_term_of_a_question_stands_in_the_text_that_it_repeats(text: str) -> None:
     assert set(question_terms(text, ENGLISH)) <= set(terms(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=NUM_EXAMPLES, deadline=None)
+@given(words, texts, texts, st.sampled_from(("{}", "What is {}?", "({})", "“{}”", "use {}, please", "**{}**")))
+def test_a_word_is_found_wherever_it_stands_in_a_text_and_however_it_is_asked(
+    word: str, before: str, after: str, asked: str
+) -> None:
+    word = " ".join(word.split())
+    alone = set(question_terms(word, ENGLISH))
+    assert alone <= set(terms(f"{before} {word} {after}"))
+    assert alone <= STOP_WORDS or alone & set(question_terms(asked.format(word), ENGLISH))
+
+
+@settings(max_examples=NUM_EXAMPLES, deadline=None)
 @given(texts)
 def test_terms_hold_no_blank_and_are_never_empty(text: str) -> None:
     found = document_terms(text, ENGLISH)
     assert found == "" or all(term and not any(char.isspace() for char in term) for term in found.split(" "))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=NUM_EXAMPLES, deadline=None)
 @given(texts, texts)
 def test_terms_of_lines_are_those_of_the_text(first: str, second: str) -> None:
     assert document_terms(f"{first}\n{second}", ENGLISH).split() == [
