@@ -16,6 +16,7 @@ from odf import text as odf_text
 from odf.office import Annotation
 from odf.opendocument import OpenDocumentText
 
+from tasks.corpus.parsing.extract_worker import extract
 from tests.world.made import NUM_DOCUMENTS, SIGNS, Words, check
 
 _SECRET_STYLES = ("display:none", "visibility: hidden", "color:#ffffff", "color: white", "font-size:0", "opacity:0")
@@ -239,3 +240,10 @@ def test_documents_arrive_as_they_are_shown(
         rng = random.Random(seed)
         words = Words(rng, signs=signs)
         check(write(words, rng), ending, words, seed)
+
+
+def test_a_remark_between_two_lists_is_no_text() -> None:
+    text = extract(b"<ul><li>one</li></ul><!-- remark --><ul><li>two</li></ul>", ".html").text
+
+    assert "remark" not in text
+    assert text.index("one") < text.index("two")

@@ -18,6 +18,7 @@ from tasks.corpus.parsing.kreuzberg_parser import run_kreuzberg
 
 _SIGN = re.compile(r"\bhidden\b|display\s*:|visibility\s*:|opacity\s*:|font-size\s*:|\bcolor\s*[:=]|text-indent", re.I)
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
+_REMARK = re.compile(r"<!--.*?-->", re.S)
 _AT_RULE = re.compile(r"@(?:media|supports|font-face|keyframes|page)[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
 _RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 _SELECTOR = re.compile(r"([a-z][a-z0-9]*)?((?:\.[\w-]+)*)(#[\w-]+)?", re.I)
@@ -38,6 +39,7 @@ def read_html(data: bytes, styles: str = "") -> Reading:
     """
     page, title = split_head(decode_html(data))
     page, num_hidden = without_hidden(page, styles)
+    page = _REMARK.sub("", page)  # between two lists kreuzberg writes it as text
     found = run_kreuzberg(page.encode("utf-8", "replace"), "text/html")
     return Reading(unescaped(found.text, rows_only=True), title, num_hidden)
 
