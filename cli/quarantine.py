@@ -13,13 +13,19 @@ app = typer.Typer(no_args_is_help=True, help="What the gates set aside: list, sh
 
 @app.command("list")
 def quarantine_list(json_: Json = False) -> None:
-    """List what is in quarantine, with reasons.
+    """List what is in quarantine, with reasons, and apart from it what is no document (unsupported files, drafts).
 
     Example: `almanac quarantine list`
     """
+    from tasks.corpus.parsing.parse import LEFT_OUT
     from tasks.corpus.quarantine import held
 
-    print_result({"items": [asdict(item) for item in held(Settings().home)]}, json_, _print_quarantine)
+    items = held(Settings().home)
+    result = {
+        "items": [asdict(item) for item in items if item.rule not in LEFT_OUT],
+        "left_out": [asdict(item) for item in items if item.rule in LEFT_OUT],
+    }
+    print_result(result, json_, _print_quarantine)
 
 
 def _print_quarantine(result: dict[str, Any]) -> None:
@@ -28,6 +34,9 @@ def _print_quarantine(result: dict[str, Any]) -> None:
         print_table([{name: item[name] for name in columns} for item in result["items"]])
     else:
         typer.echo("nothing is in quarantine")
+    if result["left_out"]:
+        typer.echo("\nleft out, since they are no documents:")
+        print_table([{name: item[name] for name in ("source", "key", "rule", "reason")} for item in result["left_out"]])
 
 
 @app.command("show")

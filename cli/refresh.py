@@ -37,7 +37,7 @@ def plan(json_: Json = False) -> None:
 
 
 def _print_plan(result: Mapping[str, int | float | str | None]) -> None:
-    names = ("new", "changed", "moved", "removed", "expired", "unchanged", "held")
+    names = ("new", "changed", "moved", "removed", "expired", "unchanged", "held", "left_out")
     typer.echo(f"{result['listed']} listed: " + ", ".join(f"{result[name]} {name}" for name in names))
     typer.echo(f"at most {result['chunks_to_embed']} chunks to embed, about {result['estimated_seconds']:.0f} seconds")
     if result["refused"]:
@@ -69,14 +69,15 @@ def refresh(
 def _print_refresh(result: "RefreshResult") -> None:
     if result.release is None:
         typer.echo(
-            f"nothing to release: {result.unchanged} unchanged, {result.quarantined} in quarantine ({result.seconds} s)"
+            f"nothing to release: {result.unchanged} unchanged, {result.quarantined} in quarantine, "
+            f"{result.left_out} left out ({result.seconds} s)"
         )
         return
     state = "serves now" if result.released else "waits for the alias `champion` in the MLflow UI"
     typer.echo(
         f"release {result.release} {state}: {result.accepted} documents accepted, {result.quarantined} quarantined, "
-        f"{result.removed} removed, {result.unchanged} unchanged; {result.embedded} chunks embedded of "
-        f"{result.chunks} ({result.seconds} s)"
+        f"{result.left_out} left out, {result.removed} removed, {result.unchanged} unchanged; "
+        f"{result.embedded} chunks embedded of {result.chunks} ({result.seconds} s)"
     )
     for name, value in (result.metrics or {}).items():
         typer.echo(f"  {name} {value:.4g}")

@@ -1,14 +1,14 @@
 """From sources to accepted documents: plan, parsed shards, selection, gate, quarantine, in calls that a flow makes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from tasks.corpus import quarantine
 from tasks.corpus.document import EVERYONE
-from tasks.corpus.gate.document_gate import GateReport, check_documents, gate_fingerprint
+from tasks.corpus.gate.document_gate import check_documents, gate_fingerprint
 from tasks.corpus.gate.report import write_report
 from tasks.corpus.parsing.parse import LEFT_OUT, Reject, parser_identity
 from tasks.corpus.parsing.shards import ParseShard, write_shards
@@ -30,8 +30,13 @@ def plan_sources(
     held = {
         where: raw for where, (raw, fingerprint) in quarantine.known_held(settings.home).items() if fingerprint == now
     }
-    return make_plan(
+    plan = make_plan(
         params.sources, indexed, settings=settings, held=held, signatures=signatures, learned_access=learned_access
+    )
+    places = [(part.source.name, key, seen.raw_hash) for part in plan.sources for key, seen in part.seen.items()]
+    left_out = quarantine.held_by(settings.home, LEFT_OUT) & held.keys()
+    return replace(
+        plan, num_left_out=sum((name, key) in left_out and held[name, key] == raw for name, key, raw in places)
     )
 
 
@@ -61,13 +66,15 @@ class Intake:
 
     Attributes:
         accepted: Parquet file of documents.
-        quarantined: documents that the gate set aside, and items that parsing rejected.
+        quarantined: documents that the gate set aside, and items that went wrong in parsing.
+        left_out: items that are no documents: unsupported files, drafts.
         report: folder with the gate's report as `documents.html` and `documents.md`.
     """
 
     accepted: Path
     num_accepted: int
     quarantined: int
+    left_out: int
     report: Path
     reasons: tuple[str, ...]
 
@@ -80,6 +87,7 @@ def gate_documents(
     When the gate stops, `reasons` says why and nothing was accepted.
     """
     folder = settings.work / "gate"
+    num_left_out = sum(reject.code in LEFT_OUT for reject in rejects)
     accepted, held = folder / "accepted.parquet", folder / "held.parquet"
     verdict = check_documents(
         [selection.documents],
@@ -87,18 +95,15 @@ def gate_documents(
         held=held,
         params=params.document_gate,
         approved=quarantine.approved(settings.home),
-        num_rejected=sum(reject.code not in LEFT_OUT for reject in rejects),
+        num_rejected=len(rejects) - num_left_out,
         num_known=num_known,
     )
     report = settings.work / "report"
     write_report(verdict, held, html=report / "documents.html", markdown=report / "documents.md")
     entries = [*quarantine.from_rejects(rejects), *quarantine.from_held(held)]
     quarantine.record(settings.home, entries, fingerprint=quarantine_fingerprint(params))
-    return _intake(verdict, accepted, len(rejects), report)
-
-
-def _intake(verdict: GateReport, accepted: Path, num_rejects: int, report: Path) -> Intake:
-    return Intake(accepted, verdict.num_accepted, verdict.num_quarantined + num_rejects, report, verdict.reasons)
+    num_quarantined = verdict.num_quarantined + len(rejects) - num_left_out
+    return Intake(accepted, verdict.num_accepted, num_quarantined, num_left_out, report, verdict.reasons)
 
 
 def hidden_by(

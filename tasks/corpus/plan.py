@@ -84,11 +84,13 @@ class RefreshPlan:
 
     Attributes:
         unlisted: documents of sources that `params.yaml` no longer names, by source.
+        num_left_out: of the held items those that are no documents: unsupported files, drafts.
     """
 
     sources: tuple[SourcePlan, ...]
     unlisted: Mapping[str, tuple[str, ...]]
     rates: Mapping[str, float]
+    num_left_out: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -113,7 +115,8 @@ class RefreshPlan:
             "removed": sum(len(part.removed) for part in self.sources) + sum(map(len, self.unlisted.values())),
             "expired": sum(part.num_expired for part in self.sources),
             "unchanged": sum(part.unchanged for part in self.sources),
-            "held": sum(part.held for part in self.sources),
+            "held": sum(part.held for part in self.sources) - self.num_left_out,
+            "left_out": self.num_left_out,
         }
         return {
             "listed": sum(counts.values()),

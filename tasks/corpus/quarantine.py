@@ -222,6 +222,12 @@ def known_held(home: Path) -> dict[tuple[str, str], tuple[str, str]]:
     }
 
 
+def held_by(home: Path, rules: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return (source, key) of the items that are held by one of the rules."""
+    wanted = frozenset(rules)
+    return frozenset((item.source, item.key) for item in _select(home, "WHERE status = 'held'") if item.rule in wanted)
+
+
 def approved(home: Path) -> frozenset[str]:
     """The `raw_hash`es that a person released."""
     return frozenset(item.raw_hash for item in _select(home, "WHERE status = 'released'"))

@@ -228,7 +228,7 @@ def test_counts_add_up_to_what_is_listed(
     (notes / "b.md").write_text("# b, edited\n")
     (notes / "c.md").unlink()
     counts = plan_now(known).counts()
-    parts = ("new", "changed", "moved", "removed", "expired", "unchanged", "held")
+    parts = ("new", "changed", "moved", "removed", "expired", "unchanged", "held", "left_out")
     assert sum(counts[name] for name in parts) == counts["listed"] == 4
 
 

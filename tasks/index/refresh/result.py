@@ -19,6 +19,7 @@ class RefreshResult:
     Attributes:
         forgotten: copies of documents that were taken back, which do not come in.
         held: items in quarantine since before, and unchanged; `quarantined` counts them too.
+        left_out: items that are no documents (unsupported files, drafts); `quarantined` does not count them.
         documents, chunks: of the release that a next refresh builds on.
         release: number of the release that was made, None where nothing had changed.
         released: whether it serves; else it waits for a person.
@@ -38,6 +39,7 @@ class RefreshResult:
     estimated_seconds: float
     accepted: int
     quarantined: int
+    left_out: int
     documents: int
     chunks: int
     forgotten: int = 0
@@ -89,6 +91,7 @@ def result_of(
         estimated_seconds=counts["estimated_seconds"],
         accepted=intake.num_accepted if intake else 0,
         quarantined=int(counts["held"]) + (intake.quarantined if intake else 0),
+        left_out=int(counts["left_out"]) + (intake.left_out if intake else 0),
         documents=base.num_documents if base else 0,
         chunks=base.num_chunks if base else 0,
         forgotten=selection.forgotten if selection else 0,
@@ -101,6 +104,7 @@ def _check_nothing_vanished(result: RefreshResult) -> None:
     parts = {
         "accepted": result.accepted,
         "quarantined": result.quarantined,
+        "left out": result.left_out,
         "unchanged": result.unchanged,
         "removed": result.removed,
         "expired": result.expired,
