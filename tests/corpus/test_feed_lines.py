@@ -127,6 +127,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 def test_the_elements_of_any_array_are_its_lines(values: list[Any], indent: int | None, is_ascii: bool) -> None:
     from tasks.corpus.sources.feed_lines import _elements
 
-    lines = list(_elements(json.dumps(values, indent=indent, ensure_ascii=is_ascii).encode()))
+    lines, end = _elements(json.dumps(values, indent=indent, ensure_ascii=is_ascii).encode())
 
+    assert end is not None
     assert [json.loads(line) for line in lines] == values

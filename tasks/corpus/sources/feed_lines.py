@@ -92,7 +92,7 @@ class FeedLines:
             blocks = _blocks(file)
             first = next(blocks, b"")
             if _begins_an_array(first):
-                output.writelines(element + b"\n" for element in _elements(b"".join((first, *blocks))))
+                output.writelines(_array_lines(b"".join((first, *blocks)), is_certain=_is_array_by_name(path)))
             else:
                 output.writelines((first, *blocks))
 
@@ -109,16 +109,31 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         raise EOFError(str(error)) from error
 
 
+def _is_array_by_name(path: str) -> bool:
+    """`.jsonl` and `.ndjson` promise lines: a first line that begins with `[` may be a bad one."""
+    return re.search(r"\.json(?:\.\w+)?$", path) is not None
+
+
 def _begins_an_array(data: bytes) -> bool:
     return data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
-def _elements(data: bytes) -> Iterator[bytes]:
-    """The elements of an array as they are written, each on one line; one that is no JSON harms no other.
+def _array_lines(data: bytes, *, is_certain: bool) -> list[bytes]:
+    """The elements of an array as lines; the lines as they are where the first alone looked like one.
 
     Raises:
         EOFError: the array is cut off: what it holds no more must not count as deleted.
     """
+    elements, end = _elements(data)
+    if end is None and is_certain:
+        raise EOFError("the JSON array must end with `]`, found it cut off")
+    is_array = end is not None and not data[end:].strip()
+    return [element + b"\n" for element in elements] if is_array else [data]
+
+
+def _elements(data: bytes) -> tuple[list[bytes], int | None]:
+    """The elements of an array as they are written, each on one line, and where it ends; one that is no JSON is one."""
+    elements: list[bytes] = []
     depth, start = 0, 0
     for match in _TOKEN.finditer(data):
         sign = match.group()[:1]
@@ -127,8 +142,8 @@ def _elements(data: bytes) -> Iterator[bytes]:
             start = match.end()
         elif (sign == b"," and depth == 1) or depth == 0:
             if element := data[start : match.start()].translate(_LINE_ENDS).strip():
-                yield element
+                elements.append(element)
             start = match.end()
             if depth == 0:
-                return
-    raise EOFError("the JSON array must end with `]`, found it cut off")
+                return elements, start
+    return elements, None
