@@ -21,8 +21,9 @@ import yaml
 from tasks.params import Params
 from tasks.settings import QUIET_ENVIRONMENT, Settings
 
-# The same examples in each run: what lands does not hang on luck. HYPOTHESIS_PROFILE=default draws new ones.
+# The same examples in each run: what lands does not hang on luck. HYPOTHESIS_PROFILE=random draws new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("random", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 BASE_PARAMS: dict[str, Any] = {

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ _STATE_SCHEMA = pa.schema(
         pa.field("locator", pa.large_string(), nullable=False),
     ]
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfRange:
+    """Stands for a value of a table that Python has none for, such as a time in the year 100,000."""
 
 
 class RecordsReader:
@@ -175,7 +181,7 @@ class RecordsReader:
         row = 0
         with self._file_system.open(path, "rb") as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_AT_ONCE):
-                for record in batch.to_pylist():
+                for record in _records(batch):
                     yield record, row, row + 1
                     row += 1
 
@@ -193,8 +199,7 @@ class RecordsReader:
         if self._rows is None or self._rows[0] != path or not self._rows[1] <= row < self._rows[2]:
             self._rows = self._row_group(path, row)
         _path, first, _end, table = self._rows
-        record: Mapping[str, Any] = table.slice(row - first, 1).to_pylist()[0]
-        return record
+        return _records(table.slice(row - first, 1))[0]
 
     def _row_group(self, path: str, row: int) -> tuple[str, int, int, pa.Table]:
         import pyarrow.parquet as pq
@@ -238,6 +243,22 @@ class RecordsReader:
             pa.ipc.new_file(sink, table.schema) as writer,
         ):
             writer.write_table(table)
+
+
+def _records(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
+    try:
+        records: list[dict[str, Any]] = rows.to_pylist()
+    except (OverflowError, ValueError):  # one cell; all others are read
+        names, columns = rows.schema.names, [[_cell(scalar) for scalar in column] for column in rows.columns]
+        return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    return records
+
+
+def _cell(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return OutOfRange()
 
 
 def _read_state(path: Path) -> pa.Table | None:
