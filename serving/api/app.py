@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from serving.api.errors import install_error_handlers
-from serving.api.limits import Guard, TrustedHosts
+from serving.api.limits import Guard, HeadAsGet, TrustedHosts
 from serving.api.metrics import Measured, Metrics
 from serving.api.routes import api, probes
 from serving.api.service import OpenPairs, Pairs, Service
@@ -74,6 +74,7 @@ def _add_page(app: FastAPI) -> None:
 
 def _add_middleware(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
     """From the inside to the outside: figures, size and headers, other origins, host names."""
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guard)
     origins = [origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()]

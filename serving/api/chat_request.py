@@ -56,7 +56,9 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     n: int | None = None
     tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
     functions: list[Any] | None = None
+    function_call: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -68,13 +70,16 @@ class ChatRequest(BaseModel):
 def check_supported(request: ChatRequest) -> None:
     """Refuse what would change the form of an answer and cannot be given.
 
+    Tools that may be called need not be: front ends offer theirs with every question.
+
     Raises:
-        ApiError: 400 for several choices, tools, log-probabilities or a format; 404 for another model.
+        ApiError: 400 for several choices, a demanded call, log-probabilities or a format; 404 for another model.
     """
     if request.n not in (None, 1):
         raise ApiError(400, f"`n` must be 1, found {request.n}", param="n")
-    if request.tools or request.functions:
-        raise ApiError(400, "`tools` must be absent: the assistant answers from documents only", param="tools")
+    for name, choice in (("tool_choice", request.tool_choice), ("function_call", request.function_call)):
+        if choice not in (None, "auto", "none"):
+            raise ApiError(400, f"`{name}` must be auto or none: the assistant calls no tools", param=name)
     if request.logprobs:
         raise ApiError(400, "`logprobs` must be false: an answer is checked text", param="logprobs")
     if request.response_format and request.response_format.get("type", "text") != "text":

@@ -95,6 +95,19 @@ class TrustedHosts:
         await (self._app if scope.get("path") in PROBES else self._checked)(scope, receive, send)
 
 
+class HeadAsGet:
+    """ASGI middleware: HEAD is answered as GET would be, without the body: monitors and front ends probe so."""
+
+    def __init__(self, app: Application) -> None:
+        """Stand before `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on; the server sends no body to HEAD."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
+
+
 class Guard:
     """ASGI middleware: the size of bodies, and the headers that protect a browser."""
 
