@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import Json, print_result, read_params
+from cli.output import Json, print_result, print_table, read_params
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tasks.releases.version import ReleaseEntry
 
 app = typer.Typer()
+
+_COLUMNS = ("store", "address", "seconds", "version", "skew_seconds")
 
 
 @app.command()
@@ -80,24 +82,43 @@ def _print_schedules(schedules: "Mapping[str, Schedule | None] | None") -> None:
 
 
 @app.command()
-def doctor(json_: Json = False, deep: Annotated[bool, typer.Option(help="Read every row, too.")] = False) -> None:
+def doctor(
+    json_: Json = False,
+    deep: Annotated[bool, typer.Option(help="Read every row, too.")] = False,
+    stores: Annotated[bool, typer.Option(help="Ask each store alone: reach, rights, version and clock.")] = False,
+) -> None:
     """Find what is wrong and name the remedy; exit code 1 if anything is.
 
-    Example: `almanac doctor --deep`
+    Example: `almanac doctor --deep`, or before a first refresh on servers: `almanac doctor --stores`
     """
-    from flows.schedules import problems as problems_of_schedules
-    from tasks.index.doctor import examine
-
     settings = Settings()
-    params = read_params(settings)
-    problems = examine(params, settings, deep=deep) + list(problems_of_schedules(params))
-    print_result({"problems": [asdict(problem) for problem in problems]}, json_, _print_problems)
+    if stores:
+        from tasks.index.doctor_stores import check_stores, problems_of_stores
+
+        checks = check_stores(settings)
+        problems = problems_of_stores(checks)
+        result = {"stores": [asdict(check) for check in checks]}
+    else:
+        from flows.schedules import problems as problems_of_schedules
+        from tasks.index.doctor import examine
+
+        params = read_params(settings)
+        problems = examine(params, settings, deep=deep) + list(problems_of_schedules(params))
+        result = {}
+    print_result(result | {"problems": [asdict(problem) for problem in problems]}, json_, _print_problems)
     if problems:
         raise typer.Exit(1)
 
 
 def _print_problems(result: dict[str, Any]) -> None:
+    rows = [{name: _cell(value) for name, value in row.items() if name in _COLUMNS} for row in result.get("stores", [])]
+    if rows:
+        print_table(rows)
     for problem in result["problems"]:
         typer.echo(f"{problem['what']}\n  where: {problem['where']}\n  remedy: {problem['remedy']}")
     if not result["problems"]:
         typer.echo("nothing wrong found")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

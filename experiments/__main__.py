@@ -22,7 +22,7 @@ from tasks.corpus.document import sha256
 from tasks.errors import AlmanacError, ConfigurationError
 from tasks.files import sha256_of_file, whole_file, write_json
 from tasks.params import Params, digest, load_params
-from tasks.registry.data_registry import Registry
+from tasks.registry.shared import open_registry
 from tasks.settings import Settings, quiet_environment
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def corpus(params: Params, settings: Settings) -> None:
     tag = _snapshot_tag(params, settings)
     _empty(DOCUMENTS.parent)
     with TemporaryDirectory(dir=DATA) as folder:
-        files = Registry(settings.registry, settings.remote).restore(tag, Path(folder) / "snapshot")
+        files = open_registry(settings, tag=tag).restore(tag, Path(folder) / "snapshot")
         all_documents(files, DOCUMENTS)
     write_json(DOCUMENTS.parent / MADE_FROM, {"snapshot": tag})
 

@@ -5,7 +5,7 @@ from prefect import flow
 from tasks.erasure.erase import erase
 from tasks.erasure.receipt import Receipt
 from tasks.erasure.subject import Wanted
-from tasks.lease import hold
+from tasks.lease import hold_stores
 from tasks.params import load_params
 from tasks.settings import Settings
 
@@ -20,5 +20,5 @@ def forget(wanted: Wanted, wait_seconds: float = 0) -> Receipt:
     """
     settings = Settings()
     params = load_params(settings.params, settings.profile)
-    with hold(settings.home.resolve(), purpose="forget", wait_seconds=wait_seconds) as lease:
+    with hold_stores(settings, purpose="forget", wait_seconds=wait_seconds) as lease:
         return erase(settings, params, wanted, lease)

@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.progress import report_progress, show_gates, show_metrics, show_plan
-from flows.steps import step
+from flows.steps import cluster, step
 from tasks.answer.calibration import calibrate_index
 from tasks.answer.prompt_registry import register_prompts
 from tasks.corpus.intake import Intake, commit_scan, plan_sources, shards_of
@@ -28,9 +28,9 @@ from tasks.index.candidate import Candidate
 from tasks.index.embedding.embedder import embed_shard, load_embedder
 from tasks.index.refresh.inputs import RefreshInputs, check_gate, gate_selection, read_inputs, select_documents
 from tasks.index.refresh.result import RefreshResult, result_of
-from tasks.index.release import Release, load_release
+from tasks.index.release import Release, load_release, share_releases
 from tasks.index.table import connect
-from tasks.lease import Lease, hold
+from tasks.lease import Lease, hold_stores
 from tasks.params import Params, load_params
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import champion
@@ -152,7 +152,10 @@ def refresh(
     started = time.monotonic()
     settings = Settings()
     params = load_params(settings.params, settings.profile)
-    with hold(settings.home.resolve(), purpose="refresh", wait_seconds=wait_seconds) as lease:
+    with (
+        hold_stores(settings, purpose="refresh", wait_seconds=wait_seconds) as lease,
+        cluster(params.execution),
+    ):
         finish_earlier_release(params, settings, lease)
         inputs = read_inputs(params, settings)
         plan = list_sources(inputs)
@@ -174,6 +177,7 @@ def finish_earlier_release(params: Params, settings: Settings, lease: Lease) -> 
 
         finish_erasure(settings, params, lease)
     ensure_tables(connect(settings))
+    share_releases(settings)
     versions = corrected_versions(settings)
     left = unregistered(settings, versions)
     for number in left:

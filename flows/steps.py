@@ -8,6 +8,8 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import httpx
@@ -17,8 +19,8 @@ from prefect.context import FlowRunContext
 from prefect.utilities.annotations import quote
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from tasks.errors import AlmanacError, DependencyError
-from tasks.params import Params
+from tasks.errors import AlmanacError, ConfigurationError, DependencyError
+from tasks.params import ExecutionParams, Params
 from tasks.settings import Settings
 
 P = ParamSpec("P")
@@ -44,13 +46,20 @@ class Step(Generic[P, R]):
         return cast(R, self._task()(*map(quote, args), **opaque))
 
     def map(self, items: Sequence[Any], *rest: Any, num_workers: int) -> Iterator[R]:
-        """Run the step on every item, yielding results as they come; `rest` is passed to each call."""
+        """Run the step on every item, yielding results as they come; `rest` is passed to each call.
+
+        Args:
+            items: one call each.
+            rest: of the arguments.
+            num_workers: how many calls run at a time in this process; a cluster has workers of its own.
+        """
         if FlowRunContext.get() is not None:
             from prefect.futures import as_completed as prefect_completed
 
-            # Not quoted as above: Dask makes a plain tuple of a quoted value.
-            futures = [self._task().submit(item, *rest) for item in items]
-            yield from (cast(R, future.result()) for future in prefect_completed(futures))
+            with _workers_for(num_workers):
+                # Not quoted as above: Dask makes a plain tuple of a quoted value.
+                futures = [self._task().submit(item, *rest) for item in items]
+                yield from (cast(R, future.result()) for future in prefect_completed(futures))
             return
         with ThreadPoolExecutor(num_workers) as pool:
             call = cast(Callable[..., R], self._plainly)
@@ -99,8 +108,52 @@ def _say_retry(state: Any) -> None:
     logger.warning("trying again: %s", state.outcome.exception())
 
 
+class Cluster:
+    """The workers of one flow run, started when the first shard needs them; None of its own with `threads`."""
+
+    def __init__(self, execution: ExecutionParams, stack: ExitStack) -> None:
+        """Start nothing yet; `stack` stops what is started."""
+        self._execution, self._stack = execution, stack
+        self._task_runner: Any = None
+
+    def task_runner(self) -> Any:
+        """Return the running task runner of the cluster; None: the shards run in this process."""
+        if self._execution.runner == "dask" and self._task_runner is None:
+            self._task_runner = self._stack.enter_context(_dask(self._execution))
+        return self._task_runner
+
+
+_CLUSTER: ContextVar[Cluster | None] = ContextVar("cluster", default=None)
+
+
+@contextmanager
+def cluster(execution: ExecutionParams) -> Iterator[None]:
+    """Spread the shards of the steps inside as `execution` says, whether a person or the calendar started the flow."""
+    with ExitStack() as stack:
+        token = _CLUSTER.set(Cluster(execution, stack))
+        try:
+            yield
+        finally:
+            _CLUSTER.reset(token)
+
+
+@contextmanager
+def _workers_for(num_workers: int) -> Iterator[None]:
+    """Let what is submitted inside run on the cluster, or on so many threads: Prefect's own default has no bound."""
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    context, started = FlowRunContext.get(), _CLUSTER.get()
+    assert context is not None
+    with ExitStack() as stack:
+        task_runner = started.task_runner() if started else None
+        if task_runner is None:
+            task_runner = stack.enter_context(ThreadPoolTaskRunner(max_workers=num_workers))
+        stack.enter_context(context.model_copy(update={"task_runner": task_runner}))
+        yield
+
+
 def runner(flow: Flow[P, R], params: Params) -> Callable[P, R]:
-    """How to call a flow here: through Prefect where a server is set or Dask runs the shards, else as a function.
+    """How to call a flow here: through Prefect where a server is set or a cluster runs the shards, else as a function.
 
     A Prefect server that does not answer, or no longer, stops nothing: the flow runs plainly and says so.
     """
@@ -108,9 +161,8 @@ def runner(flow: Flow[P, R], params: Params) -> Callable[P, R]:
     if address and not _answers(address):
         logger.warning("the Prefect server at %s does not answer: running without it, nothing is reported", address)
         return flow.fn
-    if params.execution.runner == "dask":
-        return functools.partial(_through_prefect, flow.with_options(task_runner=_dask(params)))
-    return functools.partial(_through_prefect, flow) if address else flow.fn
+    through_prefect = address or params.execution.runner != "threads"
+    return functools.partial(_through_prefect, flow) if through_prefect else flow.fn
 
 
 def _answers(address: str) -> bool:
@@ -161,10 +213,15 @@ def _give_up_events_early() -> None:
         EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=2)
 
 
-def _dask(params: Params) -> Any:
-    from prefect_dask.task_runners import DaskTaskRunner
-
-    settings, num_workers = Settings(), params.execution.num_workers
+def _dask(execution: ExecutionParams) -> Any:
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise ConfigurationError(
+            f"`execution.runner: dask` must have its packages, found: {error}; "
+            "pip install -c constraints.txt '.[dask]' in its folder"
+        ) from error
+    settings, num_workers = Settings(), execution.num_workers
     if settings.dask_address:
         return DaskTaskRunner(address=settings.dask_address)
     settings.home.mkdir(parents=True, exist_ok=True)  # the server that Prefect starts for the run keeps its files there
@@ -173,7 +230,7 @@ def _dask(params: Params) -> Any:
         "n_workers": num_workers,
         "threads_per_worker": 1,
         "processes": True,
-        "dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",  # None opens port 8787 on every address
         "env": {"ALMANAC_NUM_THREADS": share, "OMP_NUM_THREADS": share},
     }
     return DaskTaskRunner(cluster_kwargs=workers)

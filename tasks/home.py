@@ -26,6 +26,8 @@ ALMANAC_HOME
 └── work/          the steps of an unfinished refresh
 ```
 
+With `ALMANAC_STORE` the index, the second copy and the manifests of releases lie where other machines see them, too.
+
 To move a home, stop what runs over it and copy the folder: addresses in it follow (`tasks.releases.tracking_store`).
 `cache`, `scan` and `work` may be left out, `prefect` too where its history is not wanted.
 """

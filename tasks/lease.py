@@ -1,4 +1,4 @@
-"""One writer at a time: a lease on the home folder, with a fencing number.
+"""One writer at a time: a lease on the home folder, with a fencing number; with a shared store, over all machines.
 
 Knows nothing of what its holder writes.
 """
@@ -13,13 +13,16 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.errors import BusyError, ConfigurationError, CorruptionError, DependencyError
 from tasks.files import write_json
 from tasks.home import make_private
+from tasks.settings import Settings
+from tasks.shared_lease import SharedLease, hold_shared, holder_of
+from tasks.shared_store import open_shared_store
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +36,13 @@ class Lease:
 
     Attributes:
         folder: the folder of the lock, the holder's name and the fence.
-        fence: number of this lease; each new lease has a higher one.
+        fence: number of this lease on the home; each new lease has a higher one.
+        shared: the lease over all machines; None where the home is this machine's alone.
     """
 
     folder: Path
     fence: int
+    shared: SharedLease | None = None
 
     def check(self) -> None:
         """Call before each step that others would see.
@@ -51,6 +56,26 @@ class Lease:
                 f"this process must hold the newest lease of {self.folder}, found fence {newest} after its own "
                 f"{self.fence}: another writer has taken over; nothing more is written here, run the command again"
             )
+        if self.shared is not None:
+            self.shared.check()
+
+
+@contextmanager
+def hold_stores(settings: Settings, *, purpose: str, wait_seconds: float = 0) -> Iterator[Lease]:
+    """Hold the lease of the home and of what it shares with other machines: see `hold` and `hold_shared`.
+
+    Raises:
+        BusyError: another process, here or elsewhere, holds it.
+        ConfigurationError: the home folder cannot be written, or the store is no store.
+        DependencyError: the disk is full, or the store does not answer.
+    """
+    store = open_shared_store(settings.shared_state)
+    with hold(settings.layout.root, purpose=purpose, wait_seconds=wait_seconds) as lease:
+        if store is None:
+            yield lease
+            return
+        with hold_shared(store, purpose=purpose, wait_seconds=wait_seconds) as shared:
+            yield replace(lease, shared=shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +105,37 @@ def lease_holder(home: Path) -> LeaseHolder | None:
         return None
     except (json.JSONDecodeError, TypeError) as error:
         raise CorruptionError(f"{path} must name the writer, found: {error}; delete it if nothing writes") from error
+
+
+def current_writer(settings: Settings) -> LeaseHolder | None:
+    """Return who writes now, here or on another machine; a killed one does not.
+
+    Raises:
+        CorruptionError: the file of its name is damaged.
+        DependencyError: the shared store does not answer.
+    """
+    if is_held(settings.layout.root):
+        return lease_holder(settings.layout.root)
+    store = open_shared_store(settings.shared_state)
+    shared = holder_of(store) if store else None
+    if shared is None or shared.is_silent:
+        return None
+    return LeaseHolder(shared.pid, shared.host, shared.purpose, shared.since, shared.fence)
+
+
+def is_held(home: Path) -> bool:
+    """Return whether a process of this machine holds the lease of a home folder: a killed one leaves its name only."""
+    try:
+        descriptor = os.open(home / "locks" / "writer.lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager
@@ -141,7 +197,8 @@ def _forget_held() -> None:
 
 
 def _acquire(descriptor: int, folder: Path, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
+    # Whoever asks whether the lock is held (`is_held`) has it for a moment.
+    deadline = time.monotonic() + max(wait_seconds, 2 * _POLL_SECONDS)
     told = False
     while not _try_lock(descriptor, folder):
         if time.monotonic() >= deadline:

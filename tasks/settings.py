@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -21,10 +21,12 @@ QUIET_ENVIRONMENT = {
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_CLIENT_MAX_RETRIES": "1",
     "PREFECT_API_REQUEST_TIMEOUT": "20",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TQDM_DISABLE": "1",
     "MLFLOW_MODEL_CATALOG_URI": "",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -55,9 +57,11 @@ class Settings(BaseSettings):
 
     Attributes:
         home: where everything is kept; `tasks.home` says what lies where.
+        store: what several machines share: `s3://bucket/prefix`, or a folder that all mount at the same path.
         log: the level at which the program's own lines are shown.
         dask_address: of a Dask cluster that parses and embeds; one is started for each run otherwise.
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
+        alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
         teacher_api_key: of the model that writes synthetic questions.
     """
 
@@ -66,6 +70,7 @@ class Settings(BaseSettings):
     home: Path = Path("var")
     params: Path = Path("params.yaml")
     profile: str | None = None
+    store: str | None = None
     lancedb_uri: str | None = None
     dvc_remote: str | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -78,6 +83,7 @@ class Settings(BaseSettings):
     allowed_hosts: str = "localhost,127.0.0.1,[::1]"
     cors_origins: str = ""
     request_timeout_seconds: float = Field(default=120.0, gt=0)
+    search_timeout_seconds: float = Field(default=30.0, gt=0)
     api_keys_file: Path | None = None
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
@@ -89,6 +95,7 @@ class Settings(BaseSettings):
     log: str = "WARNING"
     dask_address: str | None = None
     use_server: bool = True
+    alerts: SecretStr | None = None
     teacher_api_key: SecretStr | None = None
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     prefect_api_auth_string: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
@@ -104,6 +111,18 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError("; ".join(map(_of_variable, error.errors()))) from None
 
+    @field_validator("home", mode="before")
+    @classmethod
+    def _is_folder(cls, value: object) -> object:
+        """Refuse an address: it would be taken for the name of a folder, and everything written there."""
+        if "://" in str(value):
+            raise ConfigurationError(
+                f"ALMANAC_HOME must be a folder of this machine, found {value}; name a local folder, and set "
+                "ALMANAC_LANCEDB_URI, ALMANAC_DVC_REMOTE and MLFLOW_TRACKING_URI to what machines share: "
+                "docs/deployment.md"
+            )
+        return value
+
     @property
     def layout(self) -> Home:
         """The places of the home folder."""
@@ -116,8 +135,17 @@ class Settings(BaseSettings):
 
     @property
     def index_uri(self) -> str:
-        """The LanceDB database: `ALMANAC_LANCEDB_URI` (a folder or `s3://`), else a folder in the home."""
-        return self.lancedb_uri or str(self.layout.index)
+        """The LanceDB database: `ALMANAC_LANCEDB_URI` (a folder or `s3://`), else in the store, else in the home."""
+        return self.lancedb_uri or self._in_store("lancedb") or str(self.layout.index)
+
+    @property
+    def shared_state(self) -> str | None:
+        """Where releases, numbers and the lease lie that all machines see; None: in the home, which one machine has.
+
+        Beside an index in a bucket they lie without `ALMANAC_STORE`, too: what they guard is shared.
+        """
+        in_bucket = self.lancedb_uri is not None and "://" in self.lancedb_uri
+        return self._in_store("state") or (f"{self.lancedb_uri}/almanac-state" if in_bucket else None)
 
     @property
     def registry(self) -> Path:
@@ -127,7 +155,18 @@ class Settings(BaseSettings):
     @property
     def remote(self) -> str:
         """The DVC remote that holds a second copy of every snapshot."""
-        return self.dvc_remote or str(self.layout.remote)
+        return self.dvc_remote or self._in_store("dvc-remote") or str(self.layout.remote)
+
+    @property
+    def shared_artifacts(self) -> str | None:
+        """Where files go of an MLflow that is a database which machines share; None: its server decides."""
+        return self._in_store("mlartifacts")
+
+    def _in_store(self, name: str) -> str | None:
+        if self.store is None:
+            return None
+        root = self.store.rstrip("/") if "://" in self.store else str(Path(self.store).resolve())
+        return f"{root}/{name}"
 
     @property
     def api_keys(self) -> Path:

@@ -75,6 +75,17 @@ class ApiError(Exception):
         return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
 
+def late(what: str, setting: str) -> ApiError:
+    """Return the error of what did not come in its time."""
+    return ApiError(
+        503,
+        f"the {what} must come within {setting} and did not; try again later",
+        kind="server_error",
+        code="timeout",
+        headers={"Retry-After": "10"},
+    )
+
+
 def as_api_error(error: AlmanacError) -> ApiError:
     """An error of ours as the client may see it: a mistake of the asker in full, anything else without its reason."""
     if isinstance(error, ConfigurationError):

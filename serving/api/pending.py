@@ -10,7 +10,7 @@ from fastapi import Request
 
 from serving.api.batching import Ticket
 from serving.api.chat_response import Completion, TextStream, event, first_chunk, last_chunks, text_chunk
-from serving.api.errors import ApiError, as_event_error
+from serving.api.errors import ApiError, as_event_error, late
 from serving.api.service import ChatQuestion, Service
 from tasks.answer.assistant import Reply
 
@@ -47,13 +47,7 @@ class Pending:
         """
         await asyncio.wait({self.future}, timeout=seconds)
         if not self.future.done() and time.monotonic() > self.deadline:
-            raise ApiError(
-                503,
-                "the answer must come within ALMANAC_REQUEST_TIMEOUT_SECONDS and did not; try again later",
-                kind="server_error",
-                code="timeout",
-                headers={"Retry-After": "10"},
-            )
+            raise late("answer", "ALMANAC_REQUEST_TIMEOUT_SECONDS")
         return self.future.done()
 
     def reply(self) -> Reply:

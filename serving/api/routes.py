@@ -23,7 +23,7 @@ from serving.api.chat_request import (
 )
 from serving.api.chat_response import Completion, completion
 from serving.api.documents import PUSH_SCHEMA, DocumentStatus, Inbox
-from serving.api.errors import RESPONSES
+from serving.api.errors import RESPONSES, late
 from serving.api.feedback import FeedbackRequest
 from serving.api.pending import answered, begin, events
 from serving.api.service import ChatQuestion, Service
@@ -155,8 +155,13 @@ async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[st
         as_of=body.as_of,
     )
     with service.searches.one():
-        loop = asyncio.get_running_loop()
-        return asdict(await loop.run_in_executor(service.search_threads, service.search, request))
+        searching = asyncio.get_running_loop().run_in_executor(service.search_threads, service.search, request)
+        done, _ = await asyncio.wait({searching}, timeout=service.settings.search_timeout_seconds)
+    if not done:
+        # The thread ends when the store does: what it raises then is nobody's any more.
+        searching.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        raise late("search", "ALMANAC_SEARCH_TIMEOUT_SECONDS")
+    return asdict(searching.result())
 
 
 def _model(service: Service) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from serving.promotion.follow import Follower
+from serving.promotion.index_probe import IndexProbe
 from serving.promotion.pair import Pair
 from serving.promotion.state import ServingState
 from serving.promotion.status import AnswererStatus, IndexStatus, PairStatus
@@ -44,6 +45,7 @@ class LivePair:
         self._db = connect(settings)
         self._state = ServingState(challenger_share=params.serving.challenger_share)
         self._follower = Follower(params, settings, wrap, self._state)
+        self._probe = IndexProbe(lambda: load_access(connect(settings)))
         self._following = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -77,9 +79,11 @@ class LivePair:
         self._watcher.start()
         if self._params.serving.challenger_share > 0:
             self._trial.start()
+        self._probe.start()
 
     def stop(self) -> None:
-        """End the thread; what serves can still be acquired."""
+        """End the threads; what serves can still be acquired."""
+        self._probe.stop()
         self._stopped.set()
         self._wake.set()
         self._trial.stop()
@@ -104,12 +108,16 @@ class LivePair:
         now, reasons, verdicts = self._state.now, self._follower.reasons(), self._follower.verdicts
         if self._watcher is not None and not self._watcher.is_alive() and not self._stopped.is_set():
             reasons.append("the thread that follows MLflow has ended; restart the server")
+        unreadable = self._probe.problem
+        if unreadable:
+            reasons.append(unreadable)
         return PairStatus(
             tuple(reasons),
             index=_index_status(now.index) if now else None,
             answerer=_answerer_status(now.answerer) if now else None,
             challenger=self._challenger_status(now.challenger) if now and now.challenger else None,
             mlflow=self._follower.mlflow_status(),
+            can_read_index=unreadable is None,
             last_swap=verdicts.last_swap,
             last_refusal=verdicts.last_refusal,
         )

@@ -48,6 +48,7 @@ class PairStatus:
     """What serves, and what happened last.
 
     Attributes:
+        can_read_index: whether what every search reads came within seconds when it was asked last.
         reasons: what is not as it should be; they name paths and addresses.
     """
 
@@ -56,13 +57,14 @@ class PairStatus:
     answerer: AnswererStatus | None = None
     challenger: AnswererStatus | None = None
     mlflow: MlflowStatus = MlflowStatus()
+    can_read_index: bool = True
     last_swap: Promotion | None = None
     last_refusal: Promotion | None = None
 
     @property
     def ready(self) -> bool:
         """Whether questions can be answered."""
-        return self.index is not None and self.answerer is not None
+        return self.index is not None and self.answerer is not None and self.can_read_index
 
     @property
     def degraded(self) -> bool:
@@ -78,6 +80,7 @@ class PairStatus:
             "answerer": _public(self.answerer, "version", "since"),
             "challenger": _public(self.challenger, "version", "since", "share"),
             "mlflow": asdict(self.mlflow),
+            "can_read_index": self.can_read_index,
         }
 
 

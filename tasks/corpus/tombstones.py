@@ -1,7 +1,7 @@
 """Documents that were taken back: keyed hashes of their names and texts, by which no refresh brings them in again.
 
-The key is made at the first erasure and never leaves the home: from the file alone nobody can tell, by hashing names
-that he guesses, what was forgotten.
+The key is made at the first erasure and never leaves the home, or what the home shares with other machines: from the
+hashes alone nobody can tell, by hashing names that he guesses, what was forgotten.
 """
 
 import hashlib
@@ -16,8 +16,10 @@ from tasks.errors import CorruptionError
 from tasks.files import write_json
 from tasks.home import make_private
 from tasks.settings import Settings
+from tasks.shared_store import open_shared_store
 
 _KEY_BYTES = 32
+_SHARED = "forgotten/tombstones.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,32 @@ def keyed_hash(key: bytes, kind: str, text: str) -> str:
 
 
 def load_tombstones(settings: Settings) -> Tombstones:
-    """Read what was forgotten; nothing in a home that forgot nothing.
+    """Read what was forgotten, here or by another machine of the same store; nothing where nothing was.
 
     Raises:
         CorruptionError: the file is damaged: a refresh without it might bring back what was taken back.
+        DependencyError: the shared store does not answer.
     """
     path = _path(settings)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return Tombstones(bytes.fromhex(raw["key"]), frozenset(raw["hashes"]))
-    except FileNotFoundError:
+    here = _parsed(path.read_bytes() if path.exists() else None, str(path))
+    store = open_shared_store(settings.shared_state)
+    if store is None:
+        return here
+    shared = _parsed(store.read(_SHARED), f"{store.address}/{_SHARED}")
+    if here.key and shared.key and here.key != shared.key:
+        raise CorruptionError(
+            f"{path} and {store.address} must have one key, found two: both forgot documents before they were joined; "
+            "forget those of this home again, then remove its file"
+        )
+    return Tombstones(here.key or shared.key, here.hashes | shared.hashes)
+
+
+def _parsed(content: bytes | None, path: str) -> Tombstones:
+    if content is None:
         return NOTHING_FORGOTTEN
+    try:
+        raw = json.loads(content)
+        return Tombstones(bytes.fromhex(raw["key"]), frozenset(raw["hashes"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptionError(
             f"{path} must hold the hashes of forgotten documents, found: {error!r}; restore it from a backup: a "
@@ -75,9 +92,11 @@ def add_tombstones(settings: Settings, document_ids: Iterable[str], content_hash
     fresh = {keyed_hash(key, "id", name) for name in document_ids}
     fresh |= {keyed_hash(key, "content", content) for content in content_hashes}
     after = Tombstones(key, before.hashes | fresh)
-    path = _path(settings)
+    path, content = _path(settings), {"key": key.hex(), "hashes": sorted(after.hashes)}
+    if store := open_shared_store(settings.shared_state):
+        store.write(_SHARED, json.dumps(content).encode())
     make_private(path.parent)
-    write_json(path, {"key": key.hex(), "hashes": sorted(after.hashes)})
+    write_json(path, content)
     path.chmod(0o600)
     return after
 

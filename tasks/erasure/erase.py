@@ -38,9 +38,10 @@ from tasks.files import write_json
 from tasks.home import make_private
 from tasks.index.embedding.cache import erase_vectors
 from tasks.index.registration import renew_manifest
-from tasks.index.release import lance_tag, load_release, release_numbers, save_release
+from tasks.index.release import lance_tag, load_release, release_numbers, renew_release
 from tasks.lease import Lease
 from tasks.params import Params
+from tasks.registry.shared import open_registry, share_registry
 from tasks.releases.tracking_store import is_embedded
 from tasks.settings import Settings
 
@@ -170,7 +171,9 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     hide_at_once(settings, ids)
     _erase_from_index(settings, params, work)
     lease.check()
+    open_registry(settings)
     _erase_from_registry(settings, work, needles, folder)
+    share_registry(settings, lease.shared)
     _renew_manifests(settings, folder)
     models = trained_on(settings, work.training_sets, work.snapshots)
     mark_models(settings, models, work.began_at)
@@ -210,7 +213,7 @@ def _erase_from_index(settings: Settings, params: Params, work: _Work) -> None:
     def finished(tag: str, version: int, num_rows: int) -> None:
         for number in release_numbers(settings):
             if lance_tag(number) == tag:
-                save_release(
+                renew_release(
                     settings, replace(load_release(settings, number), lance_version=version, num_chunks=num_rows)
                 )
         work.tags.append(tag)
@@ -237,7 +240,7 @@ def _renew_manifests(settings: Settings, folder: Path) -> None:
         release = load_release(settings, number)
         corpus, num_documents = corpus_of(settings, release, folder / "manifests")
         renewed = replace(release, corpus=corpus, num_documents=num_documents)
-        save_release(settings, renewed)
+        renew_release(settings, renewed)
         renew_manifest(settings, renewed)
 
 

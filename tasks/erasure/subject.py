@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus import quarantine
 from tasks.errors import ConfigurationError
-from tasks.registry.data_registry import Registry
+from tasks.registry.shared import open_registry
 from tasks.settings import Settings
 
 _COLUMNS = ("document_id", "source", "title", "text", "updated_at", "content_hash", "removed")
@@ -66,7 +66,7 @@ def find_subject(settings: Settings, wanted: Wanted, folder: Path) -> Subject:
         ConfigurationError: nothing matches; it names what is near.
     """
     subject, names = Subject(), set[str]()
-    registry = Registry(settings.registry, settings.remote)
+    registry = open_registry(settings)
     read: dict[str, set[str]] = {}
     for tag in sorted(registry.tags("corpus-[0-9]*")):
         ids: set[str] = set()

@@ -35,8 +35,9 @@ from tasks.index.release import (
     corpus_tag,
     lance_tag,
     load_release,
-    manifest_path,
+    manifest_bytes,
     release_numbers,
+    reserve_number,
     retire,
     save_release,
     tag_version,
@@ -47,7 +48,7 @@ from tasks.index.snapshots import snapshot_files, texts_of
 from tasks.index.table import build_indexes, clean_up, connect, open_latest, rewrite, row_batches_of, update
 from tasks.lease import Lease
 from tasks.params import Params, digest
-from tasks.registry.data_registry import Registry
+from tasks.registry.shared import open_registry, share_registry
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
 from tasks.releases.lifecycle import challenge, promote
@@ -244,12 +245,14 @@ def publish(
     lease: Lease,
 ) -> Release:
     """Make the candidate a release: snapshot, tag, manifest; what serves is not touched yet."""
-    number = next_number(settings, base)
-    registry = Registry(settings.registry, settings.remote)
+    lease.check()
+    number = reserve_number(settings, lease, first=next_number(settings, base))
+    registry = open_registry(settings)
     registry.ensure()
     lease.check()
     state = fold_state(candidate.snapshot)
     revision = registry.publish(candidate.snapshot, corpus_tag(number), f"Corpus of index release {number}")
+    share_registry(settings, lease.shared)
     db = connect(settings)
     lease.check()
     tag_version(db, lance_tag(number), candidate.version)
@@ -277,6 +280,7 @@ def publish(
         num_chunks=table.count_rows(),
         metrics=dict(metrics),
     )
+    lease.check()
     save_release(settings, release)
     return release
 
@@ -300,7 +304,7 @@ def register_release(settings: Settings, params: Params, release: Release, *, le
     shutil.rmtree(folder, ignore_errors=True)
     (settings.work / "report").mkdir(parents=True, exist_ok=True)
     shutil.copytree(settings.work / "report", folder)
-    shutil.copy(manifest_path(settings, release.number), folder / MANIFEST)
+    (folder / MANIFEST).write_bytes(manifest_bytes(release))
     lease.check()
     automatic = params.release.policy == "auto"
     version = register_index(settings, release, artifacts=folder, automatic=automatic)

@@ -1,7 +1,5 @@
 """What is wrong with an installation, where, and what to do about it."""
 
-import os
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,12 +17,14 @@ from tasks.index.release import Release, embedding_params, lance_tag, load_relea
 from tasks.index.search import Request
 from tasks.index.snapshots import snapshot_files
 from tasks.index.table import CHUNKS, connect, open_at, open_latest, table_names
-from tasks.lease import lease_holder
+from tasks.lease import is_held, lease_holder
 from tasks.params import Params
 from tasks.problem import Problem, problem_of
 from tasks.releases.kind import INDEX
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
+from tasks.shared_lease import holder_of
+from tasks.shared_store import open_shared_store
 
 
 def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
@@ -106,21 +106,17 @@ def _scans(params: Params, settings: Settings) -> Iterator[Problem]:
 
 
 def _writer(_: Params, settings: Settings) -> Iterator[Problem]:
+    """What a killed writer left; the kernel's lock tells, also in a container that has another name by now."""
+    store = open_shared_store(settings.shared_state)
+    shared = holder_of(store) if store else None
+    if store and shared and shared.is_silent:
+        what = f"{shared} shows no life for {shared.silent_seconds:.0f} seconds"
+        yield _problem(what, store.address, "almanac refresh, which takes over")
     holder = lease_holder(settings.layout.root)
-    if holder and holder.host == socket.gethostname() and not _is_alive(holder.pid):
+    if holder and not is_held(settings.layout.root):
         yield _problem(
             f"a writer, process {holder.pid}, was killed in the middle", settings.layout.locks, "almanac refresh"
         )
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _embedder(params: Params, settings: Settings) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tasks.errors import ConfigurationError
 from tasks.index.registration import index_versions
 from tasks.index.release import Release, load_release, release_numbers
-from tasks.lease import LeaseHolder, lease_holder
+from tasks.lease import LeaseHolder, current_writer
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
 from tasks.releases.lifecycle import champion, roll_back
@@ -98,7 +98,7 @@ def index_status(settings: Settings) -> IndexStatus:
         serving=_entry(load_release(settings, serving.release), serving) if serving else None,
         newest_release=newest.number if newest else None,
         newest_created_at=newest.created_at if newest else None,
-        writer=lease_holder(settings.layout.root),
+        writer=current_writer(settings),
         mlflow=settings.tracking_uri,
         index=settings.index_uri,
     )

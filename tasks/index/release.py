@@ -1,6 +1,7 @@
 """Index releases: one manifest each, and the Lance tag that keeps its rows.
 
-A manifest is written once, behind the tag that it names. Which release serves is MLflow's alias `champion`
+A manifest is written once, behind the tag that it names: in the shared store where there is one, else in the home.
+Which release serves is MLflow's alias `champion`
 (`tasks.releases.lifecycle`).
 """
 
@@ -12,21 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tasks.errors import CorruptionError, UnavailableError
+from tasks.errors import BusyError, CorruptionError, UnavailableError
 from tasks.files import whole_folder, write_json
 from tasks.index.lance_errors import lance_errors
 from tasks.index.table import open_latest
+from tasks.lease import Lease
 from tasks.params import EmbeddingParams, Params, digest
 from tasks.releases.folder import FORMAT, check_format, fetch_file, known_fields
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import version_with_key
 from tasks.settings import Settings
+from tasks.shared_store import open_shared_store
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
 
 MANIFEST = "manifest.json"
 """Its name in the MLflow run."""
+_RELEASES = "releases/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +109,88 @@ def corpus_tag(number: int) -> str:
     return f"corpus-{number:04d}"
 
 
-def save_release(settings: Settings, release: Release) -> Path:
-    """Write the manifest whole or not at all; from then on the release exists."""
-    path = manifest_path(settings, release.number)
-    write_json(path, asdict(release))
-    return path
+def save_release(settings: Settings, release: Release) -> None:
+    """Write the manifest whole or not at all; from then on the release exists.
+
+    Raises:
+        BusyError: another machine has released under this number.
+        DependencyError: the disk or the shared store refused.
+    """
+    store = open_shared_store(settings.shared_state)
+    if store is None:
+        write_json(manifest_path(settings, release.number), asdict(release))
+        return
+    content = manifest_bytes(release)
+    if not store.create(_name(release.number), content) and store.read(_name(release.number)) != content:
+        raise BusyError(
+            f"release {release.number} must be made by one machine, found it in {store.address} already; nothing was "
+            "overwritten, run the command again"
+        )
+
+
+def renew_release(settings: Settings, release: Release) -> None:
+    """Write the manifest of a release in place of the one that stands: an erasure took documents out of it.
+
+    Raises:
+        DependencyError: the disk or the shared store refused.
+    """
+    store = open_shared_store(settings.shared_state)
+    if store is None:
+        save_release(settings, release)
+    else:
+        store.write(_name(release.number), manifest_bytes(release))
+
+
+def manifest_bytes(release: Release) -> bytes:
+    """Return the manifest as it is written."""
+    return (json.dumps(asdict(release), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def reserve_number(settings: Settings, lease: Lease, *, first: int) -> int:
+    """Return a number from `first` on that is this lease's alone; a number once given is never given to another.
+
+    Raises:
+        DependencyError: the shared store does not answer.
+    """
+    store = open_shared_store(settings.shared_state)
+    if store is None or lease.shared is None:
+        return first
+    number, owner = first, str(lease.shared.fence).encode()
+    while not store.create(f"numbers/{number:04d}", owner) and store.read(f"numbers/{number:04d}") != owner:
+        number += 1
+    return number
+
+
+def share_releases(settings: Settings) -> None:
+    """Bring manifests that lie in the home, from before there was a shared store, to where all machines see them."""
+    store = open_shared_store(settings.shared_state)
+    if store is None or not (left := sorted(_folder(settings).glob("[0-9]*.json"))):
+        return
+    for path in left:
+        store.create(f"{_RELEASES}{path.name}", path.read_bytes())
+        path.rename(path.with_suffix(".shared"))
 
 
 def manifest_path(settings: Settings, number: int) -> Path:
-    """Return where this home keeps the manifest of a release."""
+    """Return where this home keeps the manifest of a release that no other machine sees."""
     return _folder(settings) / f"{number:04d}.json"
 
 
 def load_release(settings: Settings, number: int) -> Release:
-    """Read a manifest; one that another home wrote is fetched from MLflow.
+    """Read a manifest: of the shared store, of the home, or of MLflow where another home wrote it.
 
     Raises:
         CorruptionError: it is not what was written.
-        UnavailableError: it is neither here nor in MLflow, or it has a newer format than this software reads.
+        UnavailableError: it is in none of them, or it has a newer format than this software reads.
         DependencyError: it is not here, and MLflow does not answer.
     """
     path = manifest_path(settings, number)
-    if not path.exists():
+    store = open_shared_store(settings.shared_state)
+    shared = store.read(_name(number)) if store else None
+    if shared is None and not path.exists():
         path = _fetched_manifest(settings, number)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_bytes() if shared is None else shared)
         check_format(raw, f"the manifest of release {number}")
         return _from_json(raw, f"the manifest of release {number}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -181,7 +242,13 @@ def embedding_params(release: Release) -> EmbeddingParams:
 
 
 def release_numbers(settings: Settings) -> list[int]:
-    """Return the numbers of all releases that can be rolled back to, ascending."""
+    """Return the numbers of all releases that can be rolled back to, ascending.
+
+    Raises:
+        DependencyError: the shared store does not answer.
+    """
+    if store := open_shared_store(settings.shared_state):
+        return sorted(int(name.removeprefix(_RELEASES).removesuffix(".json")) for name in store.names(_RELEASES))
     return sorted(int(path.stem) for path in _folder(settings).glob("[0-9]*.json"))
 
 
@@ -211,11 +278,18 @@ def retire(settings: Settings, db: "DBConnection", *, keep: int, serving: int) -
     old = [number for number in numbers[:-keep] if number != serving]
     tags = open_latest(db).tags
     tagged = tags.list()
+    store = open_shared_store(settings.shared_state)
     for number in old:
+        if store is not None:
+            store.delete(_name(number))
         manifest_path(settings, number).unlink(missing_ok=True)
         if lance_tag(number) in tagged:
             tags.delete(lance_tag(number))
     return old
+
+
+def _name(number: int) -> str:
+    return f"{_RELEASES}{number:04d}.json"
 
 
 def _folder(settings: Settings) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tasks.corpus.snapshot import read_documents
 from tasks.index.release import Release
-from tasks.registry.data_registry import Registry
+from tasks.registry.shared import open_registry
 from tasks.settings import Settings
 
 
@@ -13,9 +13,8 @@ def snapshot_files(settings: Settings, release: Release | None) -> list[Path]:
     """Return the corpus files of a release, linked into the work folder, or brought back from the remote."""
     if release is None:
         return []
-    restored = Registry(settings.registry, settings.remote).restore(
-        release.corpus.tag, settings.work / "snapshots" / release.corpus.tag
-    )
+    tag = release.corpus.tag
+    restored = open_registry(settings, tag=tag).restore(tag, settings.work / "snapshots" / tag)
     by_name = {path.name: path for path in restored}
     return [by_name[name] for name in release.corpus.files]
 

@@ -23,6 +23,7 @@ from tasks.index.search.facets import facets_of
 from tasks.index.search.terms import document_terms
 from tasks.params import IndexParams
 from tasks.settings import Settings
+from tasks.stores import lance_options
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
@@ -51,7 +52,7 @@ def connect(settings: Settings) -> "DBConnection":
     try:
         if "://" not in settings.index_uri:
             Path(settings.index_uri).mkdir(parents=True, exist_ok=True, mode=0o700)
-        return lancedb.connect(settings.index_uri)
+        return lancedb.connect(settings.index_uri, storage_options=lance_options(settings.index_uri))
     except (OSError, ValueError, RuntimeError) as error:
         raise DependencyError(
             f"the index at {settings.index_uri} must open, found: {first_line(error)}; check ALMANAC_HOME and "

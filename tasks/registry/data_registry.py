@@ -12,6 +12,7 @@ what is in the files.
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,6 +197,34 @@ class Registry:
         tree = self._repository.git("mktree", text="".join(f"{entry}\n" for entry in own)).strip()
         commit = self._repository.git("commit-tree", tree, "-p", f"refs/tags/{tag}", "-m", f"{tag} alone").strip()
         self._repository.git("tag", "--force", tag, commit)
+
+    def bundle(self) -> bytes:
+        """Return the whole history, with all tags, as one git bundle: names and sums, not the files.
+
+        Raises:
+            DependencyError: git is missing or failed.
+        """
+        with tempfile.TemporaryDirectory(prefix="almanac-bundle-") as folder:
+            path = Path(folder) / "registry.bundle"
+            self._repository.git("bundle", "create", "--quiet", str(path), "--branches", "--tags")
+            return path.read_bytes()
+
+    def follow(self, bundle: Path) -> None:
+        """Take over the history of a bundle, in place of what differs from it here; the bytes stay on the remote.
+
+        Raises:
+            DependencyError: git is missing or failed.
+        """
+        if not (self.root / ".git").exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._repository.git("init", "--quiet", "--initial-branch=main")
+        self._repository.remove_stale_locks()
+        theirs = "refs/remotes/shared/main"
+        self._repository.git(
+            "fetch", "--quiet", "--force", str(bundle), f"+refs/heads/main:{theirs}", "+refs/tags/*:refs/tags/*"
+        )
+        # `corpus` itself is in no commit: what lies there stays, and is filled anew at the next publication.
+        self._repository.git("reset", "--quiet", "--hard", theirs)
 
     def _create(self, config: str) -> None:
         """Make the repository beside and rename it: what `git init` and `dvc init` write, and a first commit."""

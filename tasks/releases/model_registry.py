@@ -3,13 +3,15 @@
 import datetime as dt
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.errors import DependencyError
-from tasks.releases.tracking_store import open_store
+from tasks.releases.tracking_store import is_embedded, open_store
 from tasks.settings import Settings
+from tasks.stores import require_packages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,17 +32,46 @@ def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
         DependencyError: MLflow does not answer; time-outs are short (`tasks.settings.QUIET_ENVIRONMENT`).
     """
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
+    require_packages("MLFLOW_TRACKING_URI", settings.mlflow_tracking_uri)
     try:
         open_store(settings)
         yield MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except _outages() as error:
         reason = _reason(error)
         raise DependencyError(
             f"MLflow at {settings.tracking_uri} must answer, found: {reason}; start it or set MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    """Return what says that MLflow, or where its files lie, does not answer.
+
+    Errors of S3 are passed on by MLflow as they are; who has not imported its packages by now has not met one.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    outages: tuple[type[Exception], ...] = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+    if botocore := sys.modules.get("botocore.exceptions"):
+        outages += (botocore.BotoCoreError, botocore.ClientError)
+    if boto3 := sys.modules.get("boto3.exceptions"):
+        outages += (boto3.Boto3Error,)
+    return outages
+
+
+def require_artifact_store(settings: Settings, experiment: str) -> None:
+    """Say before the work that the files of an experiment lie where a package is missing.
+
+    Raises:
+        ConfigurationError: it names the extra.
+        DependencyError: MLflow does not answer.
+    """
+    if is_embedded(settings):
+        return
+    with mlflow_client(settings) as client:
+        place = (client.get_experiment_by_name(experiment) or client.get_experiment("0")).artifact_location
+    require_packages(f"the artifact root of {settings.tracking_uri}", place)
 
 
 def _reason(error: Exception) -> str:

@@ -60,15 +60,24 @@ def experiment_id(client: "MlflowClient", settings: Settings, name: str) -> str:
 
     if experiment := client.get_experiment_by_name(name):
         return str(experiment.experiment_id)
-    location = (settings.layout.artifacts / name).as_uri() if is_embedded(settings) else None
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=_location(settings, name)))
     except MlflowException as error:
         # Two first writers at once: the other one made it.
         experiment = client.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
             raise
         return str(experiment.experiment_id)
+
+
+def _location(settings: Settings, name: str) -> str | None:
+    """Where the files of an experiment go; None: a server decides."""
+    if is_embedded(settings):
+        return (settings.layout.artifacts / name).as_uri()
+    shared = settings.shared_artifacts
+    if shared is None or settings.tracking_uri.startswith("http"):
+        return None
+    return f"{shared}/{name}" if "://" in shared else (Path(shared) / name).as_uri()
 
 
 @lru_cache(maxsize=8)

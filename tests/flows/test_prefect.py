@@ -1,4 +1,4 @@
-"""Under a real Prefect server: what a run reports, refusals, and a server that goes away."""
+"""Under a real Prefect server: what a run reports, refusals, how shards are spread, and a server that goes away."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,10 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.refresh import refresh as refresh_flow
-from flows.steps import runner, step
+from flows.steps import cluster, runner, step
 from tasks.errors import BusyError, DependencyError, GateError
 from tasks.lease import hold
-from tasks.params import Params
+from tasks.params import ExecutionParams, Params
 from tests.conftest import files_source, wait_until
 
 pytestmark = pytest.mark.slow
@@ -196,3 +197,53 @@ def test_server_that_dies_on_the_way_does_not_stop_the_refresh(
     assert '"release": 1' in ended.stdout
     assert "the Prefect server stopped answering" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_twenty_shards_of_a_prefect_run_are_worked_on_two_at_a_time(server: str) -> None:
+    """Each shard is a parser process that may take `max_memory_mb`."""
+    lock, at_a_time, most = threading.Lock(), [0], [0]
+
+    @step()
+    def work(shard: int) -> int:
+        with lock:
+            at_a_time[0] += 1
+            most[0] = max(most[0], at_a_time[0])
+        time.sleep(0.05)
+        with lock:
+            at_a_time[0] -= 1
+        return shard
+
+    @flow(name="spreading")
+    def spreading() -> list[int]:
+        return list(work.map(range(20), num_workers=2))
+
+    assert sorted(spreading()) == list(range(20))
+    assert most[0] == 2
+
+
+def test_shards_of_a_scheduled_run_go_to_the_cluster_of_the_parameters(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment names the bare flow: no option that the command line gives it is there."""
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    started: list[ExecutionParams] = []
+
+    def stand_in(execution: ExecutionParams) -> ThreadPoolTaskRunner:
+        started.append(execution)
+        return ThreadPoolTaskRunner(max_workers=1)
+
+    monkeypatch.setattr("flows.steps._dask", stand_in)
+    execution = ExecutionParams(runner="dask", num_workers=2, items_per_shard=1, chunks_per_shard=1)
+
+    @step()
+    def work(shard: int) -> str:
+        return threading.current_thread().name
+
+    @flow(name="spreading")
+    def spreading() -> set[str]:
+        with cluster(execution):
+            return {*work.map(range(4), num_workers=2), *work.map(range(4), num_workers=2)}
+
+    assert len(spreading()) == 1
+    assert started == [execution]

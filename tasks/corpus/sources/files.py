@@ -21,6 +21,7 @@ from tasks.corpus.sources.globs import path_filter
 from tasks.corpus.sources.reader import RawItem, SourceReader
 from tasks.errors import ConfigurationError, DependencyError, ParseError
 from tasks.params_sources import FilesSource
+from tasks.stores import require_packages
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def file_system_of(url: str) -> tuple[AbstractFileSystem, str]:
     """
     from fsspec.core import url_to_fs
 
+    require_packages("`url` of a source", url)
     try:
         file_system, path = url_to_fs(url)
     except (ValueError, ImportError) as error:

@@ -18,7 +18,10 @@ from tasks.index.embedding.registered import pinned
 from tasks.index.release import Fingerprint, fingerprint
 from tasks.index.table import connect, other_access
 from tasks.params import Params
+from tasks.releases.kind import INDEX
+from tasks.releases.model_registry import require_artifact_store
 from tasks.settings import Settings
+from tasks.stores import require_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,13 @@ class RefreshInputs:
 
 
 def read_inputs(params: Params, settings: Settings) -> RefreshInputs:
-    """Find what a refresh would start from; reads only."""
+    """Find what a refresh would start from; reads only.
+
+    Raises:
+        ConfigurationError: a store needs packages that are not installed: better said now than behind the work.
+    """
+    require_packages("ALMANAC_DVC_REMOTE", settings.dvc_remote)
+    require_artifact_store(settings, INDEX.model)
     params = params.model_copy(update={"embedding": spelt_out(pinned(params.embedding, settings), settings)})
     embedder = embedder_identity(params.embedding, settings)
     now = fingerprint(params, parser=parser_identity(), embedder=embedder)

@@ -29,7 +29,7 @@ from tasks.model.evaluation.metrics import METRICS, Mode, Ratio, interval_of
 from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
 from tasks.params import Params
-from tasks.registry.data_registry import Registry
+from tasks.registry.shared import open_registry
 from tasks.settings import Settings
 
 NUM_LATENCY_QUESTIONS = 16
@@ -221,7 +221,7 @@ def changed_since(
     if tag == retrieval.corpus:
         return Freshness(frozenset(), f"not measurable: none changed, corpus {tag} is the one that was trained on")
     try:
-        files = Registry(settings.registry, settings.remote).restore(tag, settings.work / "snapshots" / tag)
+        files = open_registry(settings, tag=tag).restore(tag, settings.work / "snapshots" / tag)
     except ConfigurationError as error:
         return Freshness(frozenset(), f"not measurable: {error}")
     before = _content(files)

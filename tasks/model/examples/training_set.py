@@ -8,8 +8,9 @@ from pathlib import Path
 from tasks.corpus.gate.document_gate import GateReport
 from tasks.errors import CorruptionError
 from tasks.files import sha256_of_file, write_json
-from tasks.lease import hold
-from tasks.registry.data_registry import Registry, Revision
+from tasks.lease import hold_stores
+from tasks.registry.data_registry import Revision
+from tasks.registry.shared import open_registry, share_registry
 from tasks.settings import Settings
 
 FILE = "examples.jsonl"
@@ -88,8 +89,8 @@ def version_training_set(settings: Settings, training_set: TrainingSet) -> Revis
     """
     folder = training_set.path.parent
     read_training_set(folder)
-    registry = Registry(settings.registry, settings.remote, folder=FOLDER)
-    with hold(settings.home.resolve(), purpose="version the training set", wait_seconds=_LEASE_SECONDS):
+    with hold_stores(settings, purpose="version the training set", wait_seconds=_LEASE_SECONDS) as lease:
+        registry = open_registry(settings, folder=FOLDER)
         tags = sorted(registry.tags("examples-[0-9]*"))
         files = [folder / FILE, folder / MANIFEST]
         if tags and registry.holds(tags[-1], files):
@@ -97,4 +98,6 @@ def version_training_set(settings: Settings, training_set: TrainingSet) -> Revis
         number = int(tags[-1].rpartition("-")[2]) + 1 if tags else 1
         counts = f"{training_set.num_train} + {training_set.num_validation}"
         message = f"Training set {number}: {counts} examples of {training_set.corpus}"
-        return registry.publish(files, f"examples-{number:04d}", message)
+        revision = registry.publish(files, f"examples-{number:04d}", message)
+        share_registry(settings, lease.shared)
+        return revision
