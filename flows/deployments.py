@@ -6,27 +6,28 @@ schedule through `schedule_values`.
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Schedule
 from prefect.workers.process import ProcessWorker
 
-from flows.pool import HEARTBEAT_SECONDS, SILENT_SECONDS, WORK_POOL
+from flows.pool import HEARTBEAT_SECONDS, SINCE, WORK_POOL
 from tasks.params import Params, load_params
 from tasks.settings import Settings
 
 WAIT_SECONDS = 600
 """A scheduled run waits for one that a person started, and for the minutes in which the other cadence writes."""
+
+_EARLIER_AUTOMATION = "almanac: runs without a heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ def schedule_values() -> dict[str, str]:
 def deploy(params: Params, project: Path) -> dict[str, UUID]:
     """Put both cadences on the server of `PREFECT_API_URL`, for a process worker; idempotent.
 
-    A schedule that a person switched off stays off. Addresses and secrets are not stored: a run has its worker's
-    environment.
+    A schedule that a person switched off, or a deployment that one paused, stays so. Addresses and secrets are not
+    stored: a run has its worker's environment.
 
     Args:
         params: its `schedule` says when.
@@ -82,25 +83,43 @@ def deploy(params: Params, project: Path) -> dict[str, UUID]:
     """
     with get_client(sync_client=True) as client:
         _ensure_work_pool(client)
-        _ensure_automation(client)
-        schedules = {
-            cadence: Cron(
+        _drop_automation(client)
+        there = {cadence: _deployed(client, cadence) for cadence in cadences(params)}
+    return {
+        cadence.flow: apply(
+            cadence,
+            Cron(
                 cadence.cron,
                 timezone=params.schedule.timezone,
                 slug=cadence.name,
-                active=_is_active(client, cadence),
-            )
-            for cadence in cadences(params)
-        }
-    return {cadence.flow: apply(cadence, schedule, project) for cadence, schedule in schedules.items()}
+                active=before is None or all(schedule.active for schedule in before.schedules),
+            ),
+            project,
+            paused=before is not None and bool(before.paused),
+            since=_since(before, cadence.cron, params.schedule.timezone),
+        )
+        for cadence, before in there.items()
+    }
 
 
-def apply(cadence: Cadence, schedule: Schedule, project: Path) -> UUID:
-    """Put one cadence on the server, by any schedule."""
+def apply(
+    cadence: Cadence, schedule: Schedule, project: Path, *, paused: bool = False, since: str | None = None
+) -> UUID:
+    """Put one cadence on the server, by any schedule.
+
+    Args:
+        cadence: what runs.
+        schedule: when.
+        project: the folder that a worker runs it in.
+        paused: as a person left it.
+        since: the moment from which on the schedule holds: what was due before was never missed.
+    """
     deployment = RunnerDeployment.from_entrypoint(
         cadence.entrypoint,
         name=cadence.name,
         schedule=schedule,
+        paused=paused,
+        description=since and f"{SINCE}{since}",
         work_pool_name=WORK_POOL,
         parameters={"wait_seconds": WAIT_SECONDS},
         job_variables={
@@ -113,40 +132,29 @@ def apply(cadence: Cadence, schedule: Schedule, project: Path) -> UUID:
     return cast(UUID, deployment.apply())
 
 
-def zombie_automation(*, silent_seconds: int = SILENT_SECONDS) -> AutomationCore:
-    """A run whose heartbeat stops is marked Crashed: nobody else would ever say that its process is gone."""
-    ends = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
-    message = f"no heartbeat for {silent_seconds} seconds"
-    crash = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=True)
-    return AutomationCore(
-        name="almanac: runs without a heartbeat",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ends)},
-            threshold=1,
-            within=timedelta(seconds=silent_seconds),
-        ),
-        actions=[crash],
-    )
-
-
 def _ensure_work_pool(client: SyncPrefectClient) -> None:
     template = ProcessWorker.get_default_base_job_template()
     with suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=template))
 
 
-def _ensure_automation(client: SyncPrefectClient) -> None:
-    automation = zombie_automation()
-    if not client.read_automations_by_name(automation.name):
-        client.create_automation(automation)
+def _drop_automation(client: SyncPrefectClient) -> None:
+    """Remove what earlier versions made: it marked runs as Crashed five minutes behind their good end."""
+    for automation in client.read_automations_by_name(_EARLIER_AUTOMATION):
+        client.delete_automation(automation.id)
 
 
-def _is_active(client: SyncPrefectClient, cadence: Cadence) -> bool:
-    with suppress(ObjectNotFound):
-        known = client.read_deployment_by_name(f"{cadence.flow}/{cadence.name}")
-        return all(schedule.active for schedule in known.schedules)
-    return True
+def _deployed(client: SyncPrefectClient, cadence: Cadence) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(f"{cadence.flow}/{cadence.name}")
+    except ObjectNotFound:
+        return None
+
+
+def _since(before: DeploymentResponse | None, cron: str, timezone: str) -> str:
+    """Return since when this schedule holds: it stays where the schedule does."""
+    entries = [entry.schedule for entry in before.schedules] if before else []
+    is_same = [(getattr(entry, "cron", None), getattr(entry, "timezone", None)) for entry in entries]
+    if before and before.description and before.description.startswith(SINCE) and is_same == [(cron, timezone)]:
+        return before.description.removeprefix(SINCE)
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,5 +2,9 @@
 
 WORK_POOL = "almanac"
 HEARTBEAT_SECONDS = 30
-SILENT_SECONDS = 300
-"""A run without a heartbeat for so long is dead. Prefect gives its slot free after the same time."""
+SILENT_SECONDS = 75
+"""A run without a heartbeat for so long is dead: two were missed."""
+PENDING_SECONDS = 300
+"""A run that a worker took starts within this time: it imports first, and has no heartbeat before."""
+SINCE = "On this schedule since "
+"""Begins the description of a deployment, which a moment ends."""

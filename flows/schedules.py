@@ -13,6 +13,7 @@ from tasks.problem import Problem, problem_of
 from tasks.settings import Settings
 
 _LATE = timedelta(minutes=15)
+_WAITING = {"state": {"type": {"any_": ["SCHEDULED"]}}}
 _CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron"}
 
 
@@ -67,7 +68,7 @@ def _problems(name: str, cron: str, timezone: str) -> Iterator[Problem]:
     if deployment["paused"] or not all(entry["active"] for entry in deployment["schedules"]):
         yield Problem(f"the schedule of {name} is switched off", where, "switch it on in Prefect")
         return
-    yield from _stale(name, where, _runs(deployment["id"], "SCHEDULED", "EXPECTED_START_TIME_ASC"))
+    yield from _stale(name, where, _runs(deployment["id"], _WAITING, "EXPECTED_START_TIME_ASC"))
 
 
 def _stale(name: str, where: str, waiting: list[dict[str, Any]]) -> Iterator[Problem]:
@@ -83,11 +84,11 @@ def _entry(name: str) -> Schedule | None:
     deployment = _deployment(name)
     if deployment is None:
         return None
-    waiting = _runs(deployment["id"], "SCHEDULED", "EXPECTED_START_TIME_ASC")
-    ended = [run for run in _runs(deployment["id"], None, "START_TIME_DESC") if run["start_time"]]
+    waiting = _runs(deployment["id"], _WAITING, "EXPECTED_START_TIME_ASC")
+    started = _runs(deployment["id"], {"start_time": {"is_null_": False}}, "START_TIME_DESC")
     return Schedule(
         next=waiting[0]["expected_start_time"] if waiting else None,
-        last=EndedRun(ended[0]["start_time"], ended[0]["state_name"]) if ended else None,
+        last=EndedRun(started[0]["start_time"], started[0]["state_name"]) if started else None,
     )
 
 
@@ -97,10 +98,9 @@ def _deployment(name: str) -> dict[str, Any] | None:
     return next(iter(_ask("deployments", wanted)), None)
 
 
-def _runs(deployment: str, state: str | None, order: str) -> list[dict[str, Any]]:
-    with_state = {"flow_runs": {"state": {"type": {"any_": [state]}}}} if state else {}
-    wanted = {"deployments": {"id": {"any_": [deployment]}}, "sort": order, "limit": 20}
-    return _ask("flow_runs", wanted | with_state)
+def _runs(deployment: str, which: dict[str, Any], order: str) -> list[dict[str, Any]]:
+    of_deployment = {"deployments": {"id": {"any_": [deployment]}}, "flow_runs": which}
+    return _ask("flow_runs", of_deployment | {"sort": order, "limit": 20})
 
 
 def _ask(what: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:

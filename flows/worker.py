@@ -1,7 +1,8 @@
 """The worker that runs what is scheduled: `almanac worker`."""
 
-import logging
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,11 +16,9 @@ from tasks.errors import ConfigurationError, DependencyError
 from tasks.params import Params
 from tasks.settings import Settings
 
-logger = logging.getLogger(__name__)
-
 
 def start_worker(params: Params, settings: Settings, *, wait_seconds: float) -> NoReturn:
-    """Put the schedules on the server, clean up behind killed runs, and become Prefect's process worker.
+    """Put the schedules on the server, start the watch over runs, and become Prefect's process worker.
 
     Raises:
         ConfigurationError: `PREFECT_API_URL` is not set.
@@ -37,13 +36,15 @@ def start_worker(params: Params, settings: Settings, *, wait_seconds: float) -> 
     os.environ["ALMANAC_PARAMS"] = str(settings.params.resolve())
     os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_SECONDS)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
+    # A script that starts this in the background leaves SIGINT ignored, and Prefect stops by raising it on itself.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    subprocess.Popen([sys.executable, "-m", "flows.watch"])
     os.execv(sys.executable, command)  # noqa: S606 - signals then reach Prefect's worker itself
 
 
 def _prepare(params: Params, address: str) -> None:
-    """Deploy and reap, with patience: a Prefect server on SQLite answers 503 while others write."""
+    """Deploy with patience: a Prefect server on SQLite answers 503 while others write."""
     from flows.deployments import deploy
-    from flows.reaper import reap
 
     again = Retrying(
         stop=stop_after_attempt(5),
@@ -53,14 +54,11 @@ def _prepare(params: Params, address: str) -> None:
     )
     try:
         again(deploy, params, Path.cwd())
-        dead = again(reap)
     except httpx.HTTPError as error:
         reason = str(error).splitlines()[0]
         raise DependencyError(
             f"the Prefect server at {address} must take the schedules, found: {reason}; read its log, and start again"
         ) from error
-    for name in dead:
-        logger.warning("run %s was marked Crashed: its process is gone", name)
 
 
 def _wait_for(address: str, seconds: float) -> None:

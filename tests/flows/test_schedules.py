@@ -15,12 +15,12 @@ import pytest
 import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.schedules import Interval
+from prefect.schedules import Cron, Interval
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running, Scheduled
 
-from flows.deployments import apply, cadences, deploy, schedule_values, zombie_automation
-from flows.reaper import reap
+from flows.deployments import apply, cadences, deploy, schedule_values
+from flows.recovery import MAX_TRIES, TOLD, Incident, catch_up, look_after, mark_dead
 from flows.schedules import problems, upcoming
 from tasks.params import Params
 from tests.conftest import files_source, wait_until
@@ -179,6 +179,18 @@ def test_due_refresh_is_run_by_the_worker(
     assert (home / "releases" / "0001.json").exists()
 
 
+def test_deployment_that_was_paused_stays_paused(server: str, write_params: Callable[..., Params], notes: Path) -> None:
+    params = write_params([files_source(notes)])
+    deployment = deploy(params, PROJECT)["refresh"]
+    with get_client(sync_client=True) as client:
+        client.pause_deployment(deployment)
+
+        deploy(params, PROJECT)
+
+        assert client.read_deployment(deployment).paused
+        client.resume_deployment(deployment)
+
+
 def test_run_without_life_is_marked_crashed(server: str) -> None:
     @flow(name="refresh")
     def killed() -> None: ...
@@ -186,24 +198,94 @@ def test_run_without_life_is_marked_crashed(server: str) -> None:
     @flow(name="somebody-elses")
     def not_ours() -> None: ...
 
+    now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
         ours, theirs = (client.create_flow_run(each, state=Running()) for each in (killed, not_ours))
 
-        assert reap(silent_seconds=300) == []
-        assert reap(silent_seconds=0) == [ours.name]
+        assert mark_dead(client, now=now + timedelta(seconds=60)) == []
+        assert mark_dead(client, now=now + timedelta(seconds=90)) == [ours.name]
 
         assert client.read_flow_run(ours.id).state_type == "CRASHED"
         assert client.read_flow_run(theirs.id).state_type == "RUNNING"
 
 
-def test_zombie_automation_is_made_once(server: str, write_params: Callable[..., Params], notes: Path) -> None:
-    params = write_params([files_source(notes)])
+def test_run_that_ended_well_stays_completed(server: str, write_params: Callable[..., Params], notes: Path) -> None:
+    @flow(name="promote")
+    def short() -> None: ...
 
-    for _ in range(2):
-        deploy(params, PROJECT)
+    deploy(write_params([files_source(notes)]), PROJECT)
+    short()
+    with get_client(sync_client=True) as client:
+        # A heartbeat that comes behind the end started the wait of an automation, which then marked the run.
+        assert client.read_automations() == []
+        assert mark_dead(client, now=datetime.now(UTC) + timedelta(hours=1)) == []
+    (run,) = found(server, "flow_runs", flows={"name": {"any_": ["promote"]}})
+    assert run["state_type"] == "COMPLETED"
+
+
+def test_killed_run_is_started_again_and_somebody_is_told(
+    server: str, write_params: Callable[..., Params], notes: Path
+) -> None:
+    deployment = deploy(write_params([files_source(notes)]), PROJECT)["refresh"]
+    told: list[Incident] = []
+
+    def look() -> None:
+        look_after(client, told.append, now=datetime.now(UTC) + timedelta(seconds=90))
 
     with get_client(sync_client=True) as client:
-        assert len(client.read_automations_by_name(zombie_automation().name)) == 1
+        run = client.create_flow_run_from_deployment(deployment, parameters={"again": True}, state=Running())
+        for attempt in range(2, MAX_TRIES + 1):
+            look()
+            look()
+            (again,) = [r for r in runs_of(server, deployment, "SCHEDULED") if f"almanac:try-{attempt}" in r["tags"]]
+            assert again["parameters"]["again"] is True
+            # It is due in a minute: Prefect would not let it run before.
+            client.set_flow_run_state(again["id"], Running(), force=True)
+        look()
+
+        assert client.read_flow_run(run.id).tags == [TOLD]
+    assert len(told) == MAX_TRIES
+    assert all(incident.what.startswith("Crashed: its process is gone") for incident in told)
+    assert told[0].done.startswith("started again as ")
+    assert told[-1].done == "killed 3 times in a row: a person must look"
+
+
+def test_missed_schedule_is_caught_up_once(server: str, write_params: Callable[..., Params], notes: Path) -> None:
+    params = write_params([files_source(notes)])
+    deploy(params, PROJECT)
+    quarterly = cadences(params)[1]
+    cron = Cron(quarterly.cron, timezone="UTC", slug=quarterly.name)
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        # A schedule that holds since now has missed nothing.
+        new = client.read_deployment(apply(quarterly, cron, PROJECT, since=now.isoformat()))
+        assert catch_up(client, new, now) is None
+
+        old = client.read_deployment(apply(quarterly, cron, PROJECT, since="2020-01-01T00:00:00+00:00"))
+        made = [catch_up(client, old, now) for _ in range(2)]
+
+        assert made[0] is not None
+        assert made[1] is not None
+        assert made[0].id == made[1].id
+        client.delete_flow_run(made[0].id)
+
+
+def test_of_several_runs_that_nobody_took_the_last_one_is_left(
+    server: str, write_params: Callable[..., Params], notes: Path
+) -> None:
+    deployment = deploy(write_params([files_source(notes)]), PROJECT)["retrain"]
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        late = [
+            client.create_flow_run_from_deployment(deployment, state=Scheduled(scheduled_time=now - age))
+            for age in (timedelta(days=14), timedelta(days=7))
+        ]
+
+        assert catch_up(client, client.read_deployment(deployment), now) is None
+
+        assert [client.read_flow_run(run.id).state_type for run in late] == ["CANCELLED", "SCHEDULED"]
+        for run in late:
+            client.delete_flow_run(run.id)
 
 
 def test_prefect_deploy_makes_the_same_deployments(

@@ -1,0 +1,69 @@
+"""The watch beside a worker: `python -m flows.watch`. It ends with the process that started it."""
+
+import logging
+import os
+import sys
+import time
+
+import httpx
+from prefect.client.orchestration import get_client
+
+from flows.alerts import tell_people
+from flows.pool import SILENT_SECONDS
+from flows.recovery import Incident, look_after
+from tasks.settings import Settings, quiet_environment
+
+WATCH_SECONDS = 10
+_POLL_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+def watch(settings: Settings) -> None:
+    """Look after runs and schedules until the parent is gone.
+
+    Heartbeats do not arrive while the server is down: behind each time that it did not answer, as at the start, nothing
+    is held for dead before every living run had the time to show a sign of life.
+    """
+    parent, answers_since = os.getppid(), None
+    while os.getppid() == parent:
+        began = time.monotonic()
+        answers_since = answers_since or began if answers() else None
+        if answers_since is not None and began - answers_since >= SILENT_SECONDS and not look(settings):
+            answers_since = None
+        while time.monotonic() < began + WATCH_SECONDS and os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+
+
+def look(settings: Settings) -> bool:
+    """Take one look and tell people; return whether the server answered."""
+    try:
+        with get_client(sync_client=True) as client:
+            look_after(client, lambda incident: _tell(settings, incident))
+    except httpx.HTTPError as error:
+        logger.warning("the runs could not be looked after: %s", (str(error) or type(error).__name__).splitlines()[0])
+        return False
+    return True
+
+
+def answers() -> bool:
+    """Return whether the Prefect server does."""
+    try:
+        return httpx.get(f"{os.environ['PREFECT_API_URL'].rstrip('/')}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _tell(settings: Settings, incident: Incident) -> None:
+    tell_people(settings, f"Almanac: {incident.flow} {incident.run}", f"{incident.what}\n{incident.done}")
+
+
+def main() -> None:
+    """Watch, as a process of its own."""
+    quiet_environment()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    watch(Settings())
+
+
+if __name__ == "__main__":
+    main()
