@@ -35,7 +35,7 @@ up: $(READY)  ## Start Prefect with the schedules, MLflow, a worker and the answ
 
 # A process for each file: MLflow, Prefect and torch keep state for the whole process, and one file's would be another's.
 test: $(READY) chromium  ## Run all tests, as many files at a time as there are cores
-	@find tests -name 'test_*.py' | sort | xargs -P $(JOBS) -I{} sh -c \
+	@files=$$($(BIN)/python -m tests.longest_first) && echo "$$files" | xargs -P $(JOBS) -I{} sh -c \
 		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" {} "$$report"; exit $$code'
 
 test-fast: $(READY)  ## Run the tests that need no model and no server

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import hypothesis
 import pytest
 import yaml
+from filelock import FileLock
 
 from tasks.params import Params
 from tasks.settings import QUIET_ENVIRONMENT, Settings
@@ -185,13 +187,31 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a file that the first test process of all makes: the others copy it."""
+    folder = Path(__file__).parents[1] / ".pytest_cache" / "almanac"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    with FileLock(folder / f"{name}.lock"):
+        if not path.exists():
+            beside = path.with_suffix(".partial")
+            beside.unlink(missing_ok=True)
+            make(beside)
+            beside.rename(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def migrated_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables: making them takes seconds, copying them does not."""
-    from mlflow import MlflowClient
+
+    def make(path: Path) -> None:
+        from mlflow import MlflowClient
+
+        MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments(max_results=1)
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments(max_results=1)
+    shutil.copy(made_once(f"mlflow-{version('mlflow')}.db", make), path)
     return path
 
 
@@ -236,12 +256,25 @@ def refresh(home: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
+def make_prefect_database(path: Path) -> None:
+    """Make the tables of a Prefect server."""
+    environment = os.environ | QUIET_ENVIRONMENT
+    environment |= {
+        "PREFECT_HOME": f"{path}.home",
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{path}",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    shutil.rmtree(f"{path}.home")
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a real Prefect server on a free port, with a database of its own."""
     port = str(free_ports("prefect")["prefect"])
     folder = tmp_path_factory.mktemp("prefect")
     environment = os.environ | QUIET_ENVIRONMENT | {"PREFECT_HOME": str(folder)}
+    shutil.copy(made_once(f"prefect-{version('prefect')}.db", make_prefect_database), folder / "prefect.db")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
