@@ -134,8 +134,8 @@ def holder_of(store: SharedStore) -> SharedHolder | None:
     name = _name(fence, "json")
     try:
         raw = json.loads(store.read(name) or b"")
-        names = ("pid", "host", "purpose", "since", "fence")
-        return SharedHolder(*(raw[field] for field in names), silent_seconds=_silent_seconds(store, fence))
+        silent = _silent_seconds(store, fence)
+        return SharedHolder(raw["pid"], raw["host"], raw["purpose"], raw["since"], raw["fence"], silent)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptionError(
             f"{store.address}/{name} must name a writer, found: {error!r}; delete it if nothing writes"
