@@ -18,7 +18,7 @@ from typing import Any
 
 from tasks.answer.answer import GenerationRequest, answer_question, finish
 from tasks.answer.calibration import Calibration, calibrate, scored
-from tasks.answer.claims import Claim, TextEmbedder, check
+from tasks.answer.check.claims import Claim, TextEmbedder, check
 from tasks.answer.generators.base import Generation
 from tasks.answer.generators.silent import SilentGenerator
 from tasks.answer.markdown import blocks

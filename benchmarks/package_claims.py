@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tasks.answer.claims import Claim, TextEmbedder, check
+from tasks.answer.check.claims import Claim, TextEmbedder, check
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.passage import Passage
 from tasks.params import load_params

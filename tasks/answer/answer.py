@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.answer.calibration import FALLBACK, Calibration
+from tasks.answer.check.claims import Claim, TextEmbedder, check
 from tasks.answer.check.verify import verify
 from tasks.answer.citations import Citation, citations, with_added
-from tasks.answer.claims import Claim, TextEmbedder, check
 from tasks.answer.draft import kept, visible, without_markers
 from tasks.answer.excerpt import (
     MAX_CHARACTERS,

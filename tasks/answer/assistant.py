@@ -9,7 +9,7 @@ from typing import Any
 from tasks.answer.answer import Answer, answer_question, stream_answer
 from tasks.answer.answerer import Answerer
 from tasks.answer.calibration import FALLBACK, Calibration
-from tasks.answer.claims import TextEmbedder
+from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.conversation import Turn
 from tasks.answer.generators.base import Generator
 from tasks.answer.registry import load_champion

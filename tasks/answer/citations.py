@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.answer.check.claims import Claim, Statement, readable, statements, windows
 from tasks.answer.check.exact import evidence, exact_terms, missing
-from tasks.answer.claims import Claim, Statement, readable, statements, windows
 from tasks.answer.draft import markers
 from tasks.answer.markdown import blocks
 from tasks.answer.sentences import Span

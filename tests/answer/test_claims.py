@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.package_claims import checked_claims
+from tasks.answer.check.claims import check, is_caveat, parts, statements
 from tasks.answer.check.contradiction import contradicted
 from tasks.answer.check.exact import evidence, exact_terms, missing
-from tasks.answer.claims import check, is_caveat, parts, statements
 from tasks.answer.draft import kept
 from tasks.index.embedding.embedder import load_embedder
 from tasks.params import EmbeddingParams

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from serving.api.tree import answer_tree
 from tasks.answer.answer import Answer
+from tasks.answer.check.claims import Claim
 from tasks.answer.citations import Citation
-from tasks.answer.claims import Claim
 from tasks.index.passage import Passage
 
 PASSAGE = Passage(

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tasks.answer.claims import Claim
+from tasks.answer.check.claims import Claim
 from tasks.answer.draft import draft_sentences, without_thoughts
 from tasks.answer.generators.base import Generator
 from tasks.answer.markdown import Block, Node, blocks, to_tree
@@ -74,7 +74,7 @@ def verify(
 
     Args:
         text: the draft with its markers.
-        claims: as `tasks.answer.claims.check` judged them.
+        claims: as `tasks.answer.check.claims.check` judged them.
         added: places of our own markers in the text.
         passages: as the model read them, in the order of their numbers.
         generator: the model that is asked.

@@ -18,7 +18,7 @@ from typing import Any
 from tasks.answer.answer import Answer, GenerationRequest, finish, is_refusal, prepare
 from tasks.answer.answerer import Answerer
 from tasks.answer.calibration import Calibration
-from tasks.answer.claims import TextEmbedder
+from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.draft import kept
 from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.generators.transformers import TransformersGenerator
