@@ -45,15 +45,17 @@ def decode_html(data: bytes) -> str:
     Raises:
         ParseError: `encoding`: the bytes are not what the page declares, or nothing declares and none fits surely.
     """
+    import webencodings
+
     declared = _META_CHARSET.search(data[:4096])
+    encoding = webencodings.lookup(declared.group(1).decode("ascii")) if declared else None
+    if encoding is not None and encoding.name == "iso-2022-jp" and data.isascii():  # seven bits: valid UTF-8 as well
+        return _strict(data, "iso2022_jp")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         if declared is None:
             return decode_text(data)
-    import webencodings
-
-    encoding = webencodings.lookup(declared.group(1).decode("ascii"))
     if encoding is None or encoding.name in {"utf-8", "utf-16le", "utf-16be"}:
         return decode_text(data)
     return _strict(data, "gb18030" if encoding.name == "gbk" else encoding.codec_info.name)
