@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.index.search.terms import MAX_QUESTION_TERMS, STOP_WORDS, document_terms, question_terms
+from tasks.index.search.terms import MAX_QUESTION_TERMS, STOP_WORDS, document_terms, question_names, question_terms
 
 ENGLISH = "English"
 NUM_EXAMPLES = int(os.environ.get("ALMANAC_WORLD_EXAMPLES", "0")) or 300
@@ -66,6 +66,19 @@ def test_terms_of_lines_are_those_of_the_text(first: str, second: str) -> None:
 @pytest.mark.parametrize("sign", ["--dry-run", "c++", "c#", ".env", "max_retries", "pytest.mark.timeout", "3.12.1"])
 def test_sign_is_a_term_of_its_own(sign: str) -> None:
     assert sign in terms(f"Use {sign} here")
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("what does --dry-run do in max_retries of C++", ("--dry-run", "max_retries", "c++")),
+        ("which .env file and pytest.mark.timeout", (".env", "pytest.mark.timeout")),
+        ("a well-known e-mail of 3.12.1 costs 1,000 and isn't and/or", ()),
+        ("", ()),
+    ],
+)
+def test_names_are_what_was_typed_with_signs(question: str, names: tuple[str, ...]) -> None:
+    assert question_names(question, ENGLISH) == names
 
 
 def test_flag_is_also_its_words() -> None:

@@ -33,6 +33,9 @@ PAGES = {
     "de": "# Dienstreise\n\nDie Erstattung der Übernachtung in Zürich beantragt man mit dem Formular.",
     "flag": "# Moving data\n\nWith `--keep-going` the mover skips a file that it cannot read and goes on.",
     "flag2": "# Long walks\n\nKeep going even when it rains: going on is what the walkers of the club do, keep it up.",
+    "dry": "# Running dry\n\nIf the well runs dry, stop the motor by hand and ring the caretaker.",
+    "flag3": "# Command line\n\nPass `--dry-run` to see what would be done. Pass `--with-lease` to write safely. "
+    "`-v` tells more.\n\n`max_clients` limits the clients.",
     "cpp": "# Native code\n\nThe parser of the engine is written in C++ and built by the release job.",
     "csharp": "# Desktop client\n\nThe desktop client is written in C# and is signed before it is shipped.",
     "c": "# Drivers\n\nThe drivers are written in C, and C alone: nothing else is linked into them.",
@@ -55,6 +58,8 @@ QUESTIONS = [
     ("Ubernachtung Zurich", "de"),
     ("--keep-going", "flag"),
     ("what does --keep-going do", "flag"),
+    ("--dry-run", "flag3"),
+    ("what does --dry-run do", "flag3"),
     ("C++", "cpp"),
     ("C#", "csharp"),
     ("C", "c"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasks.index.search.terms import question_terms
+from tasks.index.search.terms import question_names, question_terms
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr
@@ -41,7 +41,17 @@ class FullText:
         terms = question_terms(question, self._language)
         if not terms:
             return []
-        query = self._table.search(self._query(terms, filters), query_type="fts").where(filters)
+        return self._rows(self._query(terms, filters), filters, columns, limit)
+
+    def with_names(self, question: str, filters: "Expr", columns: Sequence[str], limit: int) -> list[dict[str, Any]]:
+        """Return such rows that hold a name of the question with its signs; empty where it has none."""
+        names = question_names(question, self._language)
+        return self._rows(self._match(" ".join(names)), filters, columns, limit) if names else []
+
+    def _rows(
+        self, wanted: "FullTextQuery", filters: "Expr", columns: Sequence[str], limit: int
+    ) -> list[dict[str, Any]]:
+        query = self._table.search(wanted, query_type="fts").where(filters)
         rows: list[dict[str, Any]] = (
             query.select([*columns, "_score"]).with_row_id(True).limit(limit).to_arrow().to_pylist()
         )

@@ -45,6 +45,8 @@ COLUMNS = [
     "ends_in_code",
 ]
 MIN_CONTENT_CHARACTERS = 16
+UNNAMED_WEIGHT = 0.5
+"""Of a vector's score, where the question has a name that the chunk lacks and others hold."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -121,6 +123,7 @@ class Index:
         words = self._text_leg(question, filters) if mode != "vector" else []
         if mode != "hybrid":
             return [*near, *words]
+        near = _named_first(near, self.name_rows(question, filters, self._search.candidates))
         weight = self._search.vector_weight
         if self._search.fusion == "rrf":
             return ordered(reciprocal_rank_fusion(near, words, k=self._search.rrf_k, vector_weight=weight))
@@ -199,6 +202,10 @@ class Index:
         rows: list[dict[str, Any]] = self.table.search().where(wanted).select(self._columns).to_arrow().to_pylist()
         return rows
 
+    def name_rows(self, question: str, filters: "Expr", limit: int) -> list[dict[str, Any]]:
+        """Return the rows that hold a flag or an identifier of the question as it was typed."""
+        return self._full_text.with_names(question, filters, self._leg_columns, limit)
+
     def _checked_top_k(self, top_k: int | None) -> int:
         wanted = self._search.top_k if top_k is None else top_k
         if not 1 <= wanted <= self._search.candidates:
@@ -217,6 +224,18 @@ class Index:
             return {}
         found = self.table.take_row_ids(list(row_ids)).select([*self._columns, "vector"]).with_row_id().to_arrow()
         return {row.pop("_rowid"): row for row in found.to_pylist()}
+
+
+def _named_first(near: Ranked, named: Sequence[Mapping[str, Any]]) -> Ranked:
+    """The vector leg with less for rows that hold no name of the question, where others hold one.
+
+    Vectors do not see signs: `--dry-run` is near to a page about a tank that runs dry.
+    """
+    holders = {row["_rowid"] for row in named}
+    if not holders:
+        return near
+    weighted = [(row, score if row in holders else UNNAMED_WEIGHT * score) for row, score in near]
+    return sorted(weighted, key=lambda entry: -entry[1])
 
 
 def _read_by_reranker(row: Mapping[str, Any]) -> str:

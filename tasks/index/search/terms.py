@@ -16,7 +16,7 @@ import regex
 if TYPE_CHECKING:
     from snowballstemmer import Stemmer
 
-TERMS_VERSION = "1"
+TERMS_VERSION = "2"
 """Part of the fingerprint of a release: raise it when the same text gives other terms."""
 
 MAX_TERM_CHARACTERS = 200
@@ -41,7 +41,7 @@ _TOKEN = regex.compile(
     rf"(?P<dense>{_DENSE}+)|(?P<clustered>{_CLUSTERED}+)"
     rf"|(?P<flag>(?<![\w\p{{M}}\-])--?[A-Za-z]{_LETTER}*(?:-{_LETTER}+)*)"
     rf"|(?P<dotted>(?<![\w\p{{M}}.)\]])\.[A-Za-z]{_LETTER}+)"
-    rf"|(?P<number>\d{{1,3}}(?:,\d{{3}})+(?![\w,]))"
+    rf"|(?P<number>\d{{1,3}}(?:,\d{{3}})+(?!\w|,\d))"
     rf"|(?P<word>{_LETTER}+(?:[.\-/:@'’+]{_LETTER}+)*(?:\+\+|\#(?!{_LETTER}))?)"  # noqa: RUF001
 )
 _PART = regex.compile(r"[^\W_]+")
@@ -50,6 +50,8 @@ _IDEOGRAPH = regex.compile(r"\p{Han}")
 _CLUSTER = regex.compile(r"\X")
 _POSSESSIVE = regex.compile(r"['’]s$")  # noqa: RUF001
 _ACCENT = regex.compile(r"[\u0300-\u036f]")
+_NAME = regex.compile(r"-{1,2}\w.*|\.[a-z].*|.*[a-z\d]_[a-z\d].*|.*::.*|[a-z]+(?:\.[a-z_]\w+)+|[a-z]+(?:\+\+|\#)")
+"""A term that somebody typed with its signs: a flag, an ending, an identifier; not a hyphenated word or a number."""
 _STEMMED_SCRIPTS = {"CYRILLIC": "russian", "GREEK": "greek", "ARABIC": "arabic", "DEVANAGARI": "hindi"}
 
 
@@ -63,6 +65,14 @@ def question_terms(question: str, language: str) -> tuple[str, ...]:
     terms = dict.fromkeys(_terms(question, language, whole_text=False))
     content = [term for term in terms if term not in _stop_terms(language)]
     return tuple((content or list(terms))[:MAX_QUESTION_TERMS])
+
+
+def question_names(question: str, language: str) -> tuple[str, ...]:
+    """Return the terms of a question that were typed with their signs: whoever asks so wants no look-alike.
+
+    For instance `what does --dry-run do in max_retries of C++` gives `--dry-run`, `max_retries` and `c++`.
+    """
+    return tuple(term for term in question_terms(question, language) if _NAME.fullmatch(term))
 
 
 @lru_cache(maxsize=8)

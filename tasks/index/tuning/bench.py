@@ -71,6 +71,11 @@ class _RememberedRows(Index):
             self._rows.text[question] = sorted(rows, key=lambda row: -row["_score"])
         return self._rows.text[question][:limit]
 
+    def name_rows(self, question: str, filters: "Expr", limit: int) -> list[dict[str, Any]]:
+        if question not in self._rows.named:
+            self._rows.named[question] = super().name_rows(question, filters, max(CANDIDATES))
+        return self._rows.named[question][:limit]
+
     def rows_of(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         missing = [row_id for row_id in row_ids if row_id not in self._rows.whole]
         self._rows.whole |= super().rows_of(missing)
@@ -89,6 +94,7 @@ class _Rows:
     def __init__(self) -> None:
         self.near: dict[bytes, list[dict[str, Any]]] = {}
         self.text: dict[str, list[dict[str, Any]]] = {}
+        self.named: dict[str, list[dict[str, Any]]] = {}
         self.whole: dict[int, dict[str, Any]] = {}
         self.places: dict[tuple[tuple[str, int], ...], list[dict[str, Any]]] = {}
 
