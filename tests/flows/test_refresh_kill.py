@@ -55,7 +55,7 @@ POINTS = AROUND_STEPS + WITHIN_STEPS if os.environ.get("ALMANAC_KILL_POINTS") ==
 FIRST_POINTS = (
     f"after {FLOW}:ensure_tables",
     f"after {CANDIDATE}:rewrite",
-    f"after {CANDIDATE}:Registry.ensure",
+    "after tasks.registry.data_registry:Registry.ensure",
     f"after {CANDIDATE}:save_release",
 )
 NUM_MOMENTS = int(os.environ.get("ALMANAC_KILL_MOMENTS", "5"))
