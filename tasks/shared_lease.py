@@ -128,7 +128,10 @@ def holder_of(store: SharedStore) -> SharedHolder | None:
         CorruptionError: an object of the lease is not what was written.
         DependencyError: the store does not answer.
     """
-    fence = newest_fence(store)
+    return _holder_at(store, newest_fence(store))
+
+
+def _holder_at(store: SharedStore, fence: int) -> SharedHolder | None:
     if fence == 0 or store.read(_name(fence, "end")) is not None:
         return None
     name = _name(fence, "json")
@@ -146,9 +149,11 @@ def _acquire(store: SharedStore, purpose: str, wait_seconds: float) -> SharedLea
     deadline = time.monotonic() + wait_seconds
     is_told = False
     while True:
-        holder = holder_of(store)
+        # The next number after the lease that was looked at, not after one that began since: that one is alive.
+        newest = newest_fence(store)
+        holder = _holder_at(store, newest)
         if holder is None or holder.is_silent:
-            fence = newest_fence(store) + 1
+            fence = newest + 1
             if store.create(_name(fence, "json"), _holder(purpose, fence)):
                 if holder is not None:
                     logger.warning("the lease is taken over from %s, which shows no life", holder)

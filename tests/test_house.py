@@ -25,6 +25,8 @@ OPEN_RESULTS = {
     "claims": "a token has the claims that its issuer wrote",
     "chunk_rows": "rows of a table, as PyArrow takes them",
     "FullText.search": "rows of a table, as LanceDB reads them",
+    "FullText.with_names": "rows of a table, as LanceDB reads them",
+    "Index.name_rows": "rows of a table, as LanceDB reads them",
     "Index.text_rows": "rows of a table, as LanceDB reads them",
     "Index.vector_rows": "rows of a table, as LanceDB reads them",
     "Index.rows_at": "rows of a table, as LanceDB reads them",
