@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ if FILE is None:
 ENTRIES = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 DRAFTS = [entry for entry in ENTRIES if entry["complete"] and entry["draft_natural"]]
 MARKER = re.compile(r" ?\[\d{1,2}(?:, ?\d{1,2})*\]")
+NUMBER = re.compile(r"\[(\d{1,2})\](?!\()")
+PASSAGE = re.compile(r"^\[(\d+)\] .*?\n<passage>\n(.*?)\n</passage>", re.MULTILINE | re.DOTALL)
+IN_CODE = re.compile(r"(```.*?```|`[^`]*`)", re.DOTALL)
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,9 +44,29 @@ def write(prompt: str) -> str:
     """The draft whose question stands in the prompt; nothing for a question that is to be rewritten."""
     if "Write the last question once more" in prompt:
         return ""
-    return next(
-        (str(entry["draft_natural"]) for entry in DRAFTS if entry["question"] in prompt), "Not in the documents."
-    )
+    return next((cited_here(entry, prompt) for entry in DRAFTS if entry["question"] in prompt), "Not in the documents.")
+
+
+def cited_here(entry: dict[str, Any], prompt: str) -> str:
+    """The draft with each marker at the passage of this prompt that holds most of what its author read under it.
+
+    Search orders and joins passages in another way than when the drafts were written: a marker that kept its old number
+    would cite another text, and the check would be right to doubt it.
+    """
+    here = {number: lines_of(text) for number, text in PASSAGE.findall(prompt)}
+    numbers = {}
+    for passage in entry["passages"]:
+        wanted = lines_of(passage["text"])
+        best = max(here, key=lambda number: len(here[number] & wanted))
+        if here[best] & wanted:
+            numbers[str(passage["number"])] = best
+    parts = IN_CODE.split(entry["draft_natural"])
+    outside = (NUMBER.sub(lambda match: f"[{numbers.get(match[1], match[1])}]", part) for part in parts[::2])
+    return "".join(chain.from_iterable(zip_longest(outside, parts[1::2], fillvalue="")))
+
+
+def lines_of(text: str) -> set[str]:
+    return {line.strip() for line in text.splitlines() if len(line.strip()) > 3}
 
 
 def records() -> list[dict[str, Any]]:
@@ -72,7 +96,8 @@ def client(home: Home) -> Iterator[openai.OpenAI]:
             "model": NAME,
             "prompt": "full-answer",
             "num_passages": 8,
-            "max_new_tokens": 600,
+            "max_passage_tokens": 600,
+            "max_new_tokens": 1024,
         }
         params = home.params.model_copy(update={"generation": home.params.generation.model_copy(update=changes)})
         with running(create_app(params, home.settings, StaticPair)) as address:
@@ -112,5 +137,4 @@ def test_share_of_drafts_without_an_unverified_claim(client: openai.OpenAI) -> N
     }
     share = sum(not claims for claims in doubted.values()) / len(doubted)
     print(f"{share:.0%} of {len(doubted)} drafts without an unverified claim; doubted: {doubted}")
-    # The goal is 0.8: through the server 9 of 12 since numbers carry their units, in the process 11 of 12.
-    assert share >= 0.7
+    assert share >= 0.8
