@@ -111,7 +111,7 @@ def test_claims_carry_their_verdicts_and_places():
     answer = answered("Zephyr is a task queue [1]. It calls `frobnicate` 7 times [1].")
     first, second = answer.claims
     assert (first.verdict, first.markers) == ("supported", (1,))
-    assert (second.verdict, second.missing_terms) == ("unverified", ("frobnicate", "7"))
+    assert (second.verdict, second.missing_terms) == ("unverified", ("frobnicate", "7 times"))
     assert answer.text[second.start : second.end] == "It calls `frobnicate` 7 times [1]."
 
 

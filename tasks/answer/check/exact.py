@@ -211,8 +211,7 @@ def _numbers(text: str) -> Iterator[ExactTerm]:
         unit = _unit(match)
         number = _canonical(match["digits"], is_amount=unit in _CURRENCIES)
         relation = _relation(text[max(0, match.start() - _RELATION_CHARACTERS) : match.start()])
-        written = text[match.start() : match.end() if unit or match["unit"] is None else match.start("unit")]
-        yield ExactTerm(written.strip(), f"-{number}" if match["sign"] else number, "number", unit, relation)
+        yield ExactTerm(match.group().strip(), f"-{number}" if match["sign"] else number, "number", unit, relation)
 
 
 def _unit(match: re.Match[str]) -> str:
