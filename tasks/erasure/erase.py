@@ -33,7 +33,7 @@ from tasks.erasure.snapshots import (
 )
 from tasks.erasure.subject import Subject, Wanted, find_subject
 from tasks.erasure.tracking import count_traces, delete_traces, mark_models, trained_on
-from tasks.errors import CorruptionError
+from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import write_json
 from tasks.home import make_private
 from tasks.index.embedding.cache import erase_vectors
@@ -123,11 +123,14 @@ def erase(settings: Settings, params: Params, wanted: Wanted, lease: Lease) -> R
         ConfigurationError: nothing matches.
         DependencyError: a store does not answer; the next call goes on from there.
     """
-    unfinished = finish_erasure(settings, params, lease)
-    if unfinished is not None and not wanted.documents:
-        return unfinished
+    finished = finish_erasure(settings, params, lease)
     folder = settings.work / "erasure" / "subject"
-    subject = find_subject(settings, wanted, folder)
+    try:
+        subject = find_subject(settings, wanted, folder)
+    except ConfigurationError:
+        if finished is None:
+            raise
+        return finished  # the command that was killed, given again: nothing of it is left to find
     shutil.rmtree(folder, ignore_errors=True)
     needles = needles_of(subject.texts, subject.others)
     ids = sorted(subject.texts)

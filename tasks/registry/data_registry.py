@@ -338,8 +338,8 @@ class Registry:
 
 
 def _is_of(name: str, folder: str) -> bool:
-    """Say whether an entry of the repository belongs to a folder, or to all."""
-    return not name.endswith((".dvc", ".sha256")) or name in (f"{folder}.dvc", f"{folder}.sha256")
+    """Say whether an entry of the repository belongs to a folder, or to all: `.dvc` is DVC's own."""
+    return name == ".dvc" or not name.endswith((".dvc", ".sha256")) or name in (f"{folder}.dvc", f"{folder}.sha256")
 
 
 def _checked_sums(files: Sequence[Path], tag: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,9 +196,20 @@ def test_receipt_names_the_document_to_who_holds_the_key_alone(world: Settings) 
     assert not verify_receipt(world, path)
 
 
-@pytest.mark.parametrize("step", ["rewrite_snapshots", "remove_old_bytes"])
-def test_killed_erasure_is_finished_by_the_next_refresh(
-    world: Settings, step: str, monkeypatch: pytest.MonkeyPatch
+def again_and_another() -> None:
+    """Give the command that was killed once more, then one for another document."""
+    receipt = forget(Wanted((DOCUMENT,)))
+    assert receipt.models == ("almanac-answerer 1",)
+    forget(Wanted(subject="ninety DAYS"))
+    with pytest.raises(ConfigurationError):
+        forget(Wanted(("notes:backup.md",)))
+
+
+@pytest.mark.parametrize(
+    ("step", "finish"), [("rewrite_snapshots", refresh_flow.fn), ("remove_old_bytes", again_and_another)]
+)
+def test_killed_erasure_is_finished_by_whoever_writes_next(
+    world: Settings, step: str, finish: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -212,7 +224,7 @@ def test_killed_erasure_is_finished_by_the_next_refresh(
     hits = live.search(Request("Mbeki Harare salary", frozenset()))
     assert DOCUMENT not in {hit.document_id for hit in hits}
 
-    refresh_flow.fn()
+    finish()
 
     assert not erasure_is_unfinished(world)
     assert found(world) == {}
