@@ -5,7 +5,6 @@ that gates and access hold for what is pushed as for all else. A receipt is give
 """
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.corpus.document import sha256
+from tasks.corpus.private_database import BUSY_SECONDS, is_locked, transaction
 from tasks.errors import BusyError, ConfigurationError, DependencyError
-from tasks.home import Home, make_private
+from tasks.home import Home
 
-_BUSY_SECONDS = 30
 _KEPT = timedelta(days=7)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -136,24 +135,14 @@ def _path_exists(home: Home) -> bool:
 
 @contextmanager
 def _opened(home: Home) -> Iterator[sqlite3.Connection]:
-    """The file in one transaction, made private before its first byte."""
-    path = make_private(home.inbox) / "documents.db"
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    """The file in one transaction."""
+    path = home.inbox / "documents.db"
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.executescript(_TABLES)
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                yield connection
-        finally:
-            connection.close()
+        with transaction(path, _TABLES) as connection:
+            yield connection
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise BusyError(
-                f"{path} must be free within {_BUSY_SECONDS} seconds, found it locked; try again"
-            ) from error
+        if is_locked(error):
+            raise BusyError(f"{path} must be free within {BUSY_SECONDS} seconds, found it locked; try again") from error
         raise DependencyError(
             f"{path} must be readable and writable, found: {error}; free space and try again"
         ) from error

@@ -5,7 +5,6 @@ and key) is held at most once, for its newest content. Each function is one tran
 ledger as it was, and running it again changes nothing.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,12 +16,12 @@ from typing import Literal, Protocol
 import pyarrow.parquet as pq
 
 from tasks.corpus.document import sha256
+from tasks.corpus.private_database import BUSY_SECONDS, is_locked, transaction
 from tasks.errors import BusyError, ConfigurationError, CorruptionError, DependencyError
 
 MAX_SHOWN_CHARACTERS = 100_000
 """More of a text is not kept: a person decides by its beginning, and a released item is read anew from its source."""
 
-_BUSY_SECONDS = 30
 _TABLE = """
 CREATE TABLE IF NOT EXISTS items (
     id TEXT PRIMARY KEY,
@@ -296,16 +295,8 @@ def _ledger(home: Path) -> Iterator[sqlite3.Connection]:
     """One transaction on the ledger, which is made on first use; deleted bytes are overwritten."""
     path = _path(home)
     try:
-        _make_private(path)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute(_TABLE)
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                yield connection
-        finally:
-            connection.close()
+        with transaction(path, _TABLE) as connection:
+            yield connection
     except sqlite3.OperationalError as error:
         raise _refused(path, error) from error
     except sqlite3.DatabaseError as error:
@@ -320,16 +311,8 @@ def _ledger(home: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _refused(path: Path, error: sqlite3.OperationalError) -> BusyError | DependencyError:
-    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if is_locked(error):
         return BusyError(
-            f"{path} must be free within {_BUSY_SECONDS} seconds, but another process is writing it; run again later"
+            f"{path} must be free within {BUSY_SECONDS} seconds, but another process is writing it; run again later"
         )
     return DependencyError(f"{path} must be readable and writable, but SQLite says: {error}; free space and run again")
-
-
-def _make_private(path: Path) -> None:
-    """Folder 0700, file 0600 from its first byte; SQLite gives its journal the same mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)

@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import server as moto_server
 
 from tasks.corpus.plan import IndexedDocument, RefreshPlan, Scan, Seen, make_plan, save_scan
 from tasks.corpus.sources import open_source
 from tasks.params_sources import FilesSource
 from tasks.settings import Settings
 
-pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
-boto3 = pytest.importorskip("boto3")
 NUM_OBJECTS = 50
 SOURCE = FilesSource(
     kind="files", name="bucket", url="s3://docs/a", knowledge_base="kb", access=(), max_removed_fraction=1

@@ -299,7 +299,6 @@ def test_parameters_that_cannot_work_are_refused(change: dict[str, object]) -> N
 
 
 def test_no_error_shows_the_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("psycopg")
     monkeypatch.setenv("WIKI_PASSWORD", "hunter2secret")
     source = sql_source(
         f"postgresql://reader@127.0.0.1:{free_ports('database')['database']}/wiki", password_env="WIKI_PASSWORD"
