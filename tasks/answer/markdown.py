@@ -234,8 +234,15 @@ def urls(texts: Sequence[str]) -> frozenset[str]:
 
 
 def escaped(text: str) -> str:
-    """Plain text as Markdown that shows it as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
+    """Plain text as Markdown that shows it as it is, on one line; a `_` between letters stands for itself."""
+    return re.sub(r"[\\`*\[\]<>#|~!]|_+", _escape, " ".join(text.split()))
+
+
+def _escape(match: re.Match[str]) -> str:
+    beside = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    if match.group()[0] == "_" and all(char.isalnum() for char in beside):
+        return match.group()
+    return "".join(f"\\{sign}" for sign in match.group())
 
 
 def without_pictures(text: str) -> str:
