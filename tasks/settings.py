@@ -3,6 +3,7 @@
 `MLFLOW_TRACKING_URI` and `PREFECT_API_URL` keep the names that their users know.
 """
 
+import getpass
 import logging
 import os
 from pathlib import Path
@@ -194,3 +195,12 @@ def quiet_environment() -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # Prefect writes to the user's home folder otherwise, at its first import.
     os.environ.setdefault("PREFECT_HOME", str(Settings().layout.prefect))
+    _name_user()
+
+
+def _name_user() -> None:
+    """Name the user where the system has none: DVC fails in a container that runs as any number (OpenShift)."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"

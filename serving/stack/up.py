@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
@@ -73,55 +73,76 @@ def up(settings: Settings, ports: Ports, *, say: Callable[[str], None]) -> None:
     """
     home = settings.home.resolve()
     with _only_one(home):
-        _check_ports(ports)
+        _check_ports(settings, ports)
         open_store(settings)
         services = stack(settings, ports)
         Stack(services, environment(settings, ports), settings.layout.logs).run(lambda: _greet(services, settings, say))
 
 
 def stack(settings: Settings, ports: Ports) -> tuple[Service, ...]:
-    """The four services, in the order in which they start."""
-    prefect, mlflow, server = (f"http://{HOST}:{port}" for port in (ports.prefect, ports.mlflow, ports.server))
-    return (
-        Service("prefect", prefect_command(HOST, ports.prefect), prefect, lambda: _answers(f"{prefect}/api/health")),
-        Service("mlflow", mlflow_command(settings, HOST, ports.mlflow), mlflow, lambda: _answers(f"{mlflow}/health")),
-        Service("worker", _almanac("worker"), None, lambda: _has_worker(f"{prefect}/api"), after=("prefect",)),
-        Service(
-            "server",
-            _almanac("serve"),
-            server,
-            lambda: _answers(f"{server}/healthz"),
-            after=("mlflow",),
+    """Return the services to start, in their order: a server that a variable names already is used, not started."""
+    prefect, mlflow, server = _addresses(settings, ports)
+    services = {
+        "prefect": Service(
+            "prefect", prefect_command(HOST, ports.prefect), prefect, lambda: _answers(f"{prefect}/api/health")
         ),
+        "mlflow": Service(
+            "mlflow", mlflow_command(settings, HOST, ports.mlflow), mlflow, lambda: _answers(f"{mlflow}/health")
+        ),
+    }
+    own = {name: service for name, service in services.items() if name not in _elsewhere(settings)}
+    return (
+        *own.values(),
+        Service("worker", _almanac("worker"), None, lambda: _has_worker(f"{prefect}/api"), after=_only(own, "prefect")),
+        Service("server", _almanac("serve"), server, lambda: _answers(f"{server}/healthz"), after=_only(own, "mlflow")),
     )
 
 
+def _elsewhere(settings: Settings) -> dict[str, str]:
+    """Return the servers that run already: the addresses in `PREFECT_API_URL` and `MLFLOW_TRACKING_URI`."""
+    named = {"prefect": settings.prefect_api_url, "mlflow": settings.mlflow_tracking_uri}
+    return {name: address for name, address in named.items() if address and address.startswith("http")}
+
+
+def _addresses(settings: Settings, ports: Ports) -> tuple[str, str, str]:
+    elsewhere = _elsewhere(settings)
+    prefect = elsewhere.get("prefect", f"http://{HOST}:{ports.prefect}").removesuffix("/").removesuffix("/api")
+    mlflow = elsewhere.get("mlflow", f"http://{HOST}:{ports.mlflow}").removesuffix("/")
+    return prefect, mlflow, f"http://{HOST}:{ports.server}"
+
+
+def _only(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
+    return (name,) if name in services else ()
+
+
 def prefect_command(host: str, port: int) -> tuple[str, ...]:
-    """The Prefect server; its database is in `PREFECT_HOME`."""
+    """Return the command of the Prefect server; its database is in `PREFECT_HOME`, or where Prefect's variable says."""
     options = ("--host", host, "--port", str(port), "--log-level", "WARNING")
     return (sys.executable, "-m", "prefect", "server", "start", *options)
 
 
 def mlflow_command(settings: Settings, host: str, port: int, *extra: str) -> tuple[str, ...]:
-    """The MLflow server over the home's database and files.
+    """Return the command of an MLflow server over the home's database and files, or those that the settings name.
 
     Artifacts are not proxied: their addresses are then those that runs without a server write and read.
     """
+    artifacts = settings.shared_artifacts or settings.layout.artifacts.as_uri()
     return (
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{settings.layout.tracking_database}"),
-        *("--no-serve-artifacts", "--default-artifact-root", settings.layout.artifacts.as_uri()),
+        *("--backend-store-uri", settings.tracking_uri),
+        *("--no-serve-artifacts", "--default-artifact-root", artifacts),
         *("--uvicorn-opts", "--log-level warning", *extra),
     )
 
 
 def environment(settings: Settings, ports: Ports) -> dict[str, str]:
-    """What all services see: one home, one set of parameters, and the addresses of the servers."""
+    """Return what all services see: one home, one set of parameters, and the addresses of the servers."""
+    prefect, mlflow, _ = _addresses(settings, ports)
     return os.environ | {
         "ALMANAC_HOME": str(settings.home.resolve()),
         "ALMANAC_PARAMS": str(settings.params.resolve()),
-        "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow}",
-        "PREFECT_API_URL": f"http://{HOST}:{ports.prefect}/api",
+        "MLFLOW_TRACKING_URI": mlflow,
+        "PREFECT_API_URL": f"{prefect}/api",
         "ALMANAC_PORT": str(ports.server),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONUNBUFFERED": "1",
@@ -271,9 +292,13 @@ def _only_one(home: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_ports(ports: Ports) -> None:
-    options = {"Prefect": ("--prefect-port", ports.prefect), "MLflow": ("--mlflow-port", ports.mlflow)}
-    for name, (option, port) in (options | {"the server": ("--port", ports.server)}).items():
+def _check_ports(settings: Settings, ports: Ports) -> None:
+    options = {
+        "prefect": ("Prefect", "--prefect-port", ports.prefect),
+        "mlflow": ("MLflow", "--mlflow-port", ports.mlflow),
+    }
+    own = [option for name, option in options.items() if name not in _elsewhere(settings)]
+    for name, option, port in (*own, ("the server", "--port", ports.server)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -309,9 +334,9 @@ def _has_worker(api: str) -> bool:
 def _greet(services: Sequence[Service], settings: Settings, say: Callable[[str], None]) -> None:
     from tasks.index.release import release_numbers
 
-    for service in services:
-        if service.url:
-            say(f"{service.name:<8} {service.url}")
+    own = ((service.name, service.url) for service in services if service.url)
+    for name, address in (*_elsewhere(settings).items(), *own):
+        say(f"{name:<8} {address}")
     if not release_numbers(settings):
         say("nothing was released yet: run `almanac refresh` in another terminal, then ask")
     say("ready; Ctrl-C stops all, a second Ctrl-C kills")

@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_command
 
 import cli
-from serving.stack.up import mlflow_command, prefect_command
+from serving.stack.up import Ports, environment, mlflow_command, prefect_command, stack
 from tasks.settings import QUIET_ENVIRONMENT, Settings
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -48,6 +48,28 @@ def test_containers_start_the_servers_as_up_does(monkeypatch: pytest.MonkeyPatch
     assert hosts[0] == "--allowed-hosts"
     assert words("mlflow") == [*mlflow_command(Settings(), "0.0.0.0", 5000)[2:], *hosts]
     assert words("prefect") == list(prefect_command("0.0.0.0", 4200)[2:])
+
+
+def test_servers_that_run_elsewhere_are_used_and_not_started() -> None:
+    settings = Settings(MLFLOW_TRACKING_URI="http://mlflow.example:5000/", PREFECT_API_URL="http://prefect.example/api")
+    ports = Ports(4200, 5000, 8000)
+
+    services = {service.name: service for service in stack(settings, ports)}
+
+    assert list(services) == ["worker", "server"]
+    assert not any(service.after for service in services.values())
+    assert environment(settings, ports)["MLFLOW_TRACKING_URI"] == "http://mlflow.example:5000"
+    assert environment(settings, ports)["PREFECT_API_URL"] == "http://prefect.example/api"
+
+
+def test_mlflow_of_up_takes_the_database_and_the_store_that_are_named() -> None:
+    settings = Settings(MLFLOW_TRACKING_URI="postgresql://mlflow@db/mlflow", store="s3://bucket/almanac")
+
+    command = mlflow_command(settings, "127.0.0.1", 5000)
+
+    assert command[command.index("--backend-store-uri") + 1] == "postgresql://mlflow@db/mlflow"
+    assert command[command.index("--default-artifact-root") + 1] == "s3://bucket/almanac/mlartifacts"
+    assert environment(settings, Ports(4200, 5000, 8000))["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
 
 
 def test_variables_are_ones_that_the_software_reads() -> None:
