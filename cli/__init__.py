@@ -32,6 +32,7 @@ def main() -> None:
     try:
         quiet_environment()
         _set_up_logging()
+        Settings().layout.check_format()
         app()
     except AlmanacError as error:
         typer.echo(f"almanac: {error}", err=True)

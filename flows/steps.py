@@ -19,7 +19,8 @@ from prefect.context import FlowRunContext
 from prefect.utilities.annotations import quote
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from tasks.errors import AlmanacError, ConfigurationError, DependencyError
+from flows.clusters import cluster_runner
+from tasks.errors import AlmanacError, DependencyError
 from tasks.params import ExecutionParams, Params
 from tasks.settings import Settings
 
@@ -118,8 +119,8 @@ class Cluster:
 
     def task_runner(self) -> Any:
         """Return the running task runner of the cluster; None: the shards run in this process."""
-        if self._execution.runner == "dask" and self._task_runner is None:
-            self._task_runner = self._stack.enter_context(_dask(self._execution))
+        if self._execution.runner != "threads" and self._task_runner is None:
+            self._task_runner = self._stack.enter_context(cluster_runner(self._execution))
         return self._task_runner
 
 
@@ -211,26 +212,3 @@ def _give_up_events_early() -> None:
 
     if Settings().prefect_api_url:
         EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=2)
-
-
-def _dask(execution: ExecutionParams) -> Any:
-    try:
-        from prefect_dask.task_runners import DaskTaskRunner
-    except ImportError as error:
-        raise ConfigurationError(
-            f"`execution.runner: dask` must have its packages, found: {error}; "
-            "pip install -c constraints.txt '.[dask]' in its folder"
-        ) from error
-    settings, num_workers = Settings(), execution.num_workers
-    if settings.dask_address:
-        return DaskTaskRunner(address=settings.dask_address)
-    settings.home.mkdir(parents=True, exist_ok=True)  # the server that Prefect starts for the run keeps its files there
-    share = str(max(1, settings.num_threads // num_workers))
-    workers = {
-        "n_workers": num_workers,
-        "threads_per_worker": 1,
-        "processes": True,
-        "dashboard_address": "127.0.0.1:0",  # None opens port 8787 on every address
-        "env": {"ALMANAC_NUM_THREADS": share, "OMP_NUM_THREADS": share},
-    }
-    return DaskTaskRunner(cluster_kwargs=workers)

@@ -2,7 +2,7 @@
 
 ```
 ALMANAC_HOME
-├── home.json      where this home lay when it was last opened
+├── home.json      the format of this home, and where it lay when it was last opened
 ├── server.json    the server that runs: its address, and the key that opens it to this home's owner
 ├── mlflow.db      MLflow: runs, versions, aliases, traces (questions and passages)      unless MLFLOW_TRACKING_URI
 ├── mlartifacts/   MLflow's files: gate reports, answerers, embedders, long traces       unless MLFLOW_TRACKING_URI
@@ -32,8 +32,14 @@ To move a home, stop what runs over it and copy the folder: addresses in it foll
 `cache`, `scan` and `work` may be left out, `prefect` too where its history is not wanted.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from tasks.errors import ConfigurationError
+
+FORMAT = 1
+"""Of all that lies in a home. Software that writes what this one cannot read writes a higher one into `home.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,24 @@ class Home:
 
     @property
     def record(self) -> Path:
-        """Where this home lay when it was last opened."""
+        """The format of this home, and where it lay when it was last opened."""
         return self.root / "home.json"
+
+    def check_format(self) -> None:
+        """Refuse a home that newer software wrote; one without a record is of the first format, or new.
+
+        Raises:
+            ConfigurationError: its format is above `FORMAT`.
+        """
+        try:
+            found = json.loads(self.record.read_text(encoding="utf-8")).get("format", 1)
+        except (OSError, ValueError, AttributeError):
+            return
+        if found > FORMAT:
+            raise ConfigurationError(
+                f"the home {self.root} must have a format up to {FORMAT} to be used by this software, found {found}; "
+                "upgrade Almanac here, or set ALMANAC_HOME to another folder"
+            )
 
     @property
     def server(self) -> Path:

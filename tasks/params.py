@@ -131,7 +131,7 @@ class ReleaseParams(Block):
 class ExecutionParams(Block):
     """How parsing and embedding are spread."""
 
-    runner: Literal["threads", "dask"]
+    runner: Literal["threads", "dask", "ray"]
     num_workers: Annotated[int, Field(ge=1)]
     items_per_shard: Annotated[int, Field(ge=1)]
     chunks_per_shard: Annotated[int, Field(ge=1)]

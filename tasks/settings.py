@@ -61,6 +61,7 @@ class Settings(BaseSettings):
         store: what several machines share: `s3://bucket/prefix`, or a folder that all mount at the same path.
         log: the level at which the program's own lines are shown.
         dask_address: of a Dask cluster that parses and embeds; one is started for each run otherwise.
+        ray_address: of a Ray cluster, as `ray://host:10001`; one is started for each run otherwise.
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
         teacher_api_key: of the model that writes synthetic questions.
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
 
     log: str = "WARNING"
     dask_address: str | None = None
+    ray_address: str | None = None
     use_server: bool = True
     alerts: SecretStr | None = None
     teacher_api_key: SecretStr | None = None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from tasks.files import write_json
-from tasks.home import Home, make_private
+from tasks.home import FORMAT, Home, make_private
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _open(home: Home) -> None:
             _follow(database, before, home)
         _fetch_strays(database, home, keep=before != home.root)
         database.execute("COMMIT")
-    write_json(home.record, {"root": str(home.root)})
+    write_json(home.record, {"format": FORMAT, "root": str(home.root)})
 
 
 def _recorded(home: Home) -> Path | None:

@@ -1,6 +1,7 @@
 """Each command's help shows an example and comes at once."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,14 @@ def test_wrong_variable_is_named(almanac: Callable[..., Outcome], monkeypatch: p
     assert outcome.code == 2
     assert "the variable ALMANAC_PORT must be a valid integer" in outcome.line
     assert "'eight'" in outcome.line
+
+
+def test_home_of_newer_software_is_refused_and_left_alone(home: Path) -> None:
+    (home / "home.json").write_text('{"format": 2, "root": "/elsewhere"}', encoding="utf-8")
+    before = sorted(home.rglob("*"))
+
+    outcome, _ = run_program("status", ALMANAC_HOME=str(home))
+
+    assert outcome.code == 2
+    assert "must have a format up to 1" in outcome.line
+    assert sorted(home.rglob("*")) == before

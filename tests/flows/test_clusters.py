@@ -1,4 +1,4 @@
-"""Parsing and embedding on two Dask workers through Prefect: the same index, also when one of them is killed."""
+"""Parsing and embedding on two workers of Dask or Ray through Prefect: the same index, also when one is killed."""
 
 import threading
 from collections.abc import Callable
@@ -37,13 +37,35 @@ def rows(settings: Settings) -> pa.Table:
 
 def kill_a_worker_once(holds: Callable[[], object], killed: list[int]) -> None:
     wait_until(holds, seconds=200)
-    workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
-    workers[0].kill()
-    killed.append(workers[0].pid)
+    wait_until(_workers, seconds=20)
+    worker = _workers()[0]
+    worker.kill()
+    killed.append(worker.pid)
 
 
-@pytest.mark.parametrize("moment", ["parse/*.rejects.json", "embed/*.vectors.parquet"])
+def _workers() -> list[psutil.Process]:
+    """Return the workers of Dask, or those of Ray, which names each by the task in its hand."""
+    return [child for child in psutil.Process().children(recursive=True) if _is_worker(_command(child))]
+
+
+def _is_worker(command: str) -> bool:
+    has_task = command.startswith("ray::") and command != "ray::IDLE" and "Agent" not in command
+    return "spawn_main" in command or has_task
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("workers", "moment"),
+    [("dask", "parse/*.rejects.json"), ("dask", "embed/*.vectors.parquet"), ("ray", "parse/*.rejects.json")],
+)
 def test_killed_worker_changes_nothing_in_the_index(
+    workers: str,
     moment: str,
     notes: Path,
     home: Path,
@@ -61,7 +83,7 @@ def test_killed_worker_changes_nothing_in_the_index(
     expected = rows(Settings())
     monkeypatch.setenv("ALMANAC_HOME", str(home))
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
-    params = write_params([files_source(notes)], execution=shards | {"runner": "dask"})
+    params = write_params([files_source(notes)], execution=shards | {"runner": workers})
     killed: list[int] = []
     killer = threading.Thread(
         target=kill_a_worker_once, args=(lambda: list((home / "work").glob(moment)), killed), daemon=True
