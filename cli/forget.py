@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import Json, print_result
+from cli.output import Json, print_result, read_params
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 
@@ -52,8 +52,9 @@ def forget_command(
         print_result(plan_erasure(settings, wanted), json_, _print_plan)
         return
     from flows.forget import forget
+    from flows.steps import runner
 
-    receipt = forget(wanted, wait_seconds=wait)
+    receipt = runner(forget, read_params(settings))(wanted, wait_seconds=wait)
     print_result(receipt, json_, _print_receipt)
     if not receipt.is_clean:
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import CorruptionError
+from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import write_json
 from tasks.home import make_private
 from tasks.settings import Settings
@@ -91,14 +91,34 @@ def add_tombstones(settings: Settings, document_ids: Iterable[str], content_hash
     key = before.key or secrets.token_bytes(_KEY_BYTES)
     fresh = {keyed_hash(key, "id", name) for name in document_ids}
     fresh |= {keyed_hash(key, "content", content) for content in content_hashes}
-    after = Tombstones(key, before.hashes | fresh)
-    path, content = _path(settings), {"key": key.hex(), "hashes": sorted(after.hashes)}
+    return _keep(settings, Tombstones(key, before.hashes | fresh))
+
+
+def _keep(settings: Settings, after: Tombstones) -> Tombstones:
+    path, content = _path(settings), {"key": after.key.hex(), "hashes": sorted(after.hashes)}
     if store := open_shared_store(settings.shared_state):
         store.write(_SHARED, json.dumps(content).encode())
     make_private(path.parent)
     write_json(path, content)
     path.chmod(0o600)
     return after
+
+
+def merge_tombstones(settings: Settings, path: Path) -> Tombstones:
+    """Take over what another copy of this home forgot, from its `tombstones.json`; call under the lease.
+
+    Raises:
+        ConfigurationError: there is no such file, or its hashes were made with another key.
+        CorruptionError: the file is damaged.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"{path} must be the `tombstones.json` of a home, found no file; correct the path")
+    before, theirs = load_tombstones(settings), _parsed(path.read_bytes(), str(path))
+    if before.key and theirs.key and before.key != theirs.key:
+        raise ConfigurationError(
+            f"{path} must be of a copy of this home, found hashes of another key; forget its documents by name"
+        )
+    return _keep(settings, Tombstones(before.key or theirs.key, before.hashes | theirs.hashes))
 
 
 def erasure_is_unfinished(settings: Settings) -> bool:

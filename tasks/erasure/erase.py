@@ -265,7 +265,7 @@ def _clean_databases(settings: Settings, needles: Needles) -> list[str]:
 
 def _elsewhere(settings: Settings) -> list[str]:
     """Name what lies outside the home: no byte search reaches it."""
-    places = ["backups and copies of the home: run `almanac forget` there after a restore"]
+    places = ["backups and copies of the home: restore them with `--tombstones` of this home"]
     if not is_embedded(settings):
         places.append(f"files and database of MLflow at {settings.tracking_uri}: only its traces were deleted")
     if "://" in settings.index_uri:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tasks.corpus import quarantine
+from tasks.corpus.tombstones import NOTHING_FORGOTTEN, Tombstones
 from tasks.errors import ConfigurationError
 from tasks.registry.shared import open_registry
 from tasks.settings import Settings
@@ -27,12 +28,14 @@ class Wanted:
         source: every document of a source.
         subject: words that stand in title or text, whatever their case.
         older_than: documents that the source says were last changed before this moment.
+        tombstones: what was forgotten before: a restored home may hold it again.
     """
 
     documents: tuple[str, ...] = ()
     source: str | None = None
     subject: str | None = None
     older_than: dt.datetime | None = None
+    tombstones: Tombstones = NOTHING_FORGOTTEN
 
 
 @dataclass(slots=True)
@@ -110,6 +113,8 @@ def _matches(row: dict[str, Any], wanted: Wanted) -> bool:
         return True
     if wanted.subject and wanted.subject.casefold() in f"{row['title']}\n{row['text']}".casefold():
         return True
+    if wanted.tombstones.holds(row["document_id"]) or wanted.tombstones.holds_content(row["content_hash"]):
+        return True
     changed = row["updated_at"]
     return wanted.older_than is not None and isinstance(changed, dt.datetime) and changed < wanted.older_than
 
@@ -119,7 +124,7 @@ def _read_quarantine(settings: Settings, wanted: Wanted, subject: Subject, names
         names.add(entry.document_id)
         text = quarantine.show(settings.home, entry.id).text
         row = {"document_id": entry.document_id, "source": entry.source, "title": entry.title, "text": text}
-        if _matches(row | {"updated_at": None}, wanted):
+        if _matches(row | {"updated_at": None, "content_hash": ""}, wanted):
             subject.in_quarantine.add(entry.document_id)
             subject.texts.setdefault(entry.document_id, set()).update([text] if text else [])
 
