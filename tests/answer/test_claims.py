@@ -134,6 +134,8 @@ def test_drafts_of_a_strong_model_arrive_as_they_were_written():
         ("Version 4.0 of Zephyr needs a broker.", "Version 5.0 of Zephyr needs a broker. Version 4.0 had a queue."),
         ("Text is wrapped right before the hyphens.", "Text is wrapped on blanks and right after the hyphens."),
         ("Zephyr is the successor of Boreas and Eurus.", "Eurus is the successor of Boreas and Zephyr."),
+        ("The option enables the cache of the store.", "The option disables the cache of the store."),
+        ("Jobs are kept in memory rather than in files.", "Jobs are kept in files rather than in memory."),
         ("Only async clients are accepted by the store.", "Async clients are accepted by the store, sync ones too."),
     ],
 )
@@ -151,6 +153,12 @@ def test_passage_that_says_something_else_contradicts(said: str, read: str):
         ("It only works between equal versions.", "It can be used between the same versions alone."),
         ("By default no lookups are made.", "It makes no lookups by default."),
         ("Entities are returned by minidom.", "minidom returns the entities."),
+        ("The store takes no strings.", "The store doesn't take strings."),
+        ("Where no wheel exists, the package is built.", "Where wheels are not provided, the package is built."),
+        ("It is managed for the system and not for each user.", "Managed for the system rather than for each user."),
+        ("It is a thin layer and no large framework.", "This is not a large framework, just a thin layer."),
+        ("Upgrade the client if each query logs a warning.", "If each query logs a warning, upgrade the client."),
+        ("Details of the job are appended to its log.", "The log gets the details of the job appended to its end."),
     ],
 )
 def test_passage_that_says_the_same_does_not_contradict(said: str, read: str):
@@ -166,7 +174,7 @@ def test_own_claims_keep_their_bounds_by_kind(tmp_path: Path):
     if sum(map(len, flags.values())) < 300:
         pytest.skip("too few of the packages that the claims are about are installed")
     shares = {kind: sum(found) / len(found) for kind, found in flags.items()}
-    assert shares["true"] <= 0.18
+    assert shares["true"] <= 0.1
     assert shares["negation"] >= 0.75
     assert shares["number"] >= 0.7
     assert shares["outside"] >= 0.85

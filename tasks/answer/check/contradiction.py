@@ -13,12 +13,15 @@ it. All are made of function words, numbers and word order; verbs and subjects a
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 from tasks.answer.check.exact import evidence, exact_terms, holds
 from tasks.answer.check.polarity import Polarity, polarity
+from tasks.answer.words import stem
 
 MIN_DENIED_SHARE = 0.75
 """Share of a claim's words in a sentence, from which that sentence can deny it. All shares are chosen on the
@@ -41,6 +44,20 @@ _OPPOSITES = """
 """
 _PAIRS = [tuple(pair.split()) for pair in _OPPOSITES.split(",")]
 OPPOSITES = frozenset(_PAIRS) | frozenset((second, first) for first, second in _PAIRS)
+_PREFIXES = """
+    en dis, en de, in ex, im ex, up down, in out, over under, pre post, inter intra, _ un, _ non, _ dis, _ de
+"""
+MIN_REMAINDER = 3
+"""Letters of a word behind its prefix: `enable` and `disable`, but not `inset` and `exit`."""
+
+
+def _turned_prefixes() -> dict[str, frozenset[str]]:
+    pairs = [tuple(part.replace("_", "") for part in pair.split()) for pair in _PREFIXES.split(",")]
+    both = [*pairs, *((second, first) for first, second in pairs)]
+    return {prefix: frozenset(other for own, other in both if own == prefix) for prefix, _ in both}
+
+
+_TURNED = _turned_prefixes()
 
 _COUNTED = re.compile(r"(?<![\w.,])(?P<number>\d+(?:[.,]\d+)*)\s+(?P<thing>[a-z]{3,})")
 _WORD = re.compile(r"[a-z]+")
@@ -49,7 +66,11 @@ _FRONTED = re.compile(
     r"\W*(?:by|in|on|at|with|without|for|from|to|after|before|since|if|when|where|while|of|during|under|as|unless|until)\b",
     re.IGNORECASE,
 )
-_PASSIVE = re.compile(r"\bby\b", re.IGNORECASE)
+# What turns the order of words around: an agent behind `by`, a passive.
+_FORMS = (
+    re.compile(r"\bby\b", re.IGNORECASE),
+    re.compile(r"\b(?:is|are|was|were|be|been|being|gets?)\b(?:\s+\w+){0,2}?\s+\w+(?:ed|en)\b", re.IGNORECASE),
+)
 _EXCLUDES = re.compile(r"\b(?:only|alone|solely|exclusively|always|all|every)\b", re.IGNORECASE)
 _RESTRICTS = re.compile(
     r"\b(?:only|alone|solely|exclusively|always|all|every|each|any|just|must|single|entire\w*|whole|full\w*|no|same|exact\w*"
@@ -104,19 +125,18 @@ def _denied(said: _Said, nearest: Sequence[str], share: float) -> bool:
 
 
 def _denies(said: _Said, read: Polarity) -> bool:
-    shared = said.content & read.words
     own = said.words
-    both = (own.affirmed & own.denied) | (read.affirmed & read.denied)
-    differ = {word for word in shared - both if (word in own.denied) != (word in read.denied)}
-    denied = shared & (own.denied | read.denied)
-    agree = shared & own.denied & read.denied
-    return len(differ) > len(agree) and 2 * len(differ) >= len(denied)
+    both = (own.affirmed & own.denied) | (read.affirmed & read.denied) | own.open | read.open
+    shared = (said.content & read.words) - both
+    differ = (shared & own.affirmed & read.denied) | (shared & own.denied & read.affirmed)
+    agree = said.content & own.denied & read.denied
+    return len(differ) > len(agree) and 2 * len(differ) >= len(said.content & (own.denied | read.denied))
 
 
 def _counted_otherwise(said: _Said) -> bool:
     """Whether the sentence with numbers that speaks of the same has none of the claim's numbers."""
     numbers = [term for term in exact_terms(said.text) if term.kind == "number"]
-    plain = said.content - {term.key for term in exact_terms(said.text)}
+    plain = said.content - {term.key for term in numbers}
     counting = [sentence for sentence in said.sentences if evidence((sentence,)).numbers]
     if not numbers or not plain or not counting:
         return False
@@ -146,25 +166,59 @@ def _opposed(said: _Said, nearest: Sequence[str], share: float) -> bool:
 
 
 def _has_opposite(own: set[str], read: set[str]) -> bool:
-    differ = own - read
-    return any(word in differ and other in read and other not in own for word, other in OPPOSITES)
+    differ, others = own - read, read - own
+    if any(word in differ and other in others for word, other in OPPOSITES):
+        return True
+    stems, read_stems = set(map(stem, own)), set(map(stem, read))
+    turned, remainders = _remainders(stems - read_stems), _remainders(read_stems - stems)
+    return any(remainders[other] & rest for prefix, rest in turned.items() for other in _TURNED[prefix])
+
+
+def _remainders(stems: Iterable[str]) -> dict[str, set[str]]:
+    """The rest of each stem by each prefix that it begins with: `disabl` gives `abl` by `dis`."""
+    result: dict[str, set[str]] = defaultdict(set)
+    for stemmed in stems:
+        for prefix in _TURNED:
+            if stemmed.startswith(prefix) and len(stemmed) - len(prefix) >= MIN_REMAINDER:
+                result[prefix].add(stemmed.removeprefix(prefix))
+    return result
 
 
 def _turned(said: _Said, nearest: Sequence[str], share: float) -> bool:
     """Whether the same words stand in another order: who does what to whom."""
     if share < MIN_ORDERED_SHARE or _FRONTED.match(said.text):
         return False
-    return all(_inverted(said.words.order, sentence, said.text) for sentence in nearest)
+    return all(_inverted(said.words, sentence, said.text) for sentence in nearest)
 
 
-def _inverted(own: Sequence[str], sentence: str, text: str) -> bool:
-    if bool(_PASSIVE.search(text)) != bool(_PASSIVE.search(sentence)):
+def _inverted(own: Polarity, sentence: str, text: str) -> bool:
+    """Whether the pairs of words stand the other way round; whole clauses may change places."""
+    if any(bool(form.search(text)) != bool(form.search(sentence)) for form in _FORMS):
         return False
-    read = polarity(sentence).order
-    places = [read.index(word) for word in own if read.count(word) == 1 and own.count(word) == 1]
-    count = len(places)
-    inverted = sum(places[i] > places[j] for i in range(count) for j in range(i + 1, count))
-    return count >= MIN_ORDERED_WORDS and inverted >= MIN_INVERTED * count * (count - 1) / 2
+    said, read = _places(own), _places(polarity(sentence))
+    words = [word for word in said if word in read]
+    pairs = [
+        read[first] > read[second]
+        for first, second in combinations(words, 2)
+        if said[first].clause == said[second].clause or read[first].clause == read[second].clause
+    ]
+    return len(words) >= MIN_ORDERED_WORDS and bool(pairs) and sum(pairs) >= MIN_INVERTED * len(pairs)
+
+
+class _Place(NamedTuple):
+    clause: int
+    place: int
+
+
+def _places(text: Polarity) -> dict[str, _Place]:
+    """Where each word stands that stands once, in order."""
+    count = Counter(word for clause in text.clauses for word in clause)
+    return {
+        word: _Place(number, place)
+        for number, clause in enumerate(text.clauses)
+        for place, word in enumerate(clause)
+        if count[word] == 1
+    }
 
 
 def _excludes(said: _Said) -> bool:
