@@ -23,6 +23,7 @@ from tasks.answer.excerpt import (
     close_to_best,
     diverse,
     excerpts,
+    relevance,
     shown,
     widened,
 )
@@ -76,6 +77,7 @@ class GenerationRequest:
         read: the passages as they stand in the messages.
         passages: the same, whole.
         embedder: judges what the claims mean; None: exact terms alone are looked at.
+        calibration: from which relevance on passages are shown where the model finds no answer.
     """
 
     question: str
@@ -84,6 +86,7 @@ class GenerationRequest:
     passages: tuple[Passage, ...]
     params: GenerationParams
     embedder: TextEmbedder | None = None
+    calibration: Calibration = FALLBACK
 
 
 def answer_question(
@@ -170,10 +173,10 @@ def prepare(
     considered = tuple(passages[: params.num_passages])
     if _is_far(considered, params, calibration):
         reason = "The documents that were found are about something else."
-        return closest_passages(question, tuple(passages), reason)
+        return closest_passages(question, tuple(passages), reason, calibration)
     prompt = load_prompt(params.prompt)
     messages, read = _fit(prompt, question, considered, generator, params, client_system=client_system)
-    return GenerationRequest(question, messages, read, considered[: len(read)], params, embedder)
+    return GenerationRequest(question, messages, read, considered[: len(read)], params, embedder, calibration)
 
 
 def finish(request: GenerationRequest, generation: Generation, verifier: Generator | None = None) -> Answer:
@@ -187,7 +190,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
     text = kept(generation.text, [readable.text for readable in request.passages])
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
-        return _with_cost(closest_passages(request.question, request.passages, reason), request, generation)
+        return _with_cost(_closest_of(request, reason), request, generation)
     text, added = with_added(text, request.passages)
     claims = check(text, request.passages, request.embedder)
     if verifier is not None and request.params.verify:
@@ -196,7 +199,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
         text, claims, added = verified.text, verified.claims, verified.added
         if num_claims and not claims:
             reason = "The passages contradict what the answerer wrote."
-            return _with_cost(closest_passages(request.question, request.passages, reason), request, generation)
+            return _with_cost(_closest_of(request, reason), request, generation)
     answer = Answer(
         text=text,
         outcome="answer",
@@ -217,12 +220,21 @@ def is_refusal(text: str) -> bool:
     return bare in ("", NOT_FOUND.strip(".").casefold())
 
 
-def closest_passages(question: str, passages: tuple[Passage, ...], reason: str) -> Answer:
-    """The best excerpts of different passages, said to be no answer."""
+def closest_passages(
+    question: str, passages: tuple[Passage, ...], reason: str, calibration: Calibration = FALLBACK
+) -> Answer:
+    """The best excerpts of different passages, said to be no answer; none where all are about something else."""
+    is_measured = any(passage.similarity is not None for passage in passages)
+    if is_measured and relevance(question, passages) < calibration.min_relevance:
+        return _unanswered(NOTHING, "nothing_found", "The documents are about other subjects.", passages)
     best = diverse(excerpts(question, passages), MAX_EXCERPTS)
     if not best:
         return _unanswered(NOTHING, "nothing_found", reason, passages)
     return _of_excerpts(best, passages, "closest_passages", reason)
+
+
+def _closest_of(request: GenerationRequest, reason: str) -> Answer:
+    return closest_passages(request.question, request.passages, reason, request.calibration)
 
 
 def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: Calibration) -> Answer:
@@ -230,7 +242,7 @@ def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: C
     ranked = excerpts(question, passages)
     if not ranked or ranked[0].score < calibration.min_excerpt_score:
         reason = "No passage fits the question well enough to be its answer."
-        return closest_passages(question, passages, reason)
+        return closest_passages(question, passages, reason, calibration)
     return _of_excerpts(close_to_best(ranked), passages, "answer", None)
 
 

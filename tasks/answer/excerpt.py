@@ -30,6 +30,7 @@ OPENING_SCORE = 0.1
 """Given to the beginning of a document where a question names nothing but its subject."""
 OPENING_CHARACTERS = 300
 """A passage that begins so early is the beginning: badges stand before it."""
+WORDS_RELEVANCE = 0.25
 EXCERPT_VERSION = 2
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
@@ -70,9 +71,26 @@ def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
     return sorted(ranked, key=lambda each: (-each.score, each.number, each.span))
 
 
+def relevance(question: str, passages: Sequence[Passage]) -> float:
+    """How much the passages have to do with a question at all: low where the documents are about another world.
+
+    The best similarity, and a quarter of the share of the question's words, rarer ones counting more, that any of them
+    holds. Other weights of the two part the golden questions from those about other subjects as well, each alone worse
+    (docs/answers.md).
+    """
+    weights = _weights(terms(question).content, passages)
+    held = frozenset().union(*(_held(passage) for passage in passages))
+    share = sum(weight for word, weight in weights.items() if word in held) / (sum(weights.values()) or 1.0)
+    return max((passage.similarity or 0.0 for passage in passages), default=0.0) + WORDS_RELEVANCE * share
+
+
+def _held(passage: Passage) -> frozenset[str]:
+    return vocabulary(f"{passage.title} {passage.headings} {passage.text}")
+
+
 def _weights(asked: frozenset[str], passages: Sequence[Passage]) -> dict[str, float]:
     """The inverse frequency of each word of the question among the passages."""
-    held = [vocabulary(f"{passage.title} {passage.headings} {passage.text}") for passage in passages]
+    held = [_held(passage) for passage in passages]
     return {word: math.log(1 + (len(held) + 1) / (0.5 + sum(word in each for each in held))) for word in sorted(asked)}
 
 

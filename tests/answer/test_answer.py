@@ -149,8 +149,20 @@ def test_no_passage_is_nothing_found_without_asking_the_model():
 
 
 def test_small_model_is_not_asked_about_distant_passages():
-    answer = answered("Zephyr is a task queue.", replace(passage(), similarity=0.1))
+    answer = answered("Zephyr is a task queue.", replace(passage(), similarity=0.3))
     assert (answer.outcome, answer.num_prompt_tokens) == ("closest_passages", 0)
+
+
+def test_small_model_is_not_asked_about_another_world_and_nothing_is_shown():
+    answer = answered("Zephyr is a task queue.", replace(passage(), similarity=0.1), question="Who won the match?")
+    assert (answer.outcome, answer.num_prompt_tokens) == ("nothing_found", 0)
+
+
+def test_refusal_about_another_world_is_nothing_found():
+    params = PARAMS.model_copy(update={"endpoint": "http://localhost:1/v1"})
+    far = [replace(passage(), similarity=0.1)]
+    answer = answer_question("Who won the match?", far, Writer("Not in the documents."), params)
+    assert answer.outcome == "nothing_found"
 
 
 def test_model_at_an_endpoint_judges_distant_passages_itself():
@@ -173,7 +185,7 @@ def test_excerpt_answers_without_a_model():
 
 
 def test_excerpt_that_fits_too_little_is_shown_as_the_closest_passages():
-    far = [replace(passage("Bees make honey in spring.", title="bees"), similarity=0.1)]
+    far = [replace(passage("Bees make honey in spring.", title="bees"), similarity=0.42)]
     assert answer_question(QUESTION, far, Writer("x"), EXCERPT).outcome == "closest_passages"
 
 

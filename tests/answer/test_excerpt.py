@@ -1,7 +1,9 @@
 """Which excerpt is chosen, how long it is, and the line above it."""
 
-from tasks.answer.answer import closest_passages
-from tasks.answer.excerpt import MAX_CLOSEST_CHARACTERS, excerpts, without_places
+from dataclasses import replace
+
+from tasks.answer.answer import NOTHING, closest_passages
+from tasks.answer.excerpt import MAX_CLOSEST_CHARACTERS, excerpts, relevance, without_places
 from tests.answer.test_words import passage
 
 OPENING = "Zephyr is a port of Boreas for Python."
@@ -26,6 +28,22 @@ def test_closest_passages_are_short_enough_to_be_read() -> None:
     answer = closest_passages("How high does the sea rise?", (passage(paragraphs),), "no reason")
     (citation,) = answer.citations
     assert MAX_CLOSEST_CHARACTERS / 2 < len(citation.quote) <= MAX_CLOSEST_CHARACTERS
+
+
+def test_question_about_another_world_finds_nothing() -> None:
+    far = replace(passage(LATER), similarity=0.2)
+    answer = closest_passages("Who won the football match?", (far,), "no reason")
+    assert (answer.outcome, answer.text, answer.citations) == ("nothing_found", NOTHING, ())
+
+
+def test_words_that_the_passages_hold_make_them_relevant() -> None:
+    far = replace(passage(LATER), similarity=0.2)
+    assert relevance("Which licence has zephyr?", [far]) > relevance("Which prize has football?", [far])
+
+
+def test_passages_of_words_alone_are_shown_since_nothing_tells_how_near_they_are() -> None:
+    unmeasured = replace(passage(LATER), similarity=None)
+    assert closest_passages("Who won the football match?", (unmeasured,), "no reason").outcome == "closest_passages"
 
 
 def test_words_of_the_documents_stay_without_the_lines_above_them() -> None:
