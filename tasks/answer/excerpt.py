@@ -30,13 +30,30 @@ OPENING_SCORE = 0.1
 """Given to the beginning of a document where a question names nothing but its subject."""
 OPENING_CHARACTERS = 300
 """A passage that begins so early is the beginning: badges stand before it."""
+NAMED_RANK = 0.2
+"""All four move an excerpt among those of one question; chosen on the splits `train` and `validation`."""
+CODE_RANK = 0.03
+INSTALLATION_RANK = 0.1
+LINKS_RANK = 0.1
+MIN_NAME = 3
+"""Letters of a word, to be looked for in a title."""
+MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
-EXCERPT_VERSION = 2
+EXCERPT_VERSION = 3
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
 _PLACE = re.compile(r"^\*\*.*\*\* \[\d+\]\n\n", re.MULTILINE)
 _LINKS = re.compile(r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", re.MULTILINE)
+_TAGS = re.compile(r"</?[A-Za-z][^<>\n]*>")
+_ADDRESSES = re.compile(r"(?<=\])\([^)\s]*\)|https?://\S+")
+_ASKS_HOW = re.compile(r"\bhow (?:do|does|can|could|should|would|to|is|are)\b", re.IGNORECASE)
+_CODE = re.compile(r"^\s*(?:```|~~~|>>> )|\n {4}", re.MULTILINE)
+_INSTALLS = re.compile(
+    r"^\s*[$>!]?\s*(?:python3? -m |uv |sudo )?(?:pipx?|pip3|conda|mamba|npm|brew|apt|apt-get|poetry|uv)\s+"
+    r"(?:install|add|create|uninstall)\b",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +64,14 @@ class Excerpt:
         number: of the passage, from 1.
         span: the blocks, in characters of the passage's text.
         score: how well it fits the question; comparable between questions, calibrated on golden questions.
+        rank: the score and what orders the excerpts of one question alone: a document that the question names, code
+            where it asks how, an installation where it asks for none.
     """
 
     number: int
     span: Span
     score: float
+    rank: float
 
 
 def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
@@ -64,11 +84,40 @@ def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
         for span in excerpt_spans(passage.text)
     ]
     bare = not any(_goes_beyond_title(passage, span, weights) for _, passage, span in offered)
-    ranked = [
-        Excerpt(number, span, _score(passage, span, weights, number) + (_opening(passage) if bare else 0.0))
-        for number, passage, span in offered
-    ]
-    return sorted(ranked, key=lambda each: (-each.score, each.number, each.span))
+    ranked: list[Excerpt] = []
+    for number, passage, span in offered:
+        score = _score(passage, span, weights, number) + (_opening(passage) if bare else 0.0)
+        rank = score + _preference(question, passage, passage.text[span.start : span.end])
+        ranked.append(Excerpt(number, span, score, rank))
+    return sorted(ranked, key=lambda each: (-each.rank, each.number, each.span))
+
+
+def _preference(question: str, passage: Passage, text: str) -> float:
+    """What an excerpt is given, or loses, beside its words; never so much that it becomes an answer by it."""
+    preference = NAMED_RANK if names(question, passage.title) else 0.0
+    if _ASKS_HOW.search(question) and _CODE.search(text):
+        preference += CODE_RANK
+    if _INSTALLS.search(text) and "install" not in question.casefold():
+        preference -= INSTALLATION_RANK
+    if _is_mostly_links(text):
+        preference -= LINKS_RANK
+    return preference
+
+
+def names(question: str, title: str) -> bool:
+    """Whether a question names a document: `scikit_learn` is `scikit-learn`."""
+    asked, named = (" ".join(re.findall(r"[^\W_]+", text.casefold())) for text in (question, title))
+    return bool(named) and f" {named} " in f" {asked} "
+
+
+def is_foreign(question: str, title: str) -> bool:
+    """Whether a document's title has no word of the question; `pydocket` and `aiohttp-retry` have `docket`, `retry`."""
+    return not any(len(word) >= MIN_NAME and word in title.casefold() for word in terms(question).content)
+
+
+def _is_mostly_links(text: str) -> bool:
+    linked = sum(len(match.group()) for match in _LINKS.finditer(text))
+    return linked > MAX_LINKED_SHARE * len(text)
 
 
 def relevance(question: str, passages: Sequence[Passage]) -> float:
@@ -109,7 +158,9 @@ def _opening(passage: Passage) -> float:
 
 
 def _score(passage: Passage, span: Span, weights: dict[str, float], number: int) -> float:
-    text, titled = vocabulary(passage.text[span.start : span.end]), vocabulary(f"{passage.title} {passage.headings}")
+    # Words of an address say where more is to be read, not what.
+    text = vocabulary(_ADDRESSES.sub("", passage.text[span.start : span.end]))
+    titled = vocabulary(f"{passage.title} {passage.headings}")
     total = sum(weights.values()) or 1.0
     inside = sum(weight for word, weight in weights.items() if word in text)
     outside = sum(weight for word, weight in weights.items() if word in titled and word not in text)
@@ -149,8 +200,8 @@ def _line_start(text: str, place: int) -> int:
 
 
 def _has_content(text: str) -> bool:
-    """Whether anything is said but links, badges and rules."""
-    return len(re.findall(r"\w{2,}", _LINKS.sub(" ", text))) >= MIN_WORDS
+    """Whether anything is said but links, badges, tags and rules."""
+    return len(re.findall(r"\w{2,}", _TAGS.sub(" ", _LINKS.sub(" ", text)))) >= MIN_WORDS
 
 
 def shown(excerpt: Excerpt, passage: Passage) -> str:
@@ -175,13 +226,17 @@ def widened(excerpt: Excerpt, text: str, max_characters: int = MAX_CHARACTERS) -
         elif first > 0 and spans[last].end - spans[first - 1].start <= max_characters:
             first -= 1
         else:
-            return replace(excerpt, span=Span(spans[first].start, spans[last].end))
+            break
+    # A lead-in whose list or code found no room says nothing.
+    while spans[last] != excerpt.span and text[: spans[last].end].rstrip(" *_").endswith(":"):
+        last -= 1
+    return replace(excerpt, span=Span(spans[first].start, spans[last].end))
 
 
 def close_to_best(ranked: Sequence[Excerpt]) -> list[Excerpt]:
     """The best excerpt, and those of other passages that fit nearly as well."""
     best = diverse(ranked, MAX_EXCERPTS)
-    return [excerpt for excerpt in best if excerpt.score >= best[0].score - CLOSE_SCORE]
+    return [excerpt for excerpt in best if excerpt.rank >= best[0].rank - CLOSE_SCORE]
 
 
 def diverse(ranked: Sequence[Excerpt], count: int) -> list[Excerpt]:

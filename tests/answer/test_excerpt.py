@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
-from tasks.answer.answer import NOTHING, closest_passages
-from tasks.answer.excerpt import MAX_CLOSEST_CHARACTERS, excerpts, relevance, without_places
+from tasks.answer.answer import NOTHING, answer_question, closest_passages
+from tasks.answer.excerpt import MAX_CLOSEST_CHARACTERS, excerpts, relevance, widened, without_places
+from tasks.answer.generators.silent import SilentGenerator
+from tests.answer.test_answer import EXCERPT
 from tests.answer.test_words import passage
 
 OPENING = "Zephyr is a port of Boreas for Python."
@@ -19,6 +21,50 @@ def test_question_that_names_only_its_subject_gets_the_opening_of_the_document()
 def test_question_that_asks_for_more_gets_what_holds_it() -> None:
     later, opening = passage(LATER, start=1500), passage(OPENING, start=0)
     assert excerpts("Which licence has zephyr?", [opening, later])[0].number == 2
+
+
+def test_document_that_the_question_names_goes_before_another_with_more_of_its_words() -> None:
+    other = passage("Retry with exponential backoff and a limit.", title="aioretry")
+    named = replace(passage("A backoff is a wait between two tries.", title="zephyr"), similarity=0.75)
+    assert excerpts("How do I add exponential backoff with zephyr?", [other, named])[0].number == 2
+
+
+def test_name_moves_no_excerpt_over_the_threshold() -> None:
+    named = passage("Waits between two tries are set by the caller.", title="zephyr")
+    (best,) = excerpts("How do I add exponential backoff with zephyr?", [named])
+    assert best.rank > best.score
+
+
+def test_document_of_another_subject_is_no_answer_about_a_named_one() -> None:
+    other = passage("A lock is taken with a timeout:\n\n```\nlock(timeout=3)\n```", title="boreas")
+    named = replace(passage("Zephyr is described elsewhere at length.", title="zephyr"), similarity=0.3)
+    question = "How do I take a lock in zephyr with a timeout?"
+    answer = answer_question(question, [other, named], SilentGenerator("excerpt"), EXCERPT)
+    assert answer.outcome == "closest_passages"
+    assert "zephyr" in (answer.reason or "")
+
+
+def test_question_that_asks_how_gets_the_excerpt_with_code() -> None:
+    told, shown = "A retry of a job is set by retries.", "A retry of a job is set by:\n\n```\njob(retries=2)\n```"
+    numbers = [excerpts("How do I set the retry of a job?", [passage(a), passage(b)])[0].number for a, b in
+               ((told, shown), (shown, told))]  # fmt: skip
+    assert numbers == [2, 1]
+
+
+def test_installation_and_lists_of_links_give_way() -> None:
+    installation = "Read files of the store:\n\n```\npip install -e store-files\n```"
+    links = "- [Read files of a store](https://x.example/read-files) and [other stores](https://x.example/stores)"
+    reading = "Files are read by the store object:\n\n```\nstore.read()\n```"
+    for worse in (installation, links):
+        assert excerpts("How do I read files of a store?", [passage(worse), passage(reading)])[0].number == 2
+
+
+def test_excerpt_does_not_end_with_a_lead_in_that_leads_nowhere() -> None:
+    code = "```\n" + "store.read()  # a file\n" * 50 + "```"
+    text = f"The store reads files.\n\nAn example of it is the following:\n\n{code}"
+    best = excerpts("What reads files?", [passage(text)])[0]
+    wide = widened(best, text, 100)
+    assert text[wide.span.start : wide.span.end] == "The store reads files."
 
 
 def test_closest_passages_are_short_enough_to_be_read() -> None:
