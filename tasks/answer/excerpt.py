@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tasks.answer.markdown import Block, blocks, escaped, without_pictures
 from tasks.answer.sentences import Span
@@ -168,7 +169,8 @@ def _score(passage: Passage, span: Span, weights: dict[str, float], number: int)
     return similarity + 0.5 * (inside + 0.5 * outside) / total - 0.02 * (number - 1)
 
 
-def excerpt_spans(text: str) -> list[Span]:
+@lru_cache(maxsize=512)
+def excerpt_spans(text: str) -> tuple[Span, ...]:
     """The excerpts that a text offers, in order: prose with the list or the code that follows it."""
     spans: list[Span] = []
     leaves = [block for block in blocks(text) if block.kind != "heading"]
@@ -178,7 +180,7 @@ def excerpt_spans(text: str) -> list[Span]:
             spans[-1] = Span(spans[-1].start, block.end)
         else:
             spans.append(Span(_line_start(text, block.start), block.end))
-    return [span for span in spans if _has_content(text[span.start : span.end])]
+    return tuple(span for span in spans if _has_content(text[span.start : span.end]))
 
 
 def _belongs(text: str, before: Block, block: Block) -> bool:

@@ -8,6 +8,7 @@ redaction and erasure find it. Traces are best effort, no audit log: without MLf
 import json
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,9 @@ RETRY_AFTER_SECONDS = 60.0
 PROBE_SECONDS = 2.0
 
 _silent_until: dict[str, float] = {}
+_destination: dict[str, tuple[str, str]] = {}
+"""Tracking URI and experiment that traces of this process go to, under `now`."""
+_destination_lock = threading.Lock()
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +69,8 @@ def traced(
     if experiment is None:
         return answer(retrieve()), None
     import mlflow
-    from mlflow.entities.trace_location import MlflowExperimentLocation
 
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    mlflow.tracing.set_destination(MlflowExperimentLocation(experiment))
+    _export_to(settings.tracking_uri, experiment)
     with mlflow.start_span("question", span_type="CHAIN") as root:
         root.set_inputs({"question": question, "filters": dict(context.filters)})
         passages = _retrieve(question, retrieve)
@@ -85,6 +87,23 @@ def traced(
         )
         mlflow.update_current_trace(tags=_tags(context, passages), metadata=_asker(context))
     return result, root.trace_id
+
+
+def _export_to(tracking_uri: str, experiment: str) -> None:
+    """Send traces to an experiment.
+
+    Set once: MLflow waits at each setting until the traces before are written, 160 ms a question beside the answer.
+    """
+    import mlflow
+    from mlflow.entities.trace_location import MlflowExperimentLocation
+
+    with _destination_lock:
+        # Another tracking URI, whoever set it, makes MLflow forget the destination.
+        is_kept = mlflow.get_tracking_uri() == tracking_uri
+        mlflow.set_tracking_uri(tracking_uri)
+        if not is_kept or _destination.get("now") != (tracking_uri, experiment):
+            mlflow.tracing.set_destination(MlflowExperimentLocation(experiment))
+            _destination["now"] = (tracking_uri, experiment)
 
 
 def flush_traces() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tasks.index.passage import Passage
 
@@ -85,6 +86,7 @@ def is_exact(token: str) -> bool:
     return bool(re.search(r"\d|_|\w[.:]+\w|[a-z][A-Z]", token))
 
 
+@lru_cache(maxsize=2048)
 def vocabulary(text: str) -> frozenset[str]:
     """Everything that a text offers to a match: stems, whole tokens, and the parts of compound tokens."""
     found: set[str] = set()
