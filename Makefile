@@ -33,10 +33,10 @@ demo: $(READY)  ## Index the READMEs of the installed packages and answer a ques
 up: $(READY)  ## Start Prefect with the schedules, MLflow, a worker and the answering server
 	@exec $(BIN)/almanac up
 
-# A process for each file: MLflow, Prefect and torch keep state for the whole process, and one file's would be another's.
-test: $(READY) chromium  ## Run all tests, as many files at a time as there are cores
-	@files=$$($(BIN)/python -m tests.longest_first) && echo "$$files" | xargs -P $(JOBS) -I{} sh -c \
-		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" {} "$$report"; exit $$code'
+# tests/longest_first.py says which files share a process, and why the others do not.
+test: $(READY) chromium  ## Run all tests, as many processes at a time as there are cores
+	@lines=$$($(BIN)/python -m tests.longest_first) && echo "$$lines" | xargs -P $(JOBS) -I{} sh -c \
+		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" "{}" "$$report"; exit $$code'
 
 test-fast: $(READY)  ## Run the tests that need no model and no server
 	$(BIN)/python -m pytest -m "not slow"
