@@ -1,16 +1,15 @@
 """A corpus about stones and a model of a few kilobytes that can learn its one answer: a retrain in seconds."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from tasks.settings import QUIET_ENVIRONMENT
 from tests.chat_model import save_chat_model
 from tests.conftest import BASE_PARAMS, files_source, merged
 
@@ -82,13 +81,17 @@ def stone_params(folder: Path) -> dict[str, Any]:
 
 def make_world(folder: Path, mlflow: Path) -> dict[str, str]:
     """A home in `folder` whose live index knows the stones; returns the environment that names it."""
+    from flows.refresh import refresh
+
     write_stones(folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(stone_params(folder)), encoding="utf-8")
     (folder / "home").mkdir()
     shutil.copy(mlflow, folder / "home" / "mlflow.db")
     environment = world_environment(folder)
-    done = almanac(environment, "refresh", "--json")
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (QUIET_ENVIRONMENT | environment).items():
+            patch.setenv(name, value)
+        assert refresh.fn().release == 1
     return environment
 
 
@@ -99,15 +102,3 @@ def world_environment(folder: Path) -> dict[str, str]:
         "ALMANAC_PARAMS": str(folder / "params.yaml"),
         "ALMANAC_NUM_THREADS": "1",  # a model so small only waits for a second one
     }
-
-
-def almanac(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )

@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tasks.settings import QUIET_ENVIRONMENT
-from tests.conftest import merged
+from tests.conftest import Outcome, merged
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTES = {
@@ -20,23 +19,6 @@ NOTES = {
     "backup.md": "# Backups\n\nSnapshots of the ledger are kept for ninety days in cold storage.\n",
 }
 DEAD = "http://127.0.0.1:9"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command printed and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The one line on standard error."""
-        lines = [line for line in self.err.splitlines() if line.startswith("almanac: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
 
 
 def change_params(place: Path, **changes: Any) -> None:

@@ -13,11 +13,10 @@ import yaml
 
 from tasks.settings import QUIET_ENVIRONMENT
 from tests.chat_model import save_chat_model
-from tests.conftest import BASE_PARAMS, files_source, merged
+from tests.conftest import BASE_PARAMS, Outcome, files_source, merged
 from tests.flows.bad_input_world import (
     DEAD,
     NOTES,
-    Outcome,
     answers,
     change_params,
     corrupt_cache,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.bad_input_world import Outcome, run_program
+from tests.conftest import Outcome
+from tests.flows.bad_input_world import run_program
 
 pytestmark = pytest.mark.slow
 

@@ -5,18 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tasks.index.table import connect, open_latest
-from tasks.params import Params
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import champion
-from tasks.settings import Settings
+from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.conftest import BASE_PARAMS, files_source, merged
 
 PROJECT = Path(__file__).parents[2]
@@ -29,21 +27,54 @@ SENTENCES = (
 )
 
 
-@pytest.fixture
-def released(tmp_path: Path, write_params: Callable[..., Params], refresh: Callable[..., dict[str, Any]]) -> None:
-    """One release of two documents in the home."""
-    notes = tmp_path / "notes"
+@dataclass(frozen=True)
+class Reproduced:
+    """A clone of the project in which `dvc repro evaluate` ran once.
+
+    Attributes:
+        home: one release of two documents.
+        served: all that an answer depended on, before the pipeline ran.
+    """
+
+    clone: Path
+    home: Path
+    served: tuple[object, ...]
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Reproduced:
+    from flows.refresh import refresh
+
+    folder = tmp_path_factory.mktemp("experiments")
+    home, notes = folder / "home", folder / "notes"
+    home.mkdir()
     notes.mkdir()
+    shutil.copy(migrated_mlflow, home / "mlflow.db")
     (notes / "handbook.md").write_text("# Handbook\n\n" + "\n\n".join(SENTENCES), encoding="utf-8")
     (notes / "harbour.md").write_text("# Harbour\n\nShips leave at dawn when the tide is high.\n", encoding="utf-8")
-    write_params([files_source(notes)])
-    refresh()
+    params = folder / "params.yaml"
+    params.write_text(yaml.safe_dump(merged(BASE_PARAMS, {"sources": [files_source(notes)]})), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setenv("ALMANAC_HOME", str(home))
+        patch.setenv("ALMANAC_PARAMS", str(params))
+        refresh.fn()
+        before = served(Settings())
+        run(make_clone(folder / "clone"), "dvc", "repro", "evaluate")
+    commit(folder / "clone")
+    return Reproduced(folder / "clone", home, before)
 
 
 @pytest.fixture
-def clone(tmp_path: Path, home: Path) -> Path:
+def clone(reproduced: Reproduced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that clone, beside the home of all."""
+    monkeypatch.setenv("ALMANAC_HOME", str(reproduced.home))
+    return Path(shutil.copytree(reproduced.clone, tmp_path / "clone", symlinks=True))
+
+
+def make_clone(folder: Path) -> Path:
     """What a clone of the project holds of the pipeline, with small parameters and two golden questions."""
-    folder = tmp_path / "clone"
     for name in ("tasks", "experiments", ".dvc"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
@@ -98,13 +129,8 @@ def metrics(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_experiment_measures_other_chunks_and_leaves_what_serves_alone(
-    released: None, clone: Path, settings: Settings
-) -> None:
-    before = served(settings)
-    run(clone, "dvc", "repro", "evaluate")
+def test_experiment_measures_other_chunks_and_leaves_what_serves_alone(reproduced: Reproduced, clone: Path) -> None:
     baseline = metrics(clone)
-    commit(clone)
 
     run(clone, "dvc", "exp", "run", "--name", "small", "-S", "chunking.max_tokens=32", "evaluate")
 
@@ -113,13 +139,11 @@ def test_experiment_measures_other_chunks_and_leaves_what_serves_alone(
     assert metrics(clone)["num_chunks"] > baseline["num_chunks"]
     assert changed["num_chunks"]["diff"] == metrics(clone)["num_chunks"] - baseline["num_chunks"]
     assert "about q1" in run(clone, "dvc", "plots", "diff", "--json").stdout
-    assert served(settings) == before
+    assert served(Settings()) == reproduced.served
 
 
 @pytest.mark.slow
-def test_second_repro_does_nothing(released: None, clone: Path) -> None:
-    run(clone, "dvc", "repro", "evaluate")
-
+def test_second_repro_does_nothing(clone: Path) -> None:
     again = run(clone, "dvc", "repro", "evaluate")
 
     assert "Running stage" not in again.stdout
@@ -127,8 +151,7 @@ def test_second_repro_does_nothing(released: None, clone: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stage_refuses_what_was_made_with_other_parameters(released: None, clone: Path) -> None:
-    run(clone, "dvc", "repro", "chunk")
+def test_stage_refuses_what_was_made_with_other_parameters(clone: Path) -> None:
     params = yaml.safe_load((clone / "params.yaml").read_text())
     (clone / "params.yaml").write_text(yaml.safe_dump(merged(params, {"chunking": {"max_tokens": 32}})))
 
@@ -138,8 +161,8 @@ def test_stage_refuses_what_was_made_with_other_parameters(released: None, clone
     assert "run `dvc repro`" in refused.stderr
 
 
-def test_experiment_without_a_release_says_what_to_run_first(clone: Path, settings: Settings) -> None:
-    refused = run(clone, sys.executable, "-m", "experiments", "corpus", check=False)
+def test_experiment_without_a_release_says_what_to_run_first(home: Path, tmp_path: Path) -> None:
+    refused = run(make_clone(tmp_path / "clone"), sys.executable, "-m", "experiments", "corpus", check=False)
 
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

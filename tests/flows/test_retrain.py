@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.answer.answerer import load_answerer
 from tasks.errors import BusyError, ConfigurationError
@@ -24,13 +25,11 @@ from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import promote
 from tasks.releases.lifecycle import versions as all_versions
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
-from tasks.settings import Settings
-from tests.conftest import merged
-from tests.retrain_world import almanac, make_world, world_environment
+from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tests.conftest import Outcome, merged
+from tests.retrain_world import make_world, world_environment
 
 pytestmark = pytest.mark.slow
-
-Retrain = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -40,30 +39,48 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> 
     return folder
 
 
+@pytest.fixture(scope="module")
+def retrained(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A copy of that home after one retrain, and what the retrain returned."""
+    folder = tmp_path_factory.mktemp("retrained")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        copy_world(indexed, folder, patch)
+        return folder, retrain()
+
+
 @pytest.fixture
 def world(indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a home whose live index knows the stones."""
-    shutil.copytree(indexed / "home", tmp_path / "home")
-    shutil.copy(indexed / "params.yaml", tmp_path / "params.yaml")
-    for name, value in world_environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    return tmp_path
+    return copy_world(indexed, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def here(world: Path) -> Settings:
-    return Settings()
+def first(retrained: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the first retrain returned, in a copy of the home that it left."""
+    copy_world(retrained[0], tmp_path, monkeypatch)
+    return retrained[1]
+
+
+def copy_world(source: Path, folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(source / "home", folder / "home")
+    shutil.copy(source / "params.yaml", folder / "params.yaml")
+    for name, value in world_environment(folder).items():
+        patch.setenv(name, value)
+    return folder
 
 
 @pytest.fixture
-def retrain(world: Path) -> Retrain:
+def here(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", params=tmp_path / "params.yaml")
+
+
+def retrain() -> dict[str, Any]:
     from flows.retrain import retrain as flow
 
-    def run(**options: Any) -> dict[str, Any]:
-        result: dict[str, Any] = flow.fn(**options).as_json()
-        return result
-
-    return run
+    result: dict[str, Any] = flow.fn().as_json()
+    return result
 
 
 def change_params(world: Path, **changes: Any) -> None:
@@ -78,8 +95,10 @@ def runs(settings: Settings, key: str) -> list[Any]:
         return list(client.search_runs([experiment.experiment_id], f"tags.`{KEY}` LIKE '{key}%'"))
 
 
-def test_candidate_that_learnt_is_the_challenger_with_all_that_a_person_needs(retrain: Retrain, here: Settings) -> None:
-    result = retrain()
+def test_candidate_that_learnt_is_the_challenger_with_all_that_a_person_needs(
+    first: dict[str, Any], here: Settings
+) -> None:
+    result = first
 
     assert (result["gate"], result["reasons"]) == ("passed", [])
     assert result["metrics"]["answer_f1"] > result["baseline"]["answer_f1"]
@@ -105,9 +124,7 @@ def test_candidate_that_learnt_is_the_challenger_with_all_that_a_person_needs(re
     assert run.data.params["fine_tuning.learning_rate"] == "0.02"
 
 
-def test_retrain_with_nothing_new_registers_nothing(retrain: Retrain, here: Settings) -> None:
-    first = retrain()
-
+def test_retrain_with_nothing_new_registers_nothing(first: dict[str, Any], here: Settings) -> None:
     again = retrain()
 
     assert {name: again[name] for name in again if name != "seconds"} == {
@@ -130,10 +147,10 @@ def with_wrong_answers(params: Any, settings: Settings, output: Path) -> Trainin
 
 
 def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
-    retrain: Retrain, here: Settings, monkeypatch: pytest.MonkeyPatch
+    first: dict[str, Any], here: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    promote(here, ANSWERER, retrain()["version"])
-    monkeypatch.setattr("flows.retrain.build_training_set", with_wrong_answers)
+    promote(here, ANSWERER, first["version"])
+    monkeypatch.setattr("tasks.model.retrain.inputs.build_training_set", with_wrong_answers)
 
     result = retrain()
 
@@ -151,9 +168,9 @@ def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
     assert "answerer/README.md" in files
 
 
-def test_champion_is_compared_with_the_next_candidate(retrain: Retrain, world: Path, here: Settings) -> None:
-    promote(here, ANSWERER, retrain()["version"])
-    change_params(world, fine_tuning={"seed": 8})
+def test_champion_is_compared_with_the_next_candidate(first: dict[str, Any], here: Settings) -> None:
+    promote(here, ANSWERER, first["version"])
+    change_params(here.params.parent, fine_tuning={"seed": 8})
 
     result = retrain()
 
@@ -162,26 +179,30 @@ def test_champion_is_compared_with_the_next_candidate(retrain: Retrain, world: P
     assert any("of answerer 1" in reason for reason in result["reasons"])
 
 
-def test_refusal_is_exit_code_3_with_its_reasons(world: Path) -> None:
+def test_refusal_is_exit_code_3_with_its_reasons(world: Path, almanac: Callable[..., Outcome]) -> None:
     change_params(world, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
 
-    done = almanac(world_environment(world), "retrain", "--json")
+    done = almanac("retrain", "--json")
 
-    assert done.returncode == 3, done.stderr
-    result = json.loads(done.stdout)
+    assert done.code == 3, done.err
+    result = json.loads(done.out)
     fields = "examples train_seconds metrics baseline champion gate registered version"
     assert set(fields.split()) <= set(result)
     assert (result["gate"], result["version"], result["champion"]) == ("refused", None, None)
-    assert "almanac: the model gate refused: not better with confidence: answer_f1" in done.stderr
-    assert "training by full: 14 examples, 1 steps" in done.stderr
+    assert "almanac: the model gate refused: not better with confidence: answer_f1" in done.err
+    assert "training by full: 14 examples, 1 steps" in done.err
 
 
-def test_prefect_shows_examples_training_and_decision(world: Path, prefect_server: str) -> None:
+def test_prefect_shows_examples_training_and_decision(
+    world: Path, almanac: Callable[..., Outcome], prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change_params(world, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
 
-    done = almanac(world_environment(world) | {"PREFECT_API_URL": prefect_server}, "retrain", "--json")
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        done = almanac("retrain", "--json")
 
-    assert done.returncode == 3, done.stderr
+    assert done.code == 3, done.err
     found = httpx.post(f"{prefect_server}/artifacts/filter", json={}, timeout=30).json()
     shown = {artifact["key"]: artifact["data"] for artifact in found}
     assert "Passed: 16 examples" in shown["examples"]
@@ -191,7 +212,7 @@ def test_prefect_shows_examples_training_and_decision(world: Path, prefect_serve
     assert shown["train"] == 100.0
 
 
-def test_retrain_before_the_first_release_says_what_to_do(retrain: Retrain, here: Settings) -> None:
+def test_retrain_before_the_first_release_says_what_to_do(world: Path, here: Settings) -> None:
     shutil.rmtree(here.home)
     here.home.mkdir()
 
@@ -199,7 +220,7 @@ def test_retrain_before_the_first_release_says_what_to_do(retrain: Retrain, here
         retrain()
 
 
-def test_two_retrains_at_once_are_refused_and_a_refresh_is_not(retrain: Retrain, here: Settings) -> None:
+def test_two_retrains_at_once_are_refused_and_a_refresh_is_not(world: Path, here: Settings) -> None:
     with hold(here.home / "retrain", purpose="retrain"):
         with pytest.raises(BusyError, match="found retrain of process"):
             retrain()
@@ -207,8 +228,8 @@ def test_two_retrains_at_once_are_refused_and_a_refresh_is_not(retrain: Retrain,
             pass
 
 
-def test_unknown_method_is_named_with_the_known_ones() -> None:
-    done = almanac({}, "retrain", "--method", "magic")
+def test_unknown_method_is_named_with_the_known_ones(almanac: Callable[..., Outcome]) -> None:
+    done = almanac("retrain", "--method", "magic")
 
-    assert done.returncode == 2
-    assert "a method must be one of ['continual_pretraining', 'dpo', 'embedder', 'full', 'lora']" in done.stderr
+    assert done.code == 2
+    assert "a method must be one of ['continual_pretraining', 'dpo', 'embedder', 'full', 'lora']" in done.err

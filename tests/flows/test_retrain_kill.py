@@ -17,8 +17,8 @@ from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import versions as all_versions
 from tasks.releases.model_registry import CHALLENGER
 from tasks.settings import Settings
-from tests.conftest import merged, wait_until
-from tests.retrain_world import almanac, make_world, world_environment
+from tests.conftest import Outcome, merged, wait_until
+from tests.retrain_world import make_world, world_environment
 
 pytestmark = pytest.mark.slow
 
@@ -69,13 +69,22 @@ def kill_in_training(place: Path) -> None:
     assert process.returncode == -signal.SIGKILL, errors.decode()
 
 
-def test_retrain_killed_in_training_goes_on_to_the_same_loss(copied: Callable[[str], Path]) -> None:
+def test_retrain_killed_in_training_goes_on_to_the_same_loss(
+    copied: Callable[[str], Path], almanac: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, killed = copied("whole"), copied("killed")
-    expected = json.loads(almanac(world_environment(whole), "retrain", "--json").stdout)
+
+    def retrain(place: Path) -> dict[str, Any]:
+        for name, value in world_environment(place).items():
+            monkeypatch.setenv(name, value)
+        result: dict[str, Any] = json.loads(almanac("retrain", "--json").out)
+        return result
+
+    expected = retrain(whole)
 
     kill_in_training(killed)
     assert all_versions(Settings(home=killed / "home"), ANSWERER) == []
-    result = json.loads(almanac(world_environment(killed), "retrain", "--json").stdout)
+    result = retrain(killed)
 
     assert training(killed)["resumed_from"] > 0
     assert training(killed)["train_loss"][-1] == pytest.approx(training(whole)["train_loss"][-1], rel=1e-3)

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tasks.model.comparison.strategies import EXCERPT, Cost, Measured, break_eve
 from tasks.model.evaluation.metrics import Mode, Ratio
 from tasks.params import CompareParams, load_params
 from tasks.settings import Settings
-from tests.retrain_world import almanac, make_world
+from tests.conftest import Outcome
+from tests.retrain_world import make_world
 
 PARAMS = CompareParams(
     questions_per_month=10_000, machine_cost_per_hour=3.6, currency="USD", retrains_per_year=4, refreshes_per_year=12
@@ -110,10 +112,18 @@ def test_both_plots_are_images(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> tuple[Path, dict[str, str]]:
-    """A live index over notes about stones."""
+def indexed(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> tuple[Path, dict[str, str]]:
+    """A live index over notes about stones, and the environment that names it."""
     folder = tmp_path_factory.mktemp("stones")
     return folder, make_world(folder, migrated_mlflow)
+
+
+@pytest.fixture
+def world(indexed: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of that index, which commands of this process find."""
+    for name, value in indexed[1].items():
+        monkeypatch.setenv(name, value)
+    return indexed[0]
 
 
 def save_answerer(folder: Path, params_file: Path, settings: Settings) -> Path:
@@ -140,14 +150,13 @@ def save_answerer(folder: Path, params_file: Path, settings: Settings) -> Path:
 
 @pytest.mark.slow
 def test_comparison_shows_all_strategies_in_terminal_markdown_and_mlflow(
-    world: tuple[Path, dict[str, str]], tmp_path: Path
+    world: Path, almanac: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    folder, environment = world
-    tuned = save_answerer(tmp_path / "tuned", folder / "params.yaml", Settings(home=folder / "home"))
+    tuned = save_answerer(tmp_path / "tuned", world / "params.yaml", Settings())
     named = ("--answerer", "base", "--answerer", str(tuned))
-    done = almanac(environment, "compare", *named, "--output", str(tmp_path / "out"), "--json")
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    done = almanac("compare", *named, "--output", str(tmp_path / "out"), "--json")
+    assert done.code == 0, done.err
+    result: dict[str, Any] = json.loads(done.out)
 
     assert list(result["strategies"]) == [strategy.name for strategy in STRATEGIES]
     for entry in result["strategies"].values():
@@ -168,7 +177,7 @@ def test_comparison_shows_all_strategies_in_terminal_markdown_and_mlflow(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "comparison.md", "comparison.json", "quality.png", "cost.png", "scale.png",
     }  # fmt: skip
-    _logged(folder / "home", result)
+    _logged(world / "home", result)
 
 
 def _logged(home: Path, result: dict[str, Any]) -> None:
@@ -190,16 +199,16 @@ def _logged(home: Path, result: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_without_a_fine_tuned_answerer_three_strategies_are_compared_and_it_is_said(
-    world: tuple[Path, dict[str, str]], tmp_path: Path
+    world: Path, almanac: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    done = almanac(world[1], "compare", "--output", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
-    assert "no fine-tuned answerer is compared" in done.stdout
-    assert "recommended: " in done.stdout
+    done = almanac("compare", "--output", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    assert "no fine-tuned answerer is compared" in done.out
+    assert "recommended: " in done.out
 
 
 @pytest.mark.slow
-def test_challenger_that_does_not_exist_is_refused(world: tuple[Path, dict[str, str]]) -> None:
-    done = almanac(world[1], "compare", "--challenger", "--json")
-    assert done.returncode == 2
-    assert "must have a challenger, found none" in done.stderr
+def test_challenger_that_does_not_exist_is_refused(world: Path, almanac: Callable[..., Outcome]) -> None:
+    done = almanac("compare", "--challenger", "--json")
+    assert done.code == 2
+    assert "must have a challenger, found none" in done.err
