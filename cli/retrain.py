@@ -10,8 +10,8 @@ from cli.output import Json, print_result, print_table, progress_bars, read_para
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from tasks.model.answerer.retrain_result import RetrainResult
     from tasks.model.comparison.report import ComparisonResult
+    from tasks.model.retrain.result import RetrainResult
 
 app = typer.Typer()
 
@@ -34,7 +34,7 @@ def retrain(
     """
     from flows.retrain import retrain as flow
     from flows.steps import runner
-    from tasks.model.answerer.candidate import checked_method
+    from tasks.model.retrain.inputs import checked_method
 
     with progress_bars():
         result = runner(flow, read_params(Settings()))(

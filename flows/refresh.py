@@ -6,7 +6,7 @@ scan ─▶ plan ─▶ parse ─▶ document gate ─▶ snapshot ─▶ chunk 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
@@ -17,7 +17,7 @@ from tasks.answer.calibration import calibrate_index
 from tasks.answer.prompt_registry import register_prompts
 from tasks.corpus.intake import Intake, commit_scan, plan_sources, shards_of
 from tasks.corpus.parsing.shards import ParseShard, parse_shard
-from tasks.corpus.plan import RefreshPlan, guard_removals, save_rates
+from tasks.corpus.plan import RefreshPlan, guard_removals
 from tasks.corpus.selection import Selection, tombstones
 from tasks.corpus.tombstones import erasure_is_unfinished
 from tasks.index import candidate as candidates
@@ -27,24 +27,14 @@ from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing
 from tasks.index.candidate import Candidate
 from tasks.index.embedding.embedder import embed_shard, load_embedder
 from tasks.index.refresh.inputs import RefreshInputs, check_gate, gate_selection, read_inputs, select_documents
-from tasks.index.refresh.result import RefreshResult, result_of
+from tasks.index.refresh.result import RefreshResult, keep_rates, result_of
 from tasks.index.release import Release, load_release, share_releases
 from tasks.index.table import connect
 from tasks.lease import Lease, hold_stores
 from tasks.params import Params, load_params
-from tasks.releases.kind import INDEX
-from tasks.releases.lifecycle import champion
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """How many texts were embedded, and how long that took."""
-
-    num_texts: int
-    seconds: float
 
 
 @step(retries=2)
@@ -202,11 +192,10 @@ def take_in(plan: RefreshPlan, inputs: RefreshInputs, lease: Lease, *, rebuild: 
     if not intake.num_accepted and not removed and not rebuild:
         commit_scan(settings, plan, selection, inputs.signatures, intake.accepted)
         return result
-    made, embedded = build(intake.accepted, removed, plan, inputs, lease, rebuild=rebuild, again=again)
+    released, embedded = build(intake.accepted, removed, plan, inputs, lease, rebuild=rebuild, again=again)
     commit_scan(settings, plan, selection, inputs.next_signatures, intake.accepted)
-    serving = champion(settings, INDEX)
-    candidates.prune(settings, params, serving.release if serving else made.number)
-    return result.with_release(made, embedded=embedded, automatic=params.release.policy == "auto")
+    candidates.prune(settings, params, newest=released.number)
+    return result.with_release(released, embedded=embedded, automatic=params.release.policy == "auto")
 
 
 def build(
@@ -227,27 +216,23 @@ def build(
     whole = rebuild and inputs.base.release is not None
     documents = candidates.all_documents(files, settings.work / "gate" / "all.parquet") if whole else accepted
     chunks = chunk(documents, params, settings)
-    embedded = embed_missing(chunks, params, settings)
+    embedded = embed_missing(chunks, plan, inputs)
     candidate = write(chunks, accepted, [entry[0] for entry in removed], files, inputs, rebuild=rebuild)
     metrics = judge(candidate, inputs)
     show_metrics(metrics)
-    made = release(candidate, metrics, inputs, lease)
-    register_release(made.number, params, settings, lease)
-    if embedded.num_texts:
-        save_rates(
-            settings,
-            bytes_per_chunk=max(plan.bytes_to_read, 1) / candidates.num_rows(chunks),
-            chunks_per_second=embedded.num_texts / embedded.seconds,
-        )
-    return made, embedded.num_texts
+    released = release(candidate, metrics, inputs, lease)
+    register_release(released.number, params, settings, lease)
+    return released, embedded
 
 
-def embed_missing(chunks: Path, params: Params, settings: Settings) -> Embedded:
-    """Embed what was never embedded with this model."""
+def embed_missing(chunks: Path, plan: RefreshPlan, inputs: RefreshInputs) -> int:
+    """Embed what was never embedded with this model; return how many texts that were."""
     started = time.monotonic()
+    params, settings = inputs.params, inputs.settings
     cache = open_cache(load_embedder(params.embedding, settings), settings)
     folder = settings.work / "embed"
     shards = list(missing_texts([chunks], cache, folder, chunks_per_shard=params.execution.chunks_per_shard))
     done = embed.map(shards, params, settings, num_workers=1)
     num_texts = sum(keep_vectors(shard, cache) for shard in report_progress("embed", done, len(shards)))
-    return Embedded(num_texts, max(time.monotonic() - started, 1e-3))
+    keep_rates(settings, plan, chunks, num_texts=num_texts, seconds=time.monotonic() - started)
+    return num_texts

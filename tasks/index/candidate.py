@@ -51,7 +51,7 @@ from tasks.params import Params, digest
 from tasks.registry.shared import open_registry, share_registry
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
-from tasks.releases.lifecycle import challenge, promote
+from tasks.releases.lifecycle import challenge, champion, promote
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
@@ -325,10 +325,11 @@ def promote_release(settings: Settings, version: ReleaseVersion) -> None:
     remember_served(settings, INDEX, version)
 
 
-def prune(settings: Settings, params: Params, serving: int) -> None:
-    """Retire the oldest releases, remove their versions and the results of unfinished steps."""
+def prune(settings: Settings, params: Params, *, newest: int) -> None:
+    """Retire the oldest releases but the one that serves; remove their versions and the results of unfinished steps."""
     db = connect(settings)
-    retire(settings, db, keep=params.release.keep, serving=serving)
+    serving = champion(settings, INDEX)
+    retire(settings, db, keep=params.release.keep, serving=serving.release if serving else newest)
     clean_up(db)
     shutil.rmtree(settings.work, ignore_errors=True)
 

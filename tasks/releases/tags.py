@@ -35,9 +35,14 @@ class Tag(StrEnum):
     PROMPT = "prompt"
     INDEX_RELEASE = "index_release"
     GIT_COMMIT = "git_commit"
+    # Of the run of a retrain.
+    REASONS = "reasons"
+    NOTE = "mlflow.note.content"
+    """What MLflow shows at the head of a run."""
 
 
 GATE_PASSED = "passed"
+GATE_REFUSED = "refused"
 METRIC = "metric."
 """Headline metrics are tags of a version, so that MLflow's list of versions shows them: `metric.answer_f1`."""
 LINEAGE = (Tag.CORPUS, Tag.TRAINING_SET, Tag.BASE, Tag.METHOD, Tag.PROMPT, Tag.INDEX_RELEASE, Tag.GIT_COMMIT)

@@ -107,16 +107,6 @@ class _Budget:
         return self.max_tokens - used
 
 
-def chunk_document(document: Document, tokenizer: "Tokenizer", params: ChunkingParams) -> list[Slice]:
-    """Cut one document into slices that cover all of its text but white space.
-
-    Each slice with its context fits `params.max_tokens`, the model's special tokens included.
-    """
-    contexts = _contexts(document, tokenizer, params)
-    encoding = tokenizer.encode(document.text, add_special_tokens=False)
-    return _chunk(document, encoding, contexts, _text_tokens(tokenizer, params), params)
-
-
 def _contexts(document: Document, tokenizer: "Tokenizer", params: ChunkingParams) -> Contexts:
     return Contexts(
         document.title, tokenizer, max_context_tokens=params.max_context_tokens, max_tokens=params.max_tokens

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tasks.corpus.intake import Intake
-from tasks.corpus.plan import RefreshPlan
+from tasks.corpus.plan import RefreshPlan, save_rates
 from tasks.corpus.selection import Selection
 from tasks.errors import GateError
+from tasks.index.candidate import num_rows
 from tasks.index.refresh.inputs import RefreshInputs
 from tasks.index.release import Release
+from tasks.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,13 @@ def result_of(
     )
     _check_nothing_vanished(result)
     return result
+
+
+def keep_rates(settings: Settings, plan: RefreshPlan, chunks: Path, *, num_texts: int, seconds: float) -> None:
+    """Keep how fast this refresh embedded, for the next estimate; nothing was embedded: the rates of before stay."""
+    if num_texts:
+        bytes_per_chunk = max(plan.bytes_to_read, 1) / num_rows(chunks)
+        save_rates(settings, bytes_per_chunk=bytes_per_chunk, chunks_per_second=num_texts / max(seconds, 1e-3))
 
 
 def _check_nothing_vanished(result: RefreshResult) -> None:

@@ -14,7 +14,7 @@ from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.model_gate import GateDecision
 from tasks.model.examples.training_set import TrainingSet
 from tasks.params import ModelGateParams
-from tasks.releases.tags import METRIC
+from tasks.releases.tags import GATE_PASSED, GATE_REFUSED, METRIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def answerer_result(
         metrics=evaluations[CANDIDATE].metrics(),
         baseline=evaluations[BASE].metrics(),
         champion=evaluations[CHAMPION].metrics() if CHAMPION in evaluations else None,
-        gate="passed" if decision.passed else "refused",
+        gate=GATE_PASSED if decision.passed else GATE_REFUSED,
         registered=version is not None,
         version=version,
         reasons=tuple(decision.reasons),
@@ -123,7 +123,7 @@ def embedder_result(
         metrics=dict(tuned.after),
         baseline=dict(tuned.before),
         champion=None,
-        gate="refused" if reasons else "passed",
+        gate=GATE_REFUSED if reasons else GATE_PASSED,
         registered=version is not None,
         version=version,
         reasons=reasons,

@@ -1,0 +1,124 @@
+"""What a retrain works from, and the folder in which an equal one that was killed left its work."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from tasks.answer.answerer import BASE
+from tasks.answer.generators.transformers import load_base
+from tasks.corpus.document import sha256
+from tasks.errors import ConfigurationError
+from tasks.files import sha256_of_file, write_json
+from tasks.index.live import serving
+from tasks.model.examples.build import build_training_set
+from tasks.model.examples.training_set import TrainingSet, read_training_set
+from tasks.model.retrain.result import RetrainResult, read_result
+from tasks.params import Method, Params, digest, load_params
+from tasks.releases.kind import ANSWERER
+from tasks.releases.lifecycle import champion
+from tasks.releases.version import ReleaseVersion
+from tasks.settings import Settings
+
+OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainInputs:
+    """What the steps of one retrain share.
+
+    Attributes:
+        release: number of the index release that serves.
+        folder: where an equal retrain that was killed left its work.
+    """
+
+    params: Params
+    settings: Settings
+    profile: str | None
+    release: str
+    champion: ReleaseVersion | None
+    folder: Path
+
+
+def read_inputs(settings: Settings, profile: str | None, method: Method | None) -> RetrainInputs:
+    """Find what serves, and the folder in which an equal retrain that was killed left its work."""
+    params = _with_method(load_params(settings.params, profile or settings.profile), method)
+    release = str(serving(settings).release.number)
+    folder = settings.layout.retrain / f"work-{_inputs_digest(params, release)}"
+    return RetrainInputs(params, settings, profile, release, champion(settings, ANSWERER), folder)
+
+
+def make_training_set(inputs: RetrainInputs) -> TrainingSet:
+    """Build the training set; that of a retrain which was killed is taken up again."""
+    folder = inputs.folder / "examples"
+    if (folder / "manifest.json").exists() and not (inputs.folder / OUTCOME).exists():
+        return read_training_set(folder)
+    return build_training_set(inputs.params, inputs.settings, folder)
+
+
+def earlier_result(key: str, inputs: RetrainInputs) -> RetrainResult | None:
+    """Return what a finished retrain of this key found; None: there is none."""
+    return read_result(_outcome(key, inputs))
+
+
+def keep_result(result: RetrainResult, key: str, inputs: RetrainInputs) -> None:
+    """Keep what a retrain found, so that the same one is not done twice; remove the work of other retrains."""
+    write_json(_outcome(key, inputs), result.as_json())
+    write_json(inputs.folder / OUTCOME, result.as_json())
+    for path in inputs.folder.parent.glob("work-*"):
+        if path != inputs.folder:
+            shutil.rmtree(path)
+
+
+def _outcome(key: str, inputs: RetrainInputs) -> Path:
+    return inputs.folder.parent / "outcomes" / f"{key}.json"
+
+
+def checked_method(method: str | None) -> Method | None:
+    """Return a method by its name.
+
+    Raises:
+        ConfigurationError: there is no such method.
+    """
+    methods: dict[str, Method] = {name: name for name in get_args(Method)}
+    if method is not None and method not in methods:
+        raise ConfigurationError(f"a method must be one of {sorted(methods)}, found {method!r}; correct its spelling")
+    return methods[method] if method else None
+
+
+def _with_method(params: Params, method: Method | None) -> Params:
+    """Return `params` with another training method."""
+    if method is None:
+        return params
+    return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"method": method})})
+
+
+def _inputs_digest(params: Params, release: str) -> str:
+    """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
+    blocks = (params.examples, params.example_gate, params.generation, params.fine_tuning, params.search)
+    return sha256(release, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
+
+
+def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
+    """Name a retrain by everything that its outcome depends on: the same key has the same outcome."""
+    params = inputs.params
+    base = load_base(params.generation, inputs.settings)
+    blocks = (params.fine_tuning, params.generation, params.evaluation, params.model_gate, params.search)
+    return sha256(
+        training_set.sha256,
+        inputs.release,
+        inputs.champion.run_id if inputs.champion else BASE,
+        base.identity,
+        params.examples.audience,
+        _golden(params),
+        *map(digest, blocks),
+    )[:16]
+
+
+def _golden(params: Params) -> str:
+    path = Path(params.evaluation.golden)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"the held-out questions must be at {path}, found no file; set evaluation.golden to their path"
+        )
+    return sha256_of_file(path)
