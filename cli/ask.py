@@ -84,13 +84,13 @@ def search(
     settings = Settings()
     params = read_params(settings)
     body = {
-        "question": question,
-        "groups": as_ or (),
-        "knowledge_bases": kb or (),
+        "query": question,
+        "groups": as_ or [],
+        "kb": kb or [],
         "mode": mode,
         "top_k": top_k,
-        "sources": source or (),
-        "tags": tag or (),
+        "source": source or [],
+        "tag": tag or [],
         "since": since,
         "until": until,
         "as_of": as_of,
@@ -100,14 +100,14 @@ def search(
 
 
 def _searched(body: dict[str, Any], params: "Params", settings: Settings) -> dict[str, Any]:
+    from serving.api.search_body import OperatorSearch
     from tasks.index.live import LiveIndex
-    from tasks.index.search import Request, checked_mode, parse_metadata
 
-    fields = body | {"mode": checked_mode(body["mode"])}
-    request = Request(metadata=parse_metadata(fields.pop("tags")), **fields)
+    asked = OperatorSearch.model_validate(body)
+    request = asked.request(asked.groups)
     index = LiveIndex(params, settings)
     passages = [asdict(passage) for passage in index.search(request)]
-    return {"results": passages, "release": body["as_of"] or index.serving.release.number}
+    return {"results": passages, "release": asked.as_of or index.serving.release.number}
 
 
 def _print_search(result: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ lets them.
 """
 
 import asyncio
-import datetime as dt
 import hmac
 import json
 from dataclasses import asdict
@@ -18,13 +17,12 @@ from flows.status import system_status
 from serving.api.auth import Asker
 from serving.api.errors import ApiError
 from serving.api.pending import answered, begin
+from serving.api.search_body import OperatorSearch
 from serving.api.service import ChatQuestion, Service
 from serving.local.client import PREFIX
 from serving.local.record import LOOPBACK
 from tasks.answer.assistant import reply_json
 from tasks.answer.conversation import Turn
-from tasks.index.search import Request as SearchRequest
-from tasks.index.search import checked_mode, parse_metadata
 
 
 class AskBody(BaseModel):
@@ -35,33 +33,6 @@ class AskBody(BaseModel):
     question: str
     groups: tuple[str, ...] = ()
     knowledge_bases: tuple[str, ...] = ()
-
-
-class SearchBody(AskBody):
-    """What `almanac search` asks."""
-
-    mode: str | None = None
-    top_k: int | None = None
-    sources: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    since: dt.datetime | None = None
-    until: dt.datetime | None = None
-    as_of: int | None = None
-
-    def request(self) -> SearchRequest:
-        """Return the search."""
-        return SearchRequest(
-            self.question,
-            self.groups,
-            self.knowledge_bases,
-            mode=checked_mode(self.mode),
-            top_k=self.top_k,
-            sources=self.sources,
-            metadata=parse_metadata(self.tags),
-            since=self.since,
-            until=self.until,
-            as_of=self.as_of,
-        )
 
 
 def local_router(service: Service, key: str) -> APIRouter:
@@ -85,10 +56,10 @@ def local_router(service: Service, key: str) -> APIRouter:
         return _printed(reply_json(await answered(begin(service, asked, is_streamed=False), request)))
 
     @router.post("/search")
-    async def search(body: SearchBody) -> Response:
+    async def search(body: OperatorSearch) -> Response:
         with service.searches.one():
             loop = asyncio.get_running_loop()
-            reply = await loop.run_in_executor(service.search_threads, service.search, body.request())
+            reply = await loop.run_in_executor(service.search_threads, service.search, body.request(body.groups))
         return _printed(asdict(reply))
 
     @router.post("/status")

@@ -1,14 +1,12 @@
 """The routes: probes, chat, search, models, feedback, documents."""
 
 import asyncio
-import datetime as dt
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.auth import Asker
 from serving.api.chat_request import (
@@ -26,26 +24,9 @@ from serving.api.documents import PUSH_SCHEMA, DocumentStatus, Inbox
 from serving.api.errors import RESPONSES, late
 from serving.api.feedback import FeedbackRequest
 from serving.api.pending import answered, begin, events
+from serving.api.search_body import SearchBody
 from serving.api.service import ChatQuestion, Service
 from serving.api.text import CleanRoute, encoded
-from tasks.index.search import Request as SearchRequest
-from tasks.index.search import checked_mode, parse_metadata
-
-
-class SearchBody(BaseModel):
-    """A search as JSON."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    query: str
-    kb: list[str] = []
-    top_k: int | None = None
-    mode: str | None = None
-    source: list[str] = []
-    tag: list[str] = Field([], description="Fields of a document's metadata, as `team=payments`; all must hold.")
-    since: dt.datetime | None = Field(None, description="Only documents updated then or later; without a zone: UTC.")
-    until: dt.datetime | None = Field(None, description="Only documents updated before.")
-    as_of: int | None = Field(None, description="Search this release, by the access of today.")
 
 
 def probes(service: Service) -> APIRouter:
@@ -142,18 +123,7 @@ def _add_documents(router: APIRouter, service: Service, asker_of: Callable[[Requ
 
 
 async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[str, Any]:
-    request = SearchRequest(
-        body.query,
-        asker.groups,
-        body.kb,
-        mode=checked_mode(body.mode),
-        top_k=body.top_k,
-        sources=body.source,
-        metadata=parse_metadata(body.tag),
-        since=body.since,
-        until=body.until,
-        as_of=body.as_of,
-    )
+    request = body.request(asker.groups)
     with service.searches.one():
         searching = asyncio.get_running_loop().run_in_executor(service.search_threads, service.search, request)
         done, _ = await asyncio.wait({searching}, timeout=service.settings.search_timeout_seconds)
