@@ -94,10 +94,6 @@ class LivePair:
         """Ask MLflow at once; returns before that is done."""
         self._wake.set()
 
-    def judge_challenger(self) -> None:
-        """Have the challenger judged now by its answers; the trial's thread does so every ten minutes."""
-        self._trial.look()
-
     def follow(self) -> None:
         """Poll once: what the aliases name serves behind it, or was refused."""
         with self._following:

@@ -256,15 +256,6 @@ def release(home: Path, item_id: str) -> HeldItem:
     return show(home, item_id)
 
 
-def purge(home: Path, document_id: str) -> bool:
-    """Erase a document, its text and its release from the quarantine, its bytes overwritten; whether it was there."""
-    if not _path(home).exists():
-        return False
-    with _ledger(home) as ledger:
-        found = ledger.execute("DELETE FROM items WHERE document_id = ?", (document_id,)).rowcount
-    return bool(found)
-
-
 def _row(entry: Entry, fingerprint: str, seen: str) -> tuple[str, ...]:
     text = entry.text[:MAX_SHOWN_CHARACTERS]
     identity = (entry.id, entry.source, entry.key, entry.raw_hash, entry.document_id, entry.uri, entry.title)

@@ -25,7 +25,6 @@ from tasks.files import sha256_of_file, whole_file, write_text
 from tasks.registry.repository import Repository
 
 CORPUS = "corpus"
-POINTER = "corpus.dvc"
 
 _CONFIG = """\
 [core]

@@ -4,11 +4,12 @@ import pytest
 
 from tasks.answer.answer import answer_question
 from tasks.answer.generators import load_generator
-from tasks.answer.generators.base import Generator, collect
+from tasks.answer.generators.base import Generator
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
 from tests.answer.test_words import passage
+from tests.streams import collect
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import pytest
 
 from experiments.laptop_model import join_parts
 from tasks.answer.generators import engine_of, load_generator
-from tasks.answer.generators.base import collect
 from tasks.answer.generators.llama_cpp import LlamaCppGenerator
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
+from tests.streams import collect
 
 LLAMA_CPP = PARAMS.model_copy(update={"engine": "llama.cpp"})
 

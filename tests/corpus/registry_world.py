@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.registry.data_registry import CORPUS, POINTER, Registry, Revision
+from tasks.registry.data_registry import CORPUS, Registry, Revision
 
 fork = multiprocessing.get_context("fork")
 
@@ -88,7 +88,7 @@ class KilledInPush(Registry):
 
 class KilledBeforeCommit(Registry):
     def _commit(self, *arguments) -> None:  # type: ignore[no-untyped-def]
-        self._repository.git("add", "--", POINTER)
+        self._repository.git("add", "--", f"{CORPUS}.dvc")
         (self.root / ".git" / "index.lock").write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
 

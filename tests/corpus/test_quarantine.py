@@ -125,11 +125,11 @@ def test_only_the_owner_can_read_the_quarantine(tmp_path: Path) -> None:
     assert stat.S_IMODE(ledger(tmp_path).stat().st_mode) == 0o600
 
 
-def test_purged_document_leaves_no_bytes(tmp_path: Path) -> None:
+def test_document_that_is_gone_leaves_no_bytes(tmp_path: Path) -> None:
     others = [replace(ENTRY, key=str(number), text="other " * 50) for number in range(50)]
     quarantine.record(tmp_path, [*others, replace(ENTRY, text="canary " * 2000)], fingerprint="f1")
     assert b"canary" in ledger(tmp_path).read_bytes()
-    assert quarantine.purge(tmp_path, "notes:a.md")
+    assert quarantine.resolve(tmp_path, gone=[("notes", "a.md")]) == 1
     assert not any(b"canary" in path.read_bytes() for path in ledger(tmp_path).parent.iterdir())
     assert len(quarantine.held(tmp_path)) == 50
 
@@ -143,7 +143,6 @@ def test_reading_an_empty_quarantine_makes_nothing(tmp_path: Path) -> None:
     assert quarantine.held(tmp_path) == []
     assert quarantine.approved(tmp_path) == frozenset()
     assert quarantine.resolve(tmp_path, gone=[("notes", "a.md")]) == 0
-    assert not quarantine.purge(tmp_path, "notes:a.md")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.errors import BusyError, ConfigurationError, CorruptionError, DependencyError
 from tasks.registry import repository
-from tasks.registry.data_registry import CORPUS, POINTER, Registry
+from tasks.registry.data_registry import CORPUS, Registry
 from tests.corpus.registry_world import (
     KilledAfterAdd,
     KilledAfterCommit,
@@ -58,7 +58,7 @@ def test_snapshot_is_a_commit_a_tag_and_a_pointer(home: Path) -> None:
     revision = publish(home, 1)
     assert revision.tag == "week-1"
     assert revision.commit == git(home, "rev-parse", "HEAD").strip()
-    assert revision.md5 in (home / "registry" / POINTER).read_text()
+    assert revision.md5 in (home / "registry" / f"{CORPUS}.dvc").read_text()
     assert git(home, "log", "--format=%s").splitlines() == ["Week 1", "Week 0", "Create the data registry"]
     assert git(home, "status", "--short") == ""
     assert open_registry(home).files("week-0") == ["0000.parquet"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.corpus.document import Document, Item, make_document, to_table
 from tasks.corpus.parsing.clean import clean, clean_line
-from tasks.index.chunking.chunk import CHUNK_SCHEMA, chunk_document, chunk_rows, chunk_shard
+from tasks.index.chunking.chunk import CHUNK_SCHEMA, chunk_rows, chunk_shard
 from tasks.index.embedding.embedder import load_tokenizer
 from tasks.params import ChunkingParams, EmbeddingParams
 from tasks.settings import Settings
@@ -74,6 +74,11 @@ def document(text: str, title: str = "Title", key: str = "a.md") -> Document:
     return make_document(item, title=title, text=text, knowledge_base="kb", access=["everyone"], raw_hash="0" * 64)
 
 
+def spans(text: str, tokenizer: "Tokenizer", params: ChunkingParams) -> list[tuple[int, int]]:
+    """Start and end of each chunk."""
+    return [(int(str(row["start"])), int(str(row["end"]))) for row in chunk_rows([document(text)], tokenizer, params)]
+
+
 def without_space(text: str) -> str:
     return "".join(text.split())
 
@@ -82,8 +87,8 @@ def without_space(text: str) -> str:
 @given(texts, budgets)
 def test_chunks_cover_all_text_but_white_space(tokenizer: "Tokenizer", text: str, params: ChunkingParams) -> None:
     covered = [False] * len(text)
-    for part in chunk_document(document(text), tokenizer, params):
-        covered[part.start : part.end] = [True] * (part.end - part.start)
+    for start, end in spans(text, tokenizer, params):
+        covered[start:end] = [True] * (end - start)
     assert not without_space("".join(char for char, is_in in zip(text, covered, strict=True) if not is_in))
 
 
@@ -91,8 +96,8 @@ def test_chunks_cover_all_text_but_white_space(tokenizer: "Tokenizer", text: str
 @given(texts, budgets)
 def test_chunks_without_overlap_give_the_text_once(tokenizer: "Tokenizer", text: str, params: ChunkingParams) -> None:
     apart = params.model_copy(update={"overlap_tokens": 0})
-    parts = chunk_document(document(text), tokenizer, apart)
-    assert without_space("".join(text[part.start : part.end] for part in parts)) == without_space(text)
+    parts = spans(text, tokenizer, apart)
+    assert without_space("".join(text[start:end] for start, end in parts)) == without_space(text)
 
 
 @quickly
@@ -112,9 +117,9 @@ def test_chunks_are_slices_in_order(tokenizer: "Tokenizer", text: str, params: C
 def test_overlapping_chunks_of_one_long_word_are_in_order(tokenizer: "Tokenizer") -> None:
     """The overlap of one token is the whole word, and the slices that share it are halved."""
     params = ChunkingParams(max_tokens=16, min_tokens=0, overlap_tokens=1, max_context_tokens=6)
-    parts = chunk_document(document(f"ledger\n\n# {'x' * 300}\n\nabc"), tokenizer, params)
-    assert [part.start for part in parts] == sorted({part.start for part in parts})
-    assert [part.end for part in parts] == sorted({part.end for part in parts})
+    parts = spans(f"ledger\n\n# {'x' * 300}\n\nabc", tokenizer, params)
+    for places in zip(*parts, strict=True):
+        assert list(places) == sorted(set(places))
 
 
 @quickly

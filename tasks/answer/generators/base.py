@@ -68,13 +68,3 @@ class Generator(Protocol):
 
 class BatchesItself:
     """Marks a generator whose engine batches requests by itself: nobody need queue them before it."""
-
-
-def collect(stream: TextStream) -> Generation:
-    """Read a stream to its end and return the whole."""
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            generation: Generation = end.value
-            return generation
