@@ -37,6 +37,9 @@ def support(sentence: Terms, passage: Passage, question: Terms) -> Support:
     and spoken of in the sentence), the window holds none of what the sentence adds to the question, or the sentence
     denies and the window's nearest sentence does not, or the reverse. Equal scores: the window with more of the
     question's words, then the shorter one.
+
+    For instance, in `Jobs are tried again. The limit is 3. Ask the team.` the sentence `Jobs are tried again up to a
+    limit of 3` is held by the window of the first two sentences; the one of all three holds as much, and is longer.
     """
     best, best_rank = Support(0.0, Span(0, 0)), (0.0, 0, 0)
     titled = vocabulary(f"{passage.title} {passage.headings}")
@@ -47,11 +50,11 @@ def support(sentence: Terms, passage: Passage, question: Terms) -> Support:
     for window in _windows(_parts(passage.text)):
         held = frozenset().union(*(part.vocabulary for part in window))
         nearest = max(window, key=lambda part: len(sentence.content & part.vocabulary))
-        found = sentence.content & (held | titled)
-        if not sentence.exact <= found or added.isdisjoint(held) or nearest.negated != sentence.negated:
+        covered = sentence.content & (held | titled)
+        if not sentence.exact <= covered or added.isdisjoint(held) or nearest.negated != sentence.negated:
             continue
         span = Span(window[0].span.start, window[-1].span.end)
-        rank = (len(found) / len(sentence.content), len(question.content & held), span.start - span.end)
+        rank = (len(covered) / len(sentence.content), len(question.content & held), span.start - span.end)
         if rank > best_rank:
             best, best_rank = Support(rank[0], span), rank
     return best

@@ -1,7 +1,8 @@
 """reStructuredText to Markdown: headings, code, links, tables as text; what is unknown keeps its words.
 
-Half of the packages' READMEs are reStructuredText. Kreuzberg 4.10 escapes their doctests, drops list tables and the
-bodies of directives it does not know, and ends its process at a simple table that is not ASCII.
+Many packages' READMEs are reStructuredText. Ours stays since Kreuzberg 4.10 escapes doctests (in 43 of 134 READMEs),
+drops list tables and the bodies of directives it does not know, and ends its process at a simple table that is not
+ASCII.
 """
 
 import re
@@ -88,11 +89,11 @@ class _Converter:
                 at += 1
                 continue
             for read in (self._heading, self._explicit, self._doctest, self._table):
-                if (found := read(lines, at)) is not None:
+                if (parsed := read(lines, at)) is not None:
                     break
             else:
-                found = self._paragraph(lines, at)
-            block, at = found
+                parsed = self._paragraph(lines, at)
+            block, at = parsed
             yield block
 
     def _heading(self, lines: Sequence[str], at: int) -> tuple[str, int] | None:
@@ -197,8 +198,8 @@ class _Converter:
             url = self.names.targets.get(_normal(address.removesuffix("_")), "") if address.endswith("_") else address
             return _link(match["text"] or address, url)
         if match["phrase"]:
-            known = self.names.targets.get(_normal(match["phrase"])) if match["is_link"] else None
-            return _link(match["phrase"], known or "") if match["is_link"] else f"*{match['phrase']}*"
+            target = self.names.targets.get(_normal(match["phrase"])) if match["is_link"] else None
+            return _link(match["phrase"], target or "") if match["is_link"] else f"*{match['phrase']}*"
         if match["sub"]:
             return self.names.substitutions.get(match["sub"], match.group())
         url = self.names.targets.get(_normal(match["word"]))
