@@ -38,12 +38,12 @@ def keys_list(json_: Json = False) -> None:
     """
     from serving.api.auth import KeyFile
 
-    found = [
+    keys = [
         {"name": key.name, "groups": ", ".join(key.groups), "may_push": key.may_push}
         for key in KeyFile(Settings().api_keys).entries()
     ]
     print_result(
-        {"keys": found}, json_, lambda r: print_table(r["keys"]) if r["keys"] else typer.echo("there is no key")
+        {"keys": keys}, json_, lambda r: print_table(r["keys"]) if r["keys"] else typer.echo("there is no key")
     )
 
 

@@ -32,8 +32,8 @@ def releases(json_: Json = False) -> None:
 
 
 def _print_releases(result: dict[str, Any]) -> None:
-    found = result["releases"]
-    if not found:
+    listed = result["releases"]
+    if not listed:
         typer.echo("no release yet; run `almanac refresh`")
         return
     columns = {
@@ -42,7 +42,7 @@ def _print_releases(result: dict[str, Any]) -> None:
         "embedder": ("version", "aliases", "created_at", "base", "training_set"),
     }
     for kind, names in columns.items():
-        rows = [entry | entry["lineage"] | entry["metrics"] for entry in found if entry["kind"] == kind]
+        rows = [entry | entry["lineage"] | entry["metrics"] for entry in listed if entry["kind"] == kind]
         if rows:
             print_table([{name: _cell(row, name) for name in names} for row in rows], title=kind)
 

@@ -159,7 +159,7 @@ def _write_topics(located: "Sequence[Located]", ranks: Sequence[int | None]) -> 
     by_topic: dict[str, list[int | None]] = defaultdict(list)
     for entry, rank in zip(located, ranks, strict=True):
         by_topic[entry.question.topic].append(rank)
-    rows = [{"topic": topic} | _quality(found) for topic, found in sorted(by_topic.items())]
+    rows = [{"topic": topic} | _quality(rows_of_topic) for topic, rows_of_topic in sorted(by_topic.items())]
     _write_rows(TOPICS, ["topic", "num_questions", "recall_at_k", "mrr_at_k"], rows)
 
 
@@ -208,13 +208,13 @@ def evaluate_answerer(params: Params, settings: Settings) -> None:
     from tasks.model.training import run_log
 
     folder = ANSWERER / "training"
-    found = evaluate_answerers(folder, None, params, settings)
-    decision = decide(found[CANDIDATE], found[BASE], found.get(EXCERPT), params.model_gate)
+    evaluations = evaluate_answerers(folder, None, params, settings)
+    decision = decide(evaluations[CANDIDATE], evaluations[BASE], evaluations.get(EXCERPT), params.model_gate)
     run_id = str(read_manifest(folder).lineage["run_id"])
-    metrics = found[CANDIDATE].metrics()
+    metrics = evaluations[CANDIDATE].metrics()
     run_log.log_metrics(settings, run_id, metrics)
     shown = {name: metrics[name] for name in card_metrics(params.model_gate) if name in metrics}
-    base = {name: value for name, value in found[BASE].metrics().items() if name in shown}
+    base = {name: value for name, value in evaluations[BASE].metrics().items() if name in shown}
     write_json(ANSWERER_METRICS, shown | {"base": base, "gate": "passed" if decision.passed else "refused"})
 
 
@@ -232,10 +232,10 @@ def _index_digest(params: Params) -> str:
 
 def _require(folder: Path, wanted: str, *, stage: str) -> None:
     manifest = folder / MADE_FROM
-    found = json.loads(manifest.read_text(encoding="utf-8"))["digest"] if manifest.exists() else "nothing"
-    if found != wanted:
+    stored = json.loads(manifest.read_text(encoding="utf-8"))["digest"] if manifest.exists() else "nothing"
+    if stored != wanted:
         raise ConfigurationError(
-            f"{folder} must be made from the documents and parameters of now, found {found[:16]}; "
+            f"{folder} must be made from the documents and parameters of now, found {stored[:16]}; "
             f"run `dvc repro`, or `python -m experiments {stage}`"
         )
 

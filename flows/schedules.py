@@ -61,9 +61,9 @@ def _problems(name: str, cron: str, timezone: str) -> Iterator[Problem]:
     if deployment is None:
         yield Problem(f"{name} is not scheduled", where, "almanac worker, or almanac up")
         return
-    found = [(entry["schedule"].get("cron"), entry["schedule"].get("timezone")) for entry in deployment["schedules"]]
-    if found != [(cron, timezone)]:
-        what = f"{name} must run at {cron!r} in {timezone}, as params.yaml says, found {found}"
+    deployed = [(entry["schedule"].get("cron"), entry["schedule"].get("timezone")) for entry in deployment["schedules"]]
+    if deployed != [(cron, timezone)]:
+        what = f"{name} must run at {cron!r} in {timezone}, as params.yaml says, found {deployed}"
         yield Problem(what, where, "restart almanac worker, or almanac up")
     if deployment["paused"] or not all(entry["active"] for entry in deployment["schedules"]):
         yield Problem(f"the schedule of {name} is switched off", where, "switch it on in Prefect")

@@ -199,16 +199,16 @@ def _forget_held() -> None:
 def _acquire(descriptor: int, folder: Path, wait_seconds: float) -> None:
     # Whoever asks whether the lock is held (`is_held`) has it for a moment.
     deadline = time.monotonic() + max(wait_seconds, 2 * _POLL_SECONDS)
-    told = False
+    reported = False
     while not _try_lock(descriptor, folder):
         if time.monotonic() >= deadline:
             raise BusyError(
                 f"one process at a time may write to {folder.parent}, found {_holder(folder)}; "
                 "wait until it ends, or end that process"
             )
-        if not told:
+        if not reported:
             logger.warning("waiting up to %.0f s for %s", wait_seconds, _holder(folder))
-            told = True
+            reported = True
         time.sleep(_POLL_SECONDS)
 
 

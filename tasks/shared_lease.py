@@ -59,9 +59,9 @@ class SharedLease:
         silent = self._clock() - self._beaten_at
         newest = newest_fence(self._store)
         if newest != self.fence or silent > EXPIRES_SECONDS:
-            found = f"lease {newest}" if newest != self.fence else f"no sign of life of it for {silent:.0f} seconds"
+            holder = f"lease {newest}" if newest != self.fence else f"no sign of life of it for {silent:.0f} seconds"
             raise BusyError(
-                f"this process must hold the newest lease of {self._store.address}, found {found} after its own "
+                f"this process must hold the newest lease of {self._store.address}, found {holder} after its own "
                 f"{self.fence}: another machine may have taken over; nothing more is written here, run the command "
                 "again"
             )

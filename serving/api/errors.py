@@ -139,25 +139,25 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def failed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, AlmanacError)
-        known = as_api_error(error)
-        return JSONResponse(known.body(), known.status, known.headers)
+        ours = as_api_error(error)
+        return JSONResponse(ours.body(), ours.status, ours.headers)
 
     async def malformed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        known = ApiError(400, f"`{where}`: {problem['msg']}", param=where)
-        return JSONResponse(known.body(), known.status)
+        ours = ApiError(400, f"`{where}`: {problem['msg']}", param=where)
+        return JSONResponse(ours.body(), ours.status)
 
     async def unrouted(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        known = ApiError(error.status_code, _unrouted(request, error), headers=error.headers)
-        return JSONResponse(known.body(), known.status, known.headers)
+        ours = ApiError(error.status_code, _unrouted(request, error), headers=error.headers)
+        return JSONResponse(ours.body(), ours.status, ours.headers)
 
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         logger.error("a request failed for a reason that nobody foresaw", exc_info=error)
-        known = unforeseen()
-        return JSONResponse(known.body(), known.status)
+        ours = unforeseen()
+        return JSONResponse(ours.body(), ours.status)
 
     app.add_exception_handler(ApiError, refused)
     app.add_exception_handler(AlmanacError, failed)

@@ -201,11 +201,11 @@ def _write(settings: Settings, vote: dict[str, Any], before: dict[str, "Assessme
     with mlflow_client(settings):
         mlflow.set_tracking_uri(settings.tracking_uri)
         for assessment in wanted:
-            known = before.get(assessment.name)
-            if known is None:
+            earlier = before.get(assessment.name)
+            if earlier is None:
                 mlflow.log_assessment(vote["trace_id"], assessment)
             else:
-                mlflow.update_assessment(vote["trace_id"], str(known.assessment_id), assessment)
+                mlflow.update_assessment(vote["trace_id"], str(earlier.assessment_id), assessment)
         if not correction and CORRECTION in before:
             mlflow.delete_assessment(vote["trace_id"], str(before[CORRECTION].assessment_id))
 

@@ -62,7 +62,7 @@ def triage(rated: Sequence[RatedAnswer]) -> Triage:
     kinds = [(kind_of(answer), answer) for answer in rated if answer.refused or answer.correction is not None]
     counts = Counter(kind for kind, _ in kinds)
     examples: dict[Kind, tuple[str, ...]] = {
-        kind: tuple(answer.question for found, answer in reversed(kinds) if found == kind)[:_MAX_EXAMPLES]
+        kind: tuple(answer.question for other, answer in reversed(kinds) if other == kind)[:_MAX_EXAMPLES]
         for kind in ("missing", "form", "undecided")
         if counts[kind]
     }

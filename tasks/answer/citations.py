@@ -76,10 +76,10 @@ def with_added(text: str, passages: Sequence[Passage]) -> tuple[str, frozenset[i
         bare.setdefault(statement.sentence.block, []).append(statement)
     added = [
         (ends[block], number)
-        for block, found in bare.items()
-        if not any(statement.markers for statement in found)
-        and found[0].sentence.kind != "row"
-        and (number := _clear_evidence(found, passages))
+        for block, numbers in bare.items()
+        if not any(statement.markers for statement in numbers)
+        and numbers[0].sentence.kind != "row"
+        and (number := _clear_evidence(numbers, passages))
     ]
     places: set[int] = set()
     for shift, (end, number) in _shifted(sorted(added)):

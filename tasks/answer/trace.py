@@ -152,8 +152,8 @@ def _generate(passages: Sequence[Passage], answer: Callable[[Sequence[Passage]],
 
 def _asker(context: TraceContext) -> dict[str, str]:
     asker = {"mlflow.trace.user": context.user, "mlflow.trace.session": context.session}
-    known = {name: value for name, value in asker.items() if value is not None}
-    return {"almanac.groups": json.dumps(context.groups)} | known
+    given = {name: value for name, value in asker.items() if value is not None}
+    return {"almanac.groups": json.dumps(context.groups)} | given
 
 
 def _tags(context: TraceContext, passages: Sequence[Passage]) -> dict[str, str]:

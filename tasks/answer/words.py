@@ -89,13 +89,13 @@ def is_exact(token: str) -> bool:
 @lru_cache(maxsize=2048)
 def vocabulary(text: str) -> frozenset[str]:
     """Everything that a text offers to a match: stems, whole tokens, and the parts of compound tokens."""
-    found: set[str] = set()
+    words: set[str] = set()
     for token in _TOKEN.findall(_CONTRACTED_NOT.sub(" ", text)):
         folded = token.casefold()
-        found.add(folded)
+        words.add(folded)
         for part in re.split(r"[\W_]+", folded):
-            found.update((part, stem(part)))
-    return frozenset(found)
+            words.update((part, stem(part)))
+    return frozenset(words)
 
 
 def missing_terms(question: str, passages: Sequence[Passage]) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def missing_terms(question: str, passages: Sequence[Passage]) -> tuple[str, ...]
 
 def rare_terms(question: str) -> tuple[str, ...]:
     """Identifiers, numbers and names of a question, in order, each once, without a possessive ending."""
-    found: dict[str, None] = {}
+    rare: dict[str, None] = {}
     for match in _TOKEN.finditer(question):
         token = re.sub(r"['\u2019]s$", "", match.group())
         opens = not question[: match.start()].strip() or question[: match.start()].rstrip().endswith(
@@ -126,8 +126,8 @@ def rare_terms(question: str) -> tuple[str, ...]:
         )
         name = token[:1].isupper() and not opens and token.casefold() not in STOP_WORDS and len(token) > 1
         if is_exact(token) or name:
-            found[token] = None
-    return tuple(found)
+            rare[token] = None
+    return tuple(rare)
 
 
 def _joined(term: str) -> str:

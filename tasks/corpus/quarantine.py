@@ -238,10 +238,10 @@ def show(home: Path, item_id: str) -> HeldItem:
     Raises:
         ConfigurationError: the quarantine holds no such item.
     """
-    found = _select(home, "WHERE id = ?", (item_id,), text=True)
-    if not found:
+    items = _select(home, "WHERE id = ?", (item_id,), text=True)
+    if not items:
         raise _unknown(item_id)
-    return found[0]
+    return items[0]
 
 
 def release(home: Path, item_id: str) -> HeldItem:

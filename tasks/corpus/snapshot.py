@@ -243,9 +243,9 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
 
 def _require_schema(path: Path, schema: pa.Schema) -> None:
     with _readable(path):
-        found = pq.read_schema(path)
-    if not found.equals(schema):
-        raise CorruptionError(f"{path} must hold {schema.names}, found {found.names}; write it again")
+        columns = pq.read_schema(path)
+    if not columns.equals(schema):
+        raise CorruptionError(f"{path} must hold {schema.names}, found {columns.names}; write it again")
 
 
 @contextmanager

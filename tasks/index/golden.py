@@ -81,12 +81,12 @@ def locate(
 
 
 def _positions(text: str, anchor: str) -> tuple[int, ...]:
-    found = []
+    matches = []
     position = text.find(anchor)
     while position >= 0:
-        found.append(position)
+        matches.append(position)
         position = text.find(anchor, position + 1)
-    return tuple(found)
+    return tuple(matches)
 
 
 def support_rank(located: Located, passages: Sequence[Passage]) -> int | None:

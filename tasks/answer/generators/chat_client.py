@@ -203,12 +203,12 @@ class ChatClient:
         try:
             yield
         except openai.APIStatusError as error:
-            found = f"status {error.status_code}: {_error_line(error)}"
+            problem = f"status {error.status_code}: {_error_line(error)}"
             if error.status_code in _HEALS:
-                raise self._down(found) from error
+                raise self._down(problem) from error
             raise ConfigurationError(
-                f"{self._parameter} {self.address} must take the request for {self.model!r}, found {found}; check its "
-                "address, its API key (ALMANAC_ENDPOINT_API_KEY for generation.endpoint) and the model's name"
+                f"{self._parameter} {self.address} must take the request for {self.model!r}, found {problem}; check "
+                "its address, its API key (ALMANAC_ENDPOINT_API_KEY for generation.endpoint) and the model's name"
             ) from error
         except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise self._down(f"{type(error).__name__}: {_one_line(error.__cause__ or error)}") from error

@@ -95,7 +95,9 @@ class Measures:
             if column in _OF_TEXT:
                 measured[column] = [_OF_TEXT[column](text) for text in texts]
             elif column in _OF_READING:
-                measured[column] = [_OF_READING[column](told, text) for told, text in zip(details, texts, strict=True)]
+                measured[column] = [
+                    _OF_READING[column](detail, text) for detail, text in zip(details, texts, strict=True)
+                ]
             elif column not in _NEAR:
                 measured[column] = documents[column].to_pandas()
         if self._near:

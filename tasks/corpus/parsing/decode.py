@@ -72,10 +72,10 @@ def _strict(data: bytes, encoding: str) -> str:
 
 def _with_nuls(data: bytes) -> str:
     num_even, num_odd = data[::2].count(0), data[1::2].count(0)
-    half = max(1, len(data) // 2)
-    if num_odd / half > _MIN_WIDE_NUL_SHARE and num_even / half < _MAX_NUL_SHARE:
+    middle = max(1, len(data) // 2)
+    if num_odd / middle > _MIN_WIDE_NUL_SHARE and num_even / middle < _MAX_NUL_SHARE:
         return _strict(data, "utf-16-le")
-    if num_even / half > _MIN_WIDE_NUL_SHARE and num_odd / half < _MAX_NUL_SHARE:
+    if num_even / middle > _MIN_WIDE_NUL_SHARE and num_odd / middle < _MAX_NUL_SHARE:
         return _strict(data, "utf-16-be")
     if (num_even + num_odd) / len(data) > _MAX_NUL_SHARE:
         raise ParseError("type_mismatch", "the item must be text, found binary data; check its file ending")

@@ -104,9 +104,9 @@ def _read(data: bytes, ending: str, ocr: str) -> Reading:
         return reader(data)
     if ending == ".pdf":
         return extract_pdf(data, ocr)
-    found = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
+    extracted = run_kreuzberg(_as_utf8(data, ending), EXTRACTED[ending])
     signs = _TEX_SIGNS if ending == ".tex" else ""
-    return Reading(unescaped(found.text, signs=signs), found.title)
+    return Reading(unescaped(extracted.text, signs=signs), extracted.title)
 
 
 def _as_utf8(data: bytes, ending: str) -> bytes:

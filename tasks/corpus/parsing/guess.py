@@ -50,8 +50,8 @@ def _candidates(data: bytes) -> Iterator[_Candidate]:
     from chardet import EncodingEra, detect_all
 
     era = EncodingEra.MODERN_WEB | EncodingEra.LEGACY_ISO
-    for found in detect_all(data, encoding_era=era, ignore_threshold=True, max_bytes=_GUESS_BYTES):
-        label = webencodings.lookup(_LABELS.get(found["encoding"] or "", found["encoding"] or ""))
+    for guess in detect_all(data, encoding_era=era, ignore_threshold=True, max_bytes=_GUESS_BYTES):
+        label = webencodings.lookup(_LABELS.get(guess["encoding"] or "", guess["encoding"] or ""))
         if label is None:
             continue
         try:
@@ -61,7 +61,7 @@ def _candidates(data: bytes) -> Iterator[_Candidate]:
                 continue
             text = label.codec_info.decode(data[: error.start], "strict")[0]
         if not _is_odd(text):
-            yield _Candidate(label.codec_info.name, found["confidence"], text)
+            yield _Candidate(label.codec_info.name, guess["confidence"], text)
 
 
 def _is_odd(text: str) -> bool:

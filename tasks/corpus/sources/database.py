@@ -95,8 +95,8 @@ class Database:
                 if len(batch) == 1:
                     yield batch[0], ParseError("damaged", f"the row must be readable, found: {self._reason(error)}")
                 else:
-                    half = len(batch) // 2
-                    pending += [batch[:half], batch[half:]]
+                    middle = len(batch) // 2
+                    pending += [batch[:middle], batch[middle:]]
 
     def _batch(self, connection: Connection, names: Sequence[str], keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """The rows by key; in a savepoint, since PostgreSQL ends a transaction in which a statement fails."""

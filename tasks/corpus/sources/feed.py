@@ -224,10 +224,10 @@ def record_text(record: Mapping[str, Any], fields: RecordFields) -> str:
 def carried(record: Mapping[str, Any], fields: RecordFields) -> dict[str, Any]:
     """What the record says beside its text, under our names; nulls left out."""
     names = {name: getattr(fields, name) for name in _CARRIED}
-    found = {name: record[field] for name, field in names.items() if field and record.get(field) is not None}
+    values = {name: record[field] for name, field in names.items() if field and record.get(field) is not None}
     if record.get("metadata") is not None:
-        found["metadata"] = record["metadata"]
-    return found
+        values["metadata"] = record["metadata"]
+    return values
 
 
 def record_hash(record: Mapping[str, Any], fields: RecordFields) -> str:
@@ -255,8 +255,8 @@ def _operation(record: Mapping[str, Any], fields: RecordFields) -> str:
         return "upsert"
     if isinstance(operation, str) and operation.lower() in REMOVES | UPSERTS:
         return operation.lower()
-    known = ", ".join(sorted(REMOVES | UPSERTS))
-    raise ParseError("invalid_metadata", f"`{fields.operation}` must be one of {known}, found {operation!r}")
+    words = ", ".join(sorted(REMOVES | UPSERTS))
+    raise ParseError("invalid_metadata", f"`{fields.operation}` must be one of {words}, found {operation!r}")
 
 
 def _text(value: object) -> str:

@@ -222,13 +222,13 @@ class RemoteFilesReader:
                 return {self._root: self._file_system.info(self._root)}
             if not self._file_system.exists(self._folder):
                 raise FileNotFoundError(self._folder)
-            found: dict[str, dict[str, Any]] = self._file_system.find(self._folder, detail=True)
+            listing: dict[str, dict[str, Any]] = self._file_system.find(self._folder, detail=True)
             if "http" in _protocols(self._file_system):
-                paths = dict.fromkeys(path.replace("/./", "/") for path in found if not self._is_no_file(path))
-                found = self._with_signs(list(paths))
+                paths = dict.fromkeys(path.replace("/./", "/") for path in listing if not self._is_no_file(path))
+                listing = self._with_signs(list(paths))
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
-        return found
+        return listing
 
     def _with_signs(self, paths: list[str]) -> dict[str, dict[str, Any]]:
         """What the server says of each page without sending it (HEAD): a listing tells neither ETag nor time.

@@ -112,10 +112,10 @@ class GitReader:
         """The commit of the branch, else of the tag or commit of that name: a tag must not hide a branch."""
         for name in (f"refs/heads/{self._source.ref}", self._source.ref):
             try:
-                found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+                commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
             except subprocess.CalledProcessError:
                 continue
-            return found.decode().strip()
+            return commit.decode().strip()
         raise ConfigurationError(
             f"`ref` of the source {self._source.name} must be a branch, tag or commit of its repository, found "
             f"{self._source.ref!r}; correct it in params.yaml"

@@ -39,24 +39,24 @@ class PythonPackagesReader:
         Raises:
             DependencyError: no distribution is found at all.
         """
-        found = self._installed()
-        if not found:
+        installed = self._installed()
+        if not installed:
             raise DependencyError(
                 "the Python path must hold installed distributions, found none; run Almanac in its virtual environment"
             )
-        for key in sorted(found):
+        for key in sorted(installed):
             if not any(fnmatchcase(key, glob) for glob in self._source.exclude):
-                yield self._item(key, *found[key])
+                yield self._item(key, *installed[key])
 
     def _installed(self) -> dict[str, tuple[str, os.stat_result, str]]:
         # An .egg-info lies in a project folder, which is on the path of some commands only: a .dist-info wins.
-        found: dict[str, tuple[str, os.stat_result, str]] = {}
+        readmes: dict[str, tuple[str, os.stat_result, str]] = {}
         for suffix, file_name in _METADATA_FILES.items():
             for folder in self._paths:
                 for key, version, path in _distributions(folder or ".", suffix, file_name):
-                    if key not in found and (stat := _regular_file(path)):
-                        found[key] = (version, stat, path)
-        return found
+                    if key not in readmes and (stat := _regular_file(path)):
+                        readmes[key] = (version, stat, path)
+        return readmes
 
     def _item(self, key: str, version: str, stat: os.stat_result, path: str) -> Item:
         return Item(

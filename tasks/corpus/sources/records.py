@@ -127,17 +127,17 @@ class RecordsReader:
         try:
             file_system.invalidate_cache()
             if file_system.isdir(self._path):
-                found = {
+                paths = {
                     path: info for path, info in file_system.find(self._path, detail=True).items() if _is_feed(path)
                 }
             else:
-                found = file_system.glob(self._path, detail=True) if _is_glob(self._path) else {}
-                found = found or {self._path: file_system.info(self._path)}
+                paths = file_system.glob(self._path, detail=True) if _is_glob(self._path) else {}
+                paths = paths or {self._path: file_system.info(self._path)}
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
-        if not found:
+        if not paths:
             raise self._unreachable(FileNotFoundError("no .jsonl, .json or .parquet file"))
-        return [(path, remote_fingerprint(info)) for path, info in sorted(found.items(), key=_in_number_order)]
+        return [(path, remote_fingerprint(info)) for path, info in sorted(paths.items(), key=_in_number_order)]
 
     def _unreachable(self, error: Exception) -> DependencyError:
         return DependencyError(
@@ -224,10 +224,10 @@ class RecordsReader:
 
     def _known_prefix(self, files: Sequence[tuple[str, str]]) -> tuple[dict[str, FeedRow], int]:
         table = _read_state(self._cache / "state.arrow")
-        known = [] if table is None else _folded_files(table, self._settings())
-        if table is None or not known or list(files[: len(known)]) != known:
+        folded = [] if table is None else _folded_files(table, self._settings())
+        if table is None or not folded or list(files[: len(folded)]) != folded:
             return {}, 0
-        return {row["key"]: FeedRow(**row) for row in table.to_pylist()}, len(known)
+        return {row["key"]: FeedRow(**row) for row in table.to_pylist()}, len(folded)
 
     def _save(self, files: Sequence[tuple[str, str]], state: Mapping[str, FeedRow]) -> None:
         rows = state.values()

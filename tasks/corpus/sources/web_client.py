@@ -70,10 +70,10 @@ class GuardedTransport(httpx.BaseTransport):
 
     def _public_address(self, host: str, port: int | None) -> str:
         try:
-            found = self._resolve(host, port or 443, type=socket.SOCK_STREAM)
+            resolved = self._resolve(host, port or 443, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpx.ConnectError(f"the name {host} is not known: {error}") from error
-        addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+        addresses = [str(entry[4][0]).partition("%")[0] for entry in resolved]
         for address in addresses:
             if not _is_public(address):
                 raise PrivateAddressError(

@@ -68,9 +68,9 @@ def normal_url(url: str) -> str:
 
 def _canonical(tree: Any, base: str, url: str) -> str:
     """A canonical address of another host is another site's claim, and none of ours."""
-    found = next(iter(tree.xpath("//link[translate(@rel, 'CANONICL', 'canonicl')='canonical']/@href")), "")
+    address = next(iter(tree.xpath("//link[translate(@rel, 'CANONICL', 'canonicl')='canonical']/@href")), "")
     try:
-        canonical = normal_url(urljoin(base, found)) if found.strip() else normal_url(url)
+        canonical = normal_url(urljoin(base, address)) if address.strip() else normal_url(url)
     except ValueError:
         return normal_url(url)
     return canonical if urlsplit(canonical).netloc == urlsplit(normal_url(url)).netloc else normal_url(url)
@@ -99,7 +99,7 @@ def main_of(tree: Any) -> bytes:
         comment.drop_tree()
     title = next(iter(tree.xpath("//head/title")), None)
     styles = tree.xpath("//head/style")  # what they hide stays hidden
-    main = next((found[0] for path in _MAIN if len(found := tree.xpath(path)) == 1), None)
+    main = next((elements[0] for path in _MAIN if len(elements := tree.xpath(path)) == 1), None)
     if main is None or len(main.text_content()) < num_before * _MIN_MAIN_SHARE:
         main = tree.find("body")
     page = html.Element("html")

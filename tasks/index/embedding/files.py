@@ -277,9 +277,9 @@ def _pooling(root: Path, modules: dict[str, str], model: str, needs: ModelNeeds)
 def _weights(folder: Path, model: str) -> tuple[Path, ...]:
     weights = tuple(sorted(folder.glob("model*.safetensors")))
     if not weights:
-        found = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pkl", ".pt", ".h5"})
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pkl", ".pt", ".h5"})
         raise ConfigurationError(
-            f"embedding.model {model!r} must hold its weights as safetensors, found {found or 'no weights'}; "
+            f"embedding.model {model!r} must hold its weights as safetensors, found {pickles or 'no weights'}; "
             "pickled weights can run code when they are read: convert them, or name another model"
         )
     return weights
@@ -296,14 +296,14 @@ def _max_tokens(folder: Path, config: dict[str, Any], model: str, needs: ModelNe
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         if (folder / name).is_file():
             limits.append(_read_json(folder / name).get(key))
-    known = [int(limit) for limit in limits if limit is not None and limit < _NO_LIMIT]
-    if not known and needs.max_tokens:
+    bounds = [int(limit) for limit in limits if limit is not None and limit < _NO_LIMIT]
+    if not bounds and needs.max_tokens:
         return needs.max_tokens
-    if not known:
+    if not bounds:
         raise ConfigurationError(
             f"embedding.model {model!r} must state its longest text; add `max_seq_length` to sentence_bert_config.json"
         )
-    return min(known)
+    return min(bounds)
 
 
 def _read_json(path: Path) -> Any:

@@ -222,8 +222,8 @@ class Index:
         """Return whole rows by row id."""
         if not row_ids:
             return {}
-        found = self.table.take_row_ids(list(row_ids)).select([*self._columns, "vector"]).with_row_id().to_arrow()
-        return {row.pop("_rowid"): row for row in found.to_pylist()}
+        rows = self.table.take_row_ids(list(row_ids)).select([*self._columns, "vector"]).with_row_id().to_arrow()
+        return {row.pop("_rowid"): row for row in rows.to_pylist()}
 
 
 def _named_first(near: Ranked, named: Sequence[Mapping[str, Any]]) -> Ranked:

@@ -57,16 +57,16 @@ class LateInteraction:
 
     def _token_vectors(self, ids: Sequence[str], texts: Sequence[str]) -> list[npt.NDArray[np.float16]]:
         with self._lock:
-            known = {key: self._cache[key] for key in ids if key in self._cache}
-        missing = {key: text for key, text in zip(ids, texts, strict=True) if key not in known}
+            scored = {key: self._cache[key] for key in ids if key in self._cache}
+        missing = {key: text for key, text in zip(ids, texts, strict=True) if key not in scored}
         fresh = dict(zip(missing, self._embedder.embed_tokens(list(missing.values())), strict=True)) if missing else {}
         with self._lock:
             for key in ids:
-                self._cache[key] = known[key] if key in known else fresh[key]
+                self._cache[key] = scored[key] if key in scored else fresh[key]
                 self._cache.move_to_end(key)
             while len(self._cache) > MAX_CACHED_CHUNKS:
                 self._cache.popitem(last=False)
-        return [known[key] if key in known else fresh[key] for key in ids]
+        return [scored[key] if key in scored else fresh[key] for key in ids]
 
 
 class CrossEncoder:

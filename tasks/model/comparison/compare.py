@@ -189,8 +189,8 @@ def _measured(
     gate = params.model_gate
     parts = {name: _by_question(evaluation, strategy.mode, name) for name in SHOWN}
     values = {
-        name: interval_of(list(found.values()), confidence=gate.confidence, num_resamples=gate.num_resamples)
-        for name, found in parts.items()
+        name: interval_of(list(part.values()), confidence=gate.confidence, num_resamples=gate.num_resamples)
+        for name, part in parts.items()
     }
     metrics = {name: value for name, value in values.items() if value is not None}
     cost = cost_of(
@@ -226,9 +226,9 @@ def changed_since(
         return Freshness(frozenset(), f"not measurable: {error}")
     before = _content(files)
     changed = {name for name, content in _content(retrieval.data.snapshot).items() if before.get(name) != content}
-    found = frozenset(entry.question.id for entry in questions if entry.question.document in changed)
-    note = "" if found else f"not measurable: {len(changed)} documents changed since {tag}, no question is on them"
-    return Freshness(found, note)
+    ids = frozenset(entry.question.id for entry in questions if entry.question.document in changed)
+    note = "" if ids else f"not measurable: {len(changed)} documents changed since {tag}, no question is on them"
+    return Freshness(ids, note)
 
 
 def _content(files: Sequence[Path]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def log_report(settings: Settings, report: Report, folder: Path) -> str:
         DependencyError: MLflow does not answer.
     """
     content = as_json(report)
-    identities = sorted(found.identity for found in report.evaluations.values())
+    identities = sorted(evaluation.identity for evaluation in report.evaluations.values())
     key = sha256(EXPERIMENT, report.release, str(report.num_questions), *identities)[:32]
     run_id = run_log.open_run(settings, EXPERIMENT, key, name=f"compare on release {report.release}")
     run_log.log_params(settings, run_id, {"compare": report.params.compare.model_dump(mode="json")})
@@ -86,8 +86,8 @@ def log_comparison(
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_experiment(experiment_id=place)
         return {
-            name: _evaluation_run(name, [row for row in found.rows if row.mode == mode][:max_rows])
-            for name, found in evaluations.items()
+            name: _evaluation_run(name, [row for row in evaluation.rows if row.mode == mode][:max_rows])
+            for name, evaluation in evaluations.items()
         }
 
 

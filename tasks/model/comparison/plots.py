@@ -74,14 +74,14 @@ def plot_scale(scale: Scale, path: Path, *, currency: str) -> None:
 
 def break_evens(measured: Sequence[Measured]) -> list[tuple[float, float]]:
     """Volume and cost of a thousand questions where the strategies of one mode cost the same."""
-    found = []
+    crossings = []
     for first in measured:
         for second in measured:
             if first.strategy.rank < second.strategy.rank and first.strategy.mode == second.strategy.mode:
                 volume = break_even(first.cost, second.cost)
                 if volume is not None:
-                    found.append((volume, first.cost.per_thousand(volume)))
-    return found
+                    crossings.append((volume, first.cost.per_thousand(volume)))
+    return crossings
 
 
 def _figure() -> tuple["Figure", "Axes"]:

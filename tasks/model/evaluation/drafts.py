@@ -51,10 +51,11 @@ class Drafts:
     ) -> list[Draft]:
         """Ask the model in one batch, and keep what it writes."""
         began = clock()
-        made = generator.generate_many(chats, max_new_tokens=max_new_tokens)
+        written = generator.generate_many(chats, max_new_tokens=max_new_tokens)
         seconds = (clock() - began) / len(chats)
         drafts = {
-            _key(chat, max_new_tokens): Draft(generation, seconds) for chat, generation in zip(chats, made, strict=True)
+            _key(chat, max_new_tokens): Draft(generation, seconds)
+            for chat, generation in zip(chats, written, strict=True)
         }
         self._kept.update(drafts)
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -245,9 +245,9 @@ class Ratio:
 
 def ratio(parts: Iterable[Ratio]) -> float | None:
     """Sum of values by sum of weights; None where nothing counts."""
-    known = list(parts)
-    weight = sum(part.weight for part in known)
-    return sum(part.value for part in known) / weight if weight else None
+    ids = list(parts)
+    weight = sum(part.weight for part in ids)
+    return sum(part.value for part in ids) / weight if weight else None
 
 
 def metric_parts(rows: Iterable[EvaluationRow], name: str) -> dict[str, Ratio]:

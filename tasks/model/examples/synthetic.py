@@ -164,9 +164,9 @@ def _of_statements(name: str, pattern: str, ask: Callable[[re.Match[str], str], 
     def rule(passage: Passage) -> Iterator[SyntheticQuestion]:
         for statement in _statements(passage.text):
             match = compiled.match(statement)
-            made = ask(match, passage.title) if match else None
-            if made:
-                yield SyntheticQuestion(_asked(made[0], passage.title), made[1], name)
+            question = ask(match, passage.title) if match else None
+            if question:
+                yield SyntheticQuestion(_asked(question[0], passage.title), question[1], name)
 
     return rule
 

@@ -40,8 +40,8 @@ def read_html(data: bytes, styles: str = "") -> Reading:
     page, title = split_head(decode_html(data))
     page, num_hidden = without_hidden(page, styles)
     page = _REMARK.sub("", page)  # between two lists kreuzberg writes it as text
-    found = run_kreuzberg(page.encode("utf-8", "replace"), "text/html")
-    return Reading(unescaped(found.text, rows_only=True), title, num_hidden)
+    extracted = run_kreuzberg(page.encode("utf-8", "replace"), "text/html")
+    return Reading(unescaped(extracted.text, rows_only=True), title, num_hidden)
 
 
 def without_hidden(page: str, styles: str = "") -> tuple[str, int]:

@@ -40,8 +40,8 @@ def read_open_document(data: bytes) -> Reading:
     num_hidden = sum(_remove(element) for element in list(root.iter(etree.Element)) if _is_hidden(element, hidden))
     for element in list(root.iter(f"{_TEXT}s")):
         _spell_blanks(element)
-    found = run_kreuzberg(_packed(data, etree.tostring(root, xml_declaration=True, encoding="UTF-8")), _MEDIA_TYPE)
-    return Reading(unescaped(found.text), found.title, num_hidden)
+    extracted = run_kreuzberg(_packed(data, etree.tostring(root, xml_declaration=True, encoding="UTF-8")), _MEDIA_TYPE)
+    return Reading(unescaped(extracted.text), extracted.title, num_hidden)
 
 
 def _hidden_styles(roots: list[etree._Element]) -> Iterator[str]:

@@ -20,8 +20,8 @@ def read_org(data: bytes) -> Reading:
         ParseError: it can't be decoded.
     """
     text, num_hidden = _without_comments(decode_text(data))
-    found = run_kreuzberg(text.encode("utf-8", "replace"), "text/x-org")
-    return Reading(unescaped(found.text), found.title, num_hidden)
+    extracted = run_kreuzberg(text.encode("utf-8", "replace"), "text/x-org")
+    return Reading(unescaped(extracted.text), extracted.title, num_hidden)
 
 
 def _without_comments(text: str) -> tuple[str, int]:

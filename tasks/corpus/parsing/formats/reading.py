@@ -26,8 +26,8 @@ class Reading:
     def metadata(self) -> dict[str, str]:
         """Return what the document's metadata tells of the reading: only what is not zero."""
         counts = {"left_out_characters": self.num_hidden, "pages_without_text": self.num_empty_pages}
-        told = {name: str(count) for name, count in counts.items() if count}
-        return told | ({"pages": str(self.num_pages)} if self.num_empty_pages else {})
+        counted = {name: str(count) for name, count in counts.items() if count}
+        return counted | ({"pages": str(self.num_pages)} if self.num_empty_pages else {})
 
 
 def damaged(message: object) -> ParseError:

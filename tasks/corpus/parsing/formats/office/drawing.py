@@ -98,6 +98,6 @@ def _values(element: etree._Element, name: str) -> dict[str, str]:
     if part is None:
         return {}
     points = part.iter(f"{_CHART}pt")
-    found = {point.get("idx", ""): point.findtext(f"{_CHART}v", "").strip() for point in points}
+    values = {point.get("idx", ""): point.findtext(f"{_CHART}v", "").strip() for point in points}
     single = part.findtext(f"{_CHART}v")
-    return found or ({"0": single.strip()} if single else {})
+    return values or ({"0": single.strip()} if single else {})

@@ -212,8 +212,8 @@ def _is_on(box: Box, slide: Box) -> bool:
 
 
 def _index(shape: Shape) -> str:
-    found = shape.placeholder
-    return "0" if found is None else str(found.get("idx", "0"))
+    placeholder = shape.placeholder
+    return "0" if placeholder is None else str(placeholder.get("idx", "0"))
 
 
 def _family(role: str) -> str:

@@ -45,8 +45,8 @@ class Shape:
     @property
     def role(self) -> str:
         """The kind of placeholder: `title`, `body`, `ftr` …; '' for a shape that is none."""
-        found = self.placeholder
-        return "" if found is None else str(found.get("type", "obj"))
+        own = self.placeholder
+        return "" if own is None else str(own.get("type", "obj"))
 
     @property
     def properties(self) -> etree._Element | None:

@@ -90,12 +90,12 @@ class Numbering:
 
     def _levels(self, number: str) -> dict[int, _Level]:
         abstract = self._abstract_of(number)
-        found = {} if abstract is None else {_whole(e.get(f"{W}ilvl"), 0): e for e in abstract.iter(f"{W}lvl")}
+        levels = {} if abstract is None else {_whole(e.get(f"{W}ilvl"), 0): e for e in abstract.iter(f"{W}lvl")}
         for override in self._lists[number].iter(f"{W}lvlOverride"):
             level = override.find(f"{W}lvl")
             if level is not None:
-                found[_whole(override.get(f"{W}ilvl"), 0)] = level
-        return {place: _level(element) for place, element in found.items()}
+                levels[_whole(override.get(f"{W}ilvl"), 0)] = level
+        return {place: _level(element) for place, element in levels.items()}
 
     def _count(self, number: str, level: int, levels: dict[int, _Level]) -> dict[int, int]:
         """Count one on: lists that share their definition count on together, unless one starts anew."""

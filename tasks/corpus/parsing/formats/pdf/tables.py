@@ -37,8 +37,8 @@ def take_tables(page: Page) -> list[tuple[float, str]]:
         cells = _cells(grid, inside)
         if _is_table(cells):
             taken.append((grid.rows[0], table([[" ".join(lines) for lines in row] for row in cells])))
-            known = set(map(id, inside))
-            page.upright = [each for each in page.upright if id(each) not in known]
+            inside_ids = set(map(id, inside))
+            page.upright = [each for each in page.upright if id(each) not in inside_ids]
     return taken
 
 
