@@ -52,7 +52,7 @@ class Cadence:
 
 
 def cadences(params: Params) -> tuple[Cadence, ...]:
-    """The weekly refresh and the quarterly retrain.
+    """Return the weekly refresh and the quarterly retrain.
 
     A late refresh is worth nothing beside the one that runs; a retrain that was asked for is worth waiting for.
     """
@@ -64,7 +64,7 @@ def cadences(params: Params) -> tuple[Cadence, ...]:
 
 
 def schedule_values() -> dict[str, str]:
-    """What `infra/prefect.yaml` fills in: the schedule of `params.yaml`, and the folder that runs work in."""
+    """Return what `infra/prefect.yaml` fills in: the schedule of `params.yaml`, and the folder that runs work in."""
     return load_params(Settings().params).schedule.model_dump() | {"project": str(Path.cwd())}
 
 

@@ -40,7 +40,7 @@ def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]
 
 
 def report_to(stage: str) -> Callable[[int, int], None]:
-    """What a step calls with done and total: the listener and the Prefect UI hear of it."""
+    """Return what a step calls with done and total: the listener and the Prefect UI hear of it."""
     listener = LISTENER.get()
     artifact = _reported(create_progress_artifact, progress=0.0, key=stage)
 
@@ -62,22 +62,22 @@ def tell(line: str) -> None:
 
 
 def show_report(key: str, markdown: str) -> None:
-    """Any report as an artifact."""
+    """Show any report as an artifact."""
     _show(key, markdown)
 
 
 def show_plan(plan: RefreshPlan) -> None:
-    """The plan as an artifact."""
+    """Show the plan as an artifact."""
     _show("refresh-plan", f"# Plan of the refresh\n\n{markdown_table(('', ''), plan.counts().items())}\n")
 
 
 def show_gates(report: Path) -> None:
-    """The document gate's report as an artifact."""
+    """Show the document gate's report as an artifact."""
     _show("document-gate", (report / "documents.md").read_text(encoding="utf-8"))
 
 
 def show_metrics(metrics: dict[str, float]) -> None:
-    """Metrics before and after as an artifact."""
+    """Show metrics before and after as an artifact."""
     names = sorted({name.removeprefix("live_") for name in metrics})
     rows = [(name, _number(metrics, f"live_{name}"), _number(metrics, name)) for name in names]
     _show("index-gate", f"# Index gate\n\n{markdown_table(('metric', 'live', 'candidate'), rows)}\n")

@@ -38,7 +38,7 @@ def promote(promotion: dict[str, Any]) -> str:
 
 
 def markdown(promotion: dict[str, Any]) -> str:
-    """What happened, for a person."""
+    """Return what happened, for a person."""
     rows = {
         "before": promotion["before"],
         "why": promotion["why"],

@@ -154,7 +154,7 @@ def _workers_for(num_workers: int) -> Iterator[None]:
 
 
 def runner(flow: Flow[P, R], params: Params) -> Callable[P, R]:
-    """How to call a flow here: through Prefect where a server is set or a cluster runs the shards, else as a function.
+    """Return how to call a flow here: through Prefect where a server or a cluster is set, else as a function.
 
     A Prefect server that does not answer, or no longer, stops nothing: the flow runs plainly and says so.
     """

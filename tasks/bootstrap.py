@@ -21,7 +21,7 @@ class Interval:
 def paired_difference(
     candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, confidence: float, num_resamples: int, seed: int = 0
 ) -> Interval:
-    """Mean of `candidate - baseline` over questions, with its interval.
+    """Return mean of `candidate - baseline` over questions, with its interval.
 
     Args:
         candidate: (num_questions,) values of one system.

@@ -204,11 +204,11 @@ class BatchingGenerator:
                 yield piece
 
     def count_tokens(self, text: str) -> int:
-        """As the generator's."""
+        """Return as the generator's."""
         return self._generator.count_tokens(text)
 
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
-        """As the generator's."""
+        """Return as the generator's."""
         return self._generator.count_prompt_tokens(messages)
 
 

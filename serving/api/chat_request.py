@@ -100,7 +100,7 @@ def check_model(model: str) -> None:
 
 
 def turn_of(request: ChatRequest, *, max_history_messages: int) -> Turn:
-    """The last user message; where it leans on earlier ones, with their subject.
+    """Return the last user message; where it leans on earlier ones, with their subject.
 
     Raises:
         ApiError: 400 where the user said nothing.
@@ -136,7 +136,7 @@ def max_tokens_of(request: ChatRequest) -> int | None:
 
 
 def knowledge_bases_of(request: ChatRequest) -> tuple[str, ...]:
-    """The knowledge bases of the extra field, and that of the model's name; empty: all."""
+    """Return the knowledge bases of the extra field, and that of the model's name; empty: all."""
     asked = request.knowledge_base
     named = [asked] if isinstance(asked, str) else asked or []
     _, slash, name = request.model.partition("/")

@@ -30,7 +30,7 @@ class Completion:
 
 
 def completion(entry: Completion, reply: Reply) -> dict[str, Any]:
-    """A whole answer, as OpenAI's API gives it."""
+    """Return a whole answer, as OpenAI's API gives it."""
     text = reply.answer.text
     notes = annotations(reply.answer, text)
     message = {"role": "assistant", "content": text, "refusal": None, "annotations": notes}
@@ -47,7 +47,7 @@ def completion(entry: Completion, reply: Reply) -> dict[str, Any]:
 
 
 def first_chunk(entry: Completion) -> bytes:
-    """The role, sent before anything is known."""
+    """Return the role, sent before anything is known."""
     return event(_chunk(entry, {"role": "assistant", "content": ""}))
 
 
@@ -79,7 +79,7 @@ def text_chunk(entry: Completion, text: str) -> bytes:
 
 
 def last_chunks(entry: Completion, reply: Reply, stream: TextStream, *, include_usage: bool) -> Iterator[bytes]:
-    """The rest of the text in pieces, then annotations and details, then the end."""
+    """Yield the rest of the text in pieces, then annotations and details, then the end."""
     shared = {"system_fingerprint": fingerprint(reply)}
     for piece in _pieces(stream.rest(reply.answer.text)):
         yield event(_chunk(entry, {"content": piece}) | shared)
@@ -140,7 +140,7 @@ def details(reply: Reply) -> dict[str, Any]:
 
 
 def fingerprint(reply: Reply) -> str:
-    """Names what answered."""
+    """Return names what answered."""
     return f"index-{reply.index_version}+answerer-{reply.answerer_version}"
 
 
@@ -149,7 +149,7 @@ def _finish_reason(reply: Reply) -> str:
 
 
 def usage(answer: Answer) -> dict[str, int]:
-    """Tokens that the model read and wrote."""
+    """Return tokens that the model read and wrote."""
     return {
         "prompt_tokens": answer.num_prompt_tokens,
         "completion_tokens": answer.num_completion_tokens,

@@ -71,7 +71,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
-        """The JSON body."""
+        """Return the JSON body."""
         return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
 
@@ -87,7 +87,7 @@ def late(what: str, setting: str) -> ApiError:
 
 
 def as_api_error(error: AlmanacError) -> ApiError:
-    """An error of ours as the client may see it: a mistake of the asker in full, anything else without its reason."""
+    """Return an error of ours as the client may see it: a mistake of the asker in full, else without its reason."""
     if isinstance(error, ConfigurationError):
         return ApiError(400, str(error))
     logger.error("a request failed: %s", error)
@@ -101,7 +101,7 @@ def as_api_error(error: AlmanacError) -> ApiError:
 
 
 def too_many(reason: str) -> ApiError:
-    """The refusal of a request that would have to wait too long."""
+    """Return the refusal of a request that would have to wait too long."""
     return ApiError(429, reason, kind="rate_limit_error", code="queue_full", headers={"Retry-After": "2"})
 
 

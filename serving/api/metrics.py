@@ -81,7 +81,7 @@ class Metrics:
         self._feedback.labels(event).inc()
 
     def text(self) -> bytes:
-        """All figures in Prometheus's text format."""
+        """Return all figures in Prometheus's text format."""
         return generate_latest(self.registry)
 
 

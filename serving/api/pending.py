@@ -51,7 +51,7 @@ class Pending:
         return self.future.done()
 
     def reply(self) -> Reply:
-        """The answer that is there.
+        """Return the answer that is there.
 
         Raises:
             ApiError: the server stops.

@@ -90,7 +90,7 @@ class Answerer:
 
 
 def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
-    """The base model with the parameters of `params.yaml`.
+    """Return the base model with the parameters of `params.yaml`.
 
     Raises:
         ConfigurationError: the model cannot be found.
@@ -99,7 +99,7 @@ def base_answerer(params: GenerationParams, settings: Settings) -> Answerer:
 
 
 def trainable_base(params: GenerationParams, settings: Settings) -> Answerer:
-    """The base model in the engine that trains, to be compared with what was trained: no engine's doing is counted.
+    """Return the base model in the engine that trains, to be compared with what was trained in it.
 
     Raises:
         ConfigurationError: the model cannot be found.
@@ -108,7 +108,7 @@ def trainable_base(params: GenerationParams, settings: Settings) -> Answerer:
 
 
 def default_answerer(params: GenerationParams, settings: Settings) -> Answerer:
-    """What answers where nothing was promoted: the best excerpt, or the base model where `params.yaml` says so.
+    """Return what answers where nothing was promoted: the best excerpt, or the base model where `params.yaml` says so.
 
     Raises:
         ConfigurationError: the model cannot be found.
@@ -117,7 +117,7 @@ def default_answerer(params: GenerationParams, settings: Settings) -> Answerer:
 
 
 def excerpt_answerer(params: GenerationParams) -> Answerer:
-    """The best excerpt of what retrieval brings: what answers without any model."""
+    """Return the best excerpt of what retrieval brings: what answers without any model."""
     alone = params.model_copy(update={"answerer": "excerpt", "endpoint": None})
     return Answerer(EXCERPT, SilentGenerator(f"{EXCERPT}@{EXCERPT_VERSION}:none"), alone)
 

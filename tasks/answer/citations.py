@@ -51,7 +51,7 @@ class Place:
 
 
 def best_place(said: str, passage: Passage) -> Place:
-    """The window of a passage that holds most of a sentence's words, the shortest of equal ones."""
+    """Return the window of a passage that holds most of a sentence's words, the shortest of equal ones."""
     own = terms(said).content
     titled = vocabulary(f"{passage.title} {passage.headings}")
     ranked = [
@@ -65,7 +65,7 @@ def best_place(said: str, passage: Passage) -> Place:
 
 
 def with_added(text: str, passages: Sequence[Passage]) -> tuple[str, frozenset[int]]:
-    """The text with a marker behind each paragraph that cites nothing and that a passage clearly holds.
+    """Return the text with a marker behind each paragraph that cites nothing and that a passage clearly holds.
 
     Returns:
         the text, and the place of each added marker in it.
@@ -113,7 +113,7 @@ def _clear_evidence(statements: Sequence[Statement], passages: Sequence[Passage]
 def citations(
     text: str, claims: Sequence[Claim], passages: Sequence[Passage], added: frozenset[int]
 ) -> tuple[Citation, ...]:
-    """One citation for each passage and place that the markers of a text point to, in order."""
+    """Return one citation for each passage and place that the markers of a text point to, in order."""
     result: dict[Citation, None] = {}
     for marker in markers(text):
         said = _cited_sentence(text, claims, marker.start)

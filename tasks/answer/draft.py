@@ -46,7 +46,7 @@ class Sentence:
 
 
 def kept(draft: str, texts: Sequence[str]) -> str:
-    """The draft without `<think>` parts and without markers that name none of the passages.
+    """Return the draft without `<think>` parts and without markers that name none of the passages.
 
     Args:
         draft: what the model wrote.
@@ -56,7 +56,7 @@ def kept(draft: str, texts: Sequence[str]) -> str:
 
 
 def without_thoughts(draft: str) -> str:
-    """The draft without what a reasoning model thought aloud; a template may have opened that part in the prompt."""
+    """Return the draft without what a reasoning model thought aloud, also where the prompt opened that part."""
     before, closing, after = draft.partition("</think>")
     text = after if closing and "<think>" not in before else draft
     if "<think>" not in text:
@@ -67,7 +67,7 @@ def without_thoughts(draft: str) -> str:
 
 
 def without_unknown(text: str, passages: Sequence[str]) -> str:
-    """The text without markers that name no passage; of `[1, 9]` the 1 stays.
+    """Return the text without markers that name no passage; of `[1, 9]` the 1 stays.
 
     `argv[12]` stays where a passage holds it: then it is what the passage says and no marker.
     """
@@ -104,7 +104,7 @@ def _replaced(text: str, ranges: Sequence[tuple[int, int]], renewed: dict[int, s
 
 
 def markers(text: str) -> list[Marker]:
-    """The markers of a text, in order; none within code, an address or a link."""
+    """Return the markers of a text, in order; none within code, an address or a link."""
     if "[" not in text:
         return []
     hidden = opaque_ranges(text) + [match.span() for match in _DEFINITION.finditer(text)]
@@ -120,13 +120,13 @@ def _within(place: int, ranges: Sequence[tuple[int, int]]) -> bool:
 
 
 def without_markers(text: str, given: Sequence[Marker] | None = None) -> str:
-    """The text with its markers taken out, blanks before them too."""
+    """Return the text with its markers taken out, blanks before them too."""
     ranges = [(_blank_before(text, marker), marker.end) for marker in (markers(text) if given is None else given)]
     return _replaced(text, ranges).strip()
 
 
 def draft_sentences(text: str) -> list[Sentence]:
-    """Sentences of paragraphs and list items, and the rows of tables, in order; headings and code have none."""
+    """Return sentences of paragraphs and list items, and the rows of tables, in order; headings and code have none."""
     return [sentence for number, block in enumerate(blocks(text)) for sentence in _of_block(text, number, block)]
 
 
@@ -140,7 +140,7 @@ def _of_block(text: str, number: int, block: Block) -> Iterator[Sentence]:
 
 
 def cited_numbers(text: str) -> list[int]:
-    """The passage numbers that a text cites, in order, each once."""
+    """Return the passage numbers that a text cites, in order, each once."""
     return list(dict.fromkeys(number for marker in markers(text) for number in marker.numbers))
 
 

@@ -45,7 +45,7 @@ def _parser() -> MarkdownIt:
 
 
 def blocks(text: str) -> list[Block]:
-    """The leaves of a text, in order."""
+    """Return the leaves of a text, in order."""
     lines = _lines(text)
     leaves: list[Block] = []
     opener, list_depth, header = "", 0, False
@@ -140,7 +140,7 @@ def opaque_ranges(text: str) -> list[tuple[int, int]]:
 
 
 def to_tree(text: str, allowed_urls: Collection[str] = ()) -> list[Node]:
-    """A tree to show a text by, without HTML: each node a type, its text or children, and what the type needs.
+    """Return a tree to show a text by, without HTML: each node a type, its text or children, and what the type needs.
 
     Types: `heading` (`level`), `paragraph`, `list` (`ordered`, `start`), `item`, `quote`, `table`, `row` (`header`),
     `cell`, `rule`, `code_block` (`language`, `text`), `text`, `code`, `emphasis`, `strong`, `deleted`, `break`,
@@ -218,14 +218,14 @@ def _leaf(token: Token) -> list[Node]:
 
 
 def is_allowed(url: str, allowed: Collection[str]) -> bool:
-    """Whether a link may be one: a web address that a passage holds, its trailing slash aside."""
+    """Return whether a link may be one: a web address that a passage holds, its trailing slash aside."""
     return url.startswith(_SAFE_SCHEMES) and (
         url in allowed or url.rstrip("/") in {each.rstrip("/") for each in allowed}
     )
 
 
 def urls(texts: Sequence[str]) -> frozenset[str]:
-    """The web addresses that stand in texts."""
+    """Return the web addresses that stand in texts."""
     return frozenset(
         match.group().rstrip(".,;:!?'\"")
         for text in texts
@@ -234,7 +234,7 @@ def urls(texts: Sequence[str]) -> frozenset[str]:
 
 
 def escaped(text: str) -> str:
-    """Plain text as Markdown that shows it as it is, on one line; a `_` between letters stands for itself."""
+    """Return plain text as Markdown that shows it as it is, on one line; a `_` between letters stands for itself."""
     return re.sub(r"[\\`*\[\]<>#|~!]|_+", _escape, " ".join(text.split()))
 
 
@@ -246,7 +246,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def without_pictures(text: str) -> str:
-    """A text with each picture outside code replaced by its description; a picture tells its host who reads."""
+    """Return a text with each picture outside code replaced by its description; a picture tells its host who reads."""
     hidden = code_ranges(text)
     for match in reversed(list(_PICTURE.finditer(text))):
         if not any(start <= match.start() < end for start, end in hidden):

@@ -56,13 +56,13 @@ class Prompt:
 
 
 def prompt_names() -> list[str]:
-    """The prompts that come with Almanac."""
+    """Return the prompts that come with Almanac."""
     return sorted(entry.name[:-3] for entry in files("prompts").iterdir() if entry.name.endswith(".md"))
 
 
 @lru_cache(maxsize=64)
 def load_prompt(name: str) -> Prompt:
-    """The prompt of that name, or in the file of that path (`own/support.md`).
+    """Return the prompt of that name, or in the file of that path (`own/support.md`).
 
     Raises:
         ConfigurationError: there is no such prompt, or its file is none.
@@ -101,7 +101,7 @@ def parse_prompt(text: str, origin: str) -> Prompt:
 
 
 def render(prompt: Prompt, question: str, passages: Sequence[Passage], *, client_system: str = "") -> Messages:
-    """The chat messages for a question over passages that are already short enough.
+    """Return the chat messages for a question over passages that are already short enough.
 
     Args:
         prompt: how it is asked.
@@ -140,7 +140,7 @@ def guarded(text: str) -> str:
 
 
 def fit_passage(passage: Passage, question: str, count_tokens: Callable[[str], int], *, max_tokens: int) -> Span:
-    """The part of a passage, in characters of its text, that fits `max_tokens` and holds most of the question.
+    """Return the part of a passage, in characters of its text, that fits `max_tokens` and holds most of the question.
 
     Grows from the sentence that shares most words with the question to the neighbour that shares more.
     """

@@ -26,7 +26,7 @@ def register_prompts(settings: Settings, params: GenerationParams) -> list[str]:
 
 
 def registry_name(prompt: Prompt) -> str:
-    """The name of a prompt in the registry."""
+    """Return the name of a prompt in the registry."""
     return f"almanac-{prompt.name}"
 
 

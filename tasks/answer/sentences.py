@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 def split_prose(text: str, span: Span, hidden: Sequence[tuple[int, int]] = ()) -> list[Span]:
-    """Sentences of one paragraph; a marker behind a full stop belongs to the sentence before it.
+    """Return sentences of one paragraph; a marker behind a full stop belongs to the sentence before it.
 
     Args:
         text: the whole text.
@@ -50,7 +50,7 @@ def split_prose(text: str, span: Span, hidden: Sequence[tuple[int, int]] = ()) -
 
 
 def sentences(text: str) -> list[Span]:
-    """Sentences of Markdown prose, and lines of its lists, tables, headings and code; spans without outer blanks."""
+    """Return the sentences of Markdown prose and the lines of its lists, tables, headings and code, without blanks."""
     spans: list[Span] = []
     for block in _blocks(text):
         start = block.start

@@ -30,7 +30,7 @@ class Support:
 
 
 def support(sentence: Terms, passage: Passage, question: Terms) -> Support:
-    """The window of the passage that holds most of the sentence.
+    """Return the window of the passage that holds most of the sentence.
 
     score = |content of the sentence that the window or the passage's title holds| / |content of the sentence|, and 0
     where the title and the window lack an exact term, the passage lacks a name (of the sentence, or of the question

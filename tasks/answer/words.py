@@ -82,7 +82,7 @@ def terms(text: str) -> Terms:
 
 
 def is_exact(token: str) -> bool:
-    """Whether a token is a number or an identifier: a digit, `_`, an inner `.` or `:`, or capitals within the word."""
+    """Return whether a token is a number or an identifier: a digit, `_`, an inner `.` or `:`, or inner capitals."""
     return bool(re.search(r"\d|_|\w[.:]+\w|[a-z][A-Z]", token))
 
 

@@ -88,7 +88,7 @@ DOCUMENT_SCHEMA = pa.schema(
 
 
 def sha256(*parts: str) -> str:
-    """Hex digest of the parts, each framed by its length, so that ("ab", "c") and ("a", "bc") differ."""
+    """Return hex digest of the parts, each framed by its length, so that ("ab", "c") and ("a", "bc") differ."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -135,7 +135,7 @@ def make_document(
 
 
 def to_table(documents: Iterable[Document]) -> pa.Table:
-    """Documents as an Arrow table of `DOCUMENT_SCHEMA`."""
+    """Return documents as an Arrow table of `DOCUMENT_SCHEMA`."""
     rows = [
         {name: getattr(document, name) for name in DOCUMENT_SCHEMA.names}
         | {"access": list(document.access), "metadata": json.dumps(dict(document.metadata), ensure_ascii=False)}
@@ -145,7 +145,7 @@ def to_table(documents: Iterable[Document]) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> list[Document]:
-    """The inverse of `to_table`."""
+    """Return the inverse of `to_table`."""
     return [
         Document(**row | {"access": tuple(row["access"]), "metadata": json.loads(row["metadata"])})
         for row in table.select(DOCUMENT_SCHEMA.names).to_pylist()

@@ -41,12 +41,12 @@ def plan_sources(
 
 
 def quarantine_fingerprint(params: Params) -> str:
-    """Changes when the parser, its limits or the gate's rules change: then a held item is judged again."""
+    """Return changes when the parser, its limits or the gate's rules change: then a held item is judged again."""
     return f"{gate_fingerprint(params.document_gate)} {digest(params.parsing)} {parser_identity()}"
 
 
 def shards_of(plan: RefreshPlan, params: Params, settings: Settings) -> list[ParseShard]:
-    """The items to parse, in shards."""
+    """Return the items to parse, in shards."""
     return [
         shard
         for part in plan.sources

@@ -103,7 +103,7 @@ class RefreshPlan:
         return sum(item.size_bytes for part in self.sources for item in part.to_read)
 
     def counts(self) -> dict[str, int | float]:
-        """The fields of `almanac plan --json`; `listed` is the sum of all others but the two estimates.
+        """Return the fields of `almanac plan --json`; `listed` is the sum of all others but the two estimates.
 
         A moved item counts once, as `moved`.
         """
@@ -127,7 +127,7 @@ class RefreshPlan:
 
 
 def known_documents(state: pa.Table) -> dict[str, dict[str, IndexedDocument]]:
-    """Documents of the base release by source and key, from `tasks.corpus.snapshot.fold_state`."""
+    """Return documents of the base release by source and key, from `tasks.corpus.snapshot.fold_state`."""
     names = ["source", "key", "document_id", "raw_hash", "record_hash", "expires_at", "access"]
     indexed: dict[str, dict[str, IndexedDocument]] = {}
     columns = (state.column(name).to_pylist() for name in names)
@@ -139,7 +139,7 @@ def known_documents(state: pa.Table) -> dict[str, dict[str, IndexedDocument]]:
 
 
 def source_digest(source: Source) -> str:
-    """Changes when a setting of the source changes that a document of it may bear."""
+    """Return changes when a setting of the source changes that a document of it may bear."""
     return digest(source.model_copy(update={"max_removed_fraction": 0.0}))
 
 
@@ -295,7 +295,7 @@ def guard_removals(
 
 
 def source_cache(settings: Settings, source: Source) -> Path:
-    """A folder of the source alone, for what makes its next scan cheap; new settings get a new one."""
+    """Return a folder of the source alone, for what makes its next scan cheap; new settings get a new one."""
     return settings.layout.scan / f"{source.name}-{digest(source)}"
 
 
@@ -308,7 +308,7 @@ class Scan:
 
 
 def load_scan(settings: Settings, name: str) -> Scan:
-    """What the last scan of a source knew; empty if there was none.
+    """Return what the last scan of a source knew; empty if there was none.
 
     Raises:
         CorruptionError: the file is damaged; it may be deleted.

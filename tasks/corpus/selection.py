@@ -117,7 +117,7 @@ def _access_differs(
 
 
 def learned(plan: RefreshPlan, selection: Selection | None, signatures: Mapping[str, str]) -> dict[str, Scan]:
-    """What the next scan may know: a document that parsed to what the base holds counts as the base's bytes."""
+    """Return what the next scan may know: a document that parsed to what the base holds counts as the base's bytes."""
     scans = {}
     for part in plan.sources:
         name = part.source.name

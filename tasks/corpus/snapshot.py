@@ -50,7 +50,7 @@ def write_delta(accepted: Sequence[Path], removed: Sequence[tuple[str, str, str]
 
 
 def fold_state(files: Sequence[Path]) -> pa.Table:
-    """The live documents without text and metadata, cheap at a million documents.
+    """Return the live documents without text and metadata, cheap at a million documents.
 
     Args:
         files: deltas, oldest first.
@@ -116,7 +116,7 @@ def rewrite_without(path: Path, document_ids: Collection[str], output: Path) -> 
 
 
 def corpus_digest(state: pa.Table) -> str:
-    """Hex sha256 of the set of `(document_id, record_hash)`, whatever the order of the rows."""
+    """Return hex sha256 of the set of `(document_id, record_hash)`, whatever the order of the rows."""
     ids = state["document_id"].cast(pa.large_string())
     # The length before the identifier keeps ("a:b", "c") and ("a", "b:c") apart.
     lengths = pc.binary_length(ids).cast(pa.large_string())

@@ -89,7 +89,7 @@ def keep_vectors(shard: EmbedShard, cache: EmbeddingCache) -> int:
 
 
 def access_sets(chunks: Sequence[Path]) -> set[frozenset[str]]:
-    """The distinct sets of groups that the chunks bear."""
+    """Return the distinct sets of groups that the chunks bear."""
     sets: set[frozenset[str]] = set()
     for path in chunks:
         for batch in pq.ParquetFile(path).iter_batches(columns=["access"]):
@@ -108,12 +108,12 @@ def write_documents(batches: Iterable[pa.RecordBatch], schema: pa.Schema, output
 
 
 def document_ids(path: Path) -> list[str]:
-    """Distinct document ids of a Parquet file of documents or chunks."""
+    """Return distinct document ids of a Parquet file of documents or chunks."""
     table = pq.read_table(path, columns=["document_id"])
     ids: list[str] = pc.unique(table.column("document_id")).to_pylist()
     return ids
 
 
 def open_cache(embedder: Embedder, settings: Settings) -> EmbeddingCache:
-    """The embedding cache of a model."""
+    """Return the embedding cache of a model."""
     return EmbeddingCache(settings.home, embedder.identity, embedder.dim)

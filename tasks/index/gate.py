@@ -44,7 +44,7 @@ class IndexGateReport:
 
 @lance_errors("the candidate")
 def check_integrity(table: "LanceTable", *, documents: Sequence[str], embedder: str) -> list[str]:
-    """What is wrong with a candidate version; empty: nothing.
+    """Return what is wrong with a candidate version; empty: nothing.
 
     Each document of the corpus has its chunks and no other document has any, ids are distinct, vectors are finite
     and of unit length, one embedder made them all, and every index covers every row.

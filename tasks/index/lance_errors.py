@@ -42,6 +42,6 @@ def lance_errors(what: str, remedy: str = REBUILD) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The message of an error on one line, or its kind."""
+    """Return the message of an error on one line, or its kind."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

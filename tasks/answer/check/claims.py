@@ -44,7 +44,7 @@ class TextEmbedder(Protocol):
     """Turns texts into unit vectors; the embedder of the index is one."""
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Vectors `(len(texts), dim)` of unit length."""
+        """Return vectors `(len(texts), dim)` of unit length."""
         ...
 
 
@@ -81,7 +81,7 @@ class Statement:
 
 
 def statements(text: str) -> list[Statement]:
-    """What a draft claims: sentences, list items and table rows, but no lead-in, question, caveat or bare answer."""
+    """Return a draft's claims: sentences, list items, table rows; no lead-in, question, caveat or bare answer."""
     marked = markers(text)
     spans = draft_sentences(text)
     own = [_numbers(marked, sentence.start, sentence.end) for sentence in spans]
@@ -122,7 +122,7 @@ def _leads_in(text: str) -> bool:
 
 
 def is_claim(said: str) -> bool:
-    """Whether a sentence states something about the subject: a lead-in, a question, a caveat or a bare yes does not."""
+    """Return whether a sentence states something: a lead-in, a question, a caveat or a bare yes does not."""
     bare = said.strip(" *_.!")
     if said.rstrip("*_ ").endswith((":", "?", "\uff1f")) or not terms(bare).content:
         return False
@@ -130,7 +130,7 @@ def is_claim(said: str) -> bool:
 
 
 def is_caveat(said: str) -> bool:
-    """Whether a sentence speaks of the limits of what was read (`The documents do not say …`) and of nothing else."""
+    """Return whether a sentence speaks only of the limits of what was read (`The documents do not say …`)."""
     named = _ABOUT_THE_SOURCES.search(said)
     if named is None or not _LIMITS.search(said):
         return False
@@ -139,7 +139,7 @@ def is_caveat(said: str) -> bool:
 
 
 def check(text: str, passages: Sequence[Passage], embedder: TextEmbedder | None) -> tuple[Claim, ...]:
-    """The claims of a draft with their verdicts, in order.
+    """Return the claims of a draft with their verdicts, in order.
 
     Args:
         text: the draft with its markers.
@@ -176,7 +176,7 @@ def _judged(
 
 
 def readable(passage: Passage) -> str:
-    """A passage as evidence: with its title and headings."""
+    """Return a passage as evidence: with its title and headings."""
     return f"{passage.title}\n{passage.headings}\n{passage.text}"
 
 
@@ -192,13 +192,13 @@ def _support(similarity: float, said: str, sentences_read: Sequence[str], titles
 
 @lru_cache(maxsize=512)
 def parts(text: str) -> tuple[str, ...]:
-    """The sentences of a passage; the whole text where it has none."""
+    """Return the sentences of a passage; the whole text where it has none."""
     return tuple(text[span.start : span.end] for span in sentences(text)) or (text,)
 
 
 @lru_cache(maxsize=512)
 def windows(text: str) -> tuple[Span, ...]:
-    """Each run of one to three neighbouring sentences of a passage, and the whole."""
+    """Return each run of one to three neighbouring sentences of a passage, and the whole."""
     spans = sentences(text)
     runs = [
         Span(spans[first].start, spans[first + size - 1].end)

@@ -33,5 +33,5 @@ class SilentGenerator:
         return len(text.split())
 
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
-        """Words of the messages."""
+        """Return words of the messages."""
         return sum(self.count_tokens(message["content"]) for message in messages)

@@ -154,15 +154,15 @@ class TransformersGenerator:
         return torch.tensor(ended, device=input_ids.device)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a plain text, without special tokens."""
+        """Return tokens of a plain text, without special tokens."""
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
-        """Tokens of the messages in the model's chat template."""
+        """Return tokens of the messages in the model's chat template."""
         return len(self.prompt_tokens(messages))
 
     def prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """What the model reads for the messages, up to where it begins to write; training reads the same."""
+        """Return what the model reads for the messages, up to where it begins to write; training reads the same."""
         return list(self.tokenizer(self._prompt(messages), add_special_tokens=False)["input_ids"])
 
     def _prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
@@ -179,7 +179,7 @@ class TransformersGenerator:
 
 
 def load_base(params: GenerationParams, settings: Settings) -> TransformersGenerator:
-    """The model in this process, with its weights: what training starts from and adapters are put on.
+    """Return the model in this process, with its weights: what training starts from and adapters are put on.
 
     Raises:
         ConfigurationError: the model cannot be found or is no chat model that transformers can load.

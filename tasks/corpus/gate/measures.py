@@ -57,7 +57,7 @@ COLUMNS = frozenset({*STORED, "text", *_OF_TEXT, *_OF_READING, *_NEAR})
 
 
 def batches(parsed: Sequence[Path]) -> Iterator[pa.Table]:
-    """The documents in order, in tables of at most `MAX_BATCH_DOCUMENTS` rows and about `MAX_BATCH_BYTES`."""
+    """Yield the documents in order, in tables of at most `MAX_BATCH_DOCUMENTS` rows and about `MAX_BATCH_BYTES`."""
     pending: list[pa.RecordBatch] = []
     num_rows = num_bytes = 0
     for batch in _record_batches(parsed):
@@ -85,7 +85,7 @@ class Measures:
         self._near = NearDuplicates() if set(_NEAR) & set(columns) else None
 
     def frame(self, documents: pa.Table) -> "pd.DataFrame":
-        """One row a document, one column a name; never `text`."""
+        """Return one row a document, one column a name; never `text`."""
         import pandas as pd
 
         texts = [text or "" for text in documents["text"].to_pylist()]

@@ -67,7 +67,7 @@ class NearDuplicates:
 
 
 def signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
-    """MinHash signatures `(num_texts, NUM_HASHES)`; equal columns estimate the Jaccard similarity of the word runs."""
+    """Return MinHash signatures `(num_texts, NUM_HASHES)`; equal columns estimate the Jaccard similarity of runs."""
     parts = [_signatures(batch) for batch in _batches(texts)]
     return np.concatenate(parts) if parts else np.empty((0, NUM_HASHES), np.uint32)
 

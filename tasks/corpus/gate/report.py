@@ -29,7 +29,7 @@ th,td{text-align:left;padding:.4rem .7rem;border-bottom:1px solid #d8dee6;vertic
 
 
 def to_markdown(report: GateReport, noun: str = DOCUMENTS) -> str:
-    """The decision and a table of the rules, for the terminal and for artifacts of Prefect and MLflow."""
+    """Return the decision and a table of the rules, for the terminal and for artifacts of Prefect and MLflow."""
     lines = [f"**{_headline(report, noun)}**", "", *(f"- {_cell(reason)}" for reason in report.reasons)]
     if report.reasons:
         lines.append("")
@@ -42,7 +42,7 @@ def to_markdown(report: GateReport, noun: str = DOCUMENTS) -> str:
 
 
 def to_html(report: GateReport, quarantined: Sequence[tuple[str, str, str]], noun: str = DOCUMENTS) -> str:
-    """One self-contained page.
+    """Return one self-contained page.
 
     Args:
         report: what the gate decided.

@@ -179,14 +179,14 @@ def _is_phone(number: str) -> bool:
 
 
 def is_iban(number: str) -> bool:
-    """Whether the check digits hold (ISO 13616, ISO 7064 mod 97-10)."""
+    """Return whether the check digits hold (ISO 13616, ISO 7064 mod 97-10)."""
     compact = number.replace(" ", "")
     moved = compact[4:] + compact[:4]
     return 15 <= len(compact) <= 34 and int("".join(str(int(character, 36)) for character in moved)) % 97 == 1
 
 
 def is_card(number: str) -> bool:
-    """Whether the Luhn digit holds and the number is no documented test number."""
+    """Return whether the Luhn digit holds and the number is no documented test number."""
     digits = _digits(number)
     doubled = [int(digit) * (1 + index % 2) for index, digit in enumerate(reversed(digits))]
     checksum = sum(value - 9 if value > 9 else value for value in doubled)

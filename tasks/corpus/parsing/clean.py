@@ -28,7 +28,7 @@ made of tags, one variation selector. All else here is invisible and can hide in
 
 
 def clean(text: str) -> tuple[str, int]:
-    """Text in NFC with line feeds as line ends and without control and hidden characters, and how many were hidden.
+    """Return the text in NFC, with line feeds, without control and hidden characters, and how many were hidden.
 
     Lone surrogates become U+FFFD, which stays visible for the gate.
     """
@@ -49,7 +49,7 @@ def as_line_feeds(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    """One clean line, for titles and metadata values."""
+    """Return one clean line, for titles and metadata values."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
     return " ".join(clean(text)[0].split())

@@ -74,7 +74,7 @@ class Extractor:
         self._stop()
 
     def extract(self, data: bytes, ending: str) -> Extracted:
-        """Markdown of a file's bytes.
+        """Return Markdown of a file's bytes.
 
         Raises:
             ParseError: the file can't be read, or only beyond the limits of time, memory and size.

@@ -27,7 +27,7 @@ class KreuzbergText:
 
 
 def run_kreuzberg(data: bytes, media_type: str) -> KreuzbergText:
-    """Markdown of a file's bytes.
+    """Return Markdown of a file's bytes.
 
     Raises:
         ParseError: `encrypted`, `too_large` or `damaged`.
@@ -61,5 +61,5 @@ def _parse_error(message: str) -> ParseError:
 
 
 def encrypted() -> ParseError:
-    """The reason for a file that needs a password."""
+    """Return the reason for a file that needs a password."""
     return ParseError("encrypted", "the file must open without a password, found it encrypted; store it decrypted")

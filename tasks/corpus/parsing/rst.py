@@ -35,7 +35,7 @@ _ADMONITIONS = {"note", "warning", "tip", "important", "hint", "caution", "dange
 
 
 def rst_to_markdown(text: str) -> str:
-    """Markdown of a reStructuredText document.
+    """Return Markdown of a reStructuredText document.
 
     Headings get their levels from the order in which their styles appear; tables stay as they are, in a fence.
     """
@@ -82,7 +82,7 @@ class _Converter:
     depth: int = 0
 
     def convert(self, lines: Sequence[str]) -> Iterator[str]:
-        """Markdown blocks of the lines."""
+        """Yield Markdown blocks of the lines."""
         at = 0
         while at < len(lines):
             if not lines[at].strip():

@@ -61,7 +61,7 @@ def parse_shard(shard: ParseShard, parsing: ParsingParams, settings: Settings) -
 
 
 def rejects_of(shards: Sequence[ParseShard]) -> list[Reject]:
-    """All rejects of finished shards."""
+    """Return all rejects of finished shards."""
     entries = (entry for shard in shards for entry in json.loads(shard.rejects.read_text(encoding="utf-8")))
     return [Reject(**entry | {"access": _groups(entry["access"])}) for entry in entries]
 

@@ -10,7 +10,7 @@ __all__ = ["BatchReader", "RawItem", "SourceReader", "open_source"]
 
 
 def open_source(source: Source, *, cache: Path) -> SourceReader:
-    """The reader of a source.
+    """Return the reader of a source.
 
     Args:
         source: one entry of `sources` in `params.yaml`.

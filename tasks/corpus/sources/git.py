@@ -69,11 +69,11 @@ class GitReader:
                 logger.warning("source %s: %r is left out: a link or a submodule", self._source.name, path)
 
     def raw_hash(self, item: Item) -> str:
-        """The blob id: git's own content hash."""
+        """Return the blob id: git's own content hash."""
         return item.locator
 
     def fetch(self, item: Item) -> RawItem:
-        """The file's bytes.
+        """Return the file's bytes.
 
         Raises:
             ParseError: the blob is missing from the mirror.

@@ -7,7 +7,7 @@ from fsspec.utils import glob_translate
 
 
 def path_filter(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
-    """A test of relative paths: some include glob matches and no exclude glob does.
+    """Return a test of relative paths: some include glob matches and no exclude glob does.
 
     `*` stays within a folder, `**` crosses folders. As in a shell, names that begin with a dot are left out unless an
     include glob names a dot itself: a checkout's `.git` is no document.

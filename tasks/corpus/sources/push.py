@@ -32,7 +32,7 @@ class PushReader:
         return item.fingerprint
 
     def fetch(self, item: Item) -> RawItem:
-        """The text of a document, and what its pusher says beside it.
+        """Return the text of a document, and what its pusher says beside it.
 
         Raises:
             ParseError: `damaged`: it was taken back meanwhile.

@@ -69,11 +69,11 @@ class PythonPackagesReader:
         )
 
     def raw_hash(self, item: Item) -> str:
-        """Sha256 of the METADATA file."""
+        """Return sha256 of the METADATA file."""
         return hashlib.sha256(_read(item)).hexdigest()
 
     def fetch(self, item: Item) -> RawItem:
-        """The long description, named by its content type.
+        """Return the long description, named by its content type.
 
         Raises:
             ParseError: `empty`: neither a description nor a summary; `damaged`: METADATA can't be read.

@@ -96,7 +96,7 @@ class RecordsReader:
         return item.fingerprint.rpartition(" ")[2]
 
     def fetch(self, item: Item) -> RawItem:
-        """The record's text, and what it says beside it.
+        """Return the record's text, and what it says beside it.
 
         Raises:
             ParseError: the line is no record, or changed since it was listed.

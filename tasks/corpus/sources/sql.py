@@ -97,7 +97,7 @@ class SqlReader:
                 self._ready[str(key)] = records
 
     def fetch(self, item: Item) -> RawItem:
-        """The text of a row, and what it says beside it.
+        """Return the text of a row, and what it says beside it.
 
         Raises:
             ParseError: the row has no key, is gone or can't be read, or another has its key.

@@ -127,7 +127,7 @@ class WebReader:
         return item.fingerprint
 
     def fetch(self, item: Item) -> RawItem:
-        """The main part of a page: as the scan read it, or asked for again.
+        """Return the main part of a page: as the scan read it, or asked for again.
 
         Raises:
             ParseError: the page does not answer.

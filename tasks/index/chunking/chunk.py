@@ -92,7 +92,7 @@ class _Tokens:
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
     def limit(self, start: int, end: int, budget: int) -> int:
-        """The largest offset up to `end` such that `[start, offset)` holds at most `budget` tokens."""
+        """Return the largest offset up to `end` such that `[start, offset)` holds at most `budget` tokens."""
         position = bisect_left(self._starts, start) + budget
         within = end if position >= len(self._starts) else min(end, self._starts[position])
         return min(within, start + budget * MAX_CHARACTERS_PER_TOKEN)
@@ -277,7 +277,7 @@ class _Cutter:
 def chunk_rows(
     documents: Sequence[Document], tokenizer: "Tokenizer", params: ChunkingParams
 ) -> Iterator[dict[str, object]]:
-    """Rows of `CHUNK_SCHEMA`, document by document."""
+    """Yield rows of `CHUNK_SCHEMA`, document by document."""
     max_tokens = _text_tokens(tokenizer, params)
     encodings = tokenizer.encode_batch([document.text for document in documents], add_special_tokens=False)
     for document, encoding in zip(documents, encodings, strict=True):

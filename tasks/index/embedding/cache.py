@@ -30,7 +30,7 @@ CREATE TABLE vectors (key TEXT PRIMARY KEY NOT NULL, vector BLOB NOT NULL);
 
 
 def text_key(text: str) -> str:
-    """The key of a text, as chunks carry it in `text_key`."""
+    """Return the key of a text, as chunks carry it in `text_key`."""
     return sha256(text)
 
 
@@ -50,7 +50,7 @@ class EmbeddingCache:
         self._initialise()
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """The keys without a vector, each once, in the order given."""
+        """Return the keys without a vector, each once, in the order given."""
         cached: set[str] = set()
         with self._connection() as connection:
             for some in _slices(keys):
@@ -75,7 +75,7 @@ class EmbeddingCache:
             connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
     def get(self, keys: Sequence[str]) -> Vectors:
-        """The vectors `(len(keys), dim)` of the keys, in their order.
+        """Return the vectors `(len(keys), dim)` of the keys, in their order.
 
         Raises:
             CorruptionError: a key has no vector, or one of another length.
@@ -97,7 +97,7 @@ class EmbeddingCache:
         return vectors.astype(np.float32, copy=False)
 
     def count(self) -> int:
-        """Number of vectors."""
+        """Return number of vectors."""
         with self._connection() as connection:
             return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
 

@@ -67,7 +67,7 @@ class Embedder(Protocol):
     tokenizer: "Tokenizer"
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Vectors `(len(texts), dim)` of unit length, in the order of the texts.
+        """Return vectors `(len(texts), dim)` of unit length, in the order of the texts.
 
         Raises:
             CorruptionError: the model returned numbers that are not finite, or vectors of another length.
@@ -75,7 +75,7 @@ class Embedder(Protocol):
         ...
 
     def embed_questions(self, questions: Sequence[str]) -> Vectors:
-        """Vectors of questions, to be compared with those of texts: some models want other words before them."""
+        """Return vectors of questions, to be compared with those of texts: some models want other words before them."""
         ...
 
     def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float16]]:
@@ -213,7 +213,7 @@ def _load(files: ModelFiles, identity: str, params: EmbeddingParams, device: str
 
 
 def load_network(files: ModelFiles, model: str, device: str) -> tuple["torch.nn.Module", Run]:
-    """A fresh network in float32 on `device` (of `Settings.device`), and what runs it.
+    """Return a fresh network in float32 on `device` (of `Settings.device`), and what runs it.
 
     Raises:
         ConfigurationError: transformers cannot load `model`.
@@ -274,7 +274,7 @@ def compute_dtype(precision: str, device: str) -> "torch.dtype":
 
 
 def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Indexes of texts, longest first, cut so that a batch has at most `tokens_per_batch` tokens, or one text."""
+    """Yield indexes of texts, longest first, cut so that a batch has at most `tokens_per_batch` tokens, or one text."""
     batch: list[int] = []
     num_tokens = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):

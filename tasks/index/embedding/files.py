@@ -62,7 +62,7 @@ class ModelFiles:
 
 
 def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
-    """What must be equal in an index and a query: `<model>:<sha256 of its files, 16 hex>:<pooling>:<precision>`.
+    """Return what must be equal in an index and a query: `<model>:<sha256 of its files, 16 hex>:<pooling>:<precision>`.
 
     Behind it `:<sha256, 8 hex>` of prefixes and length, where texts bear a prefix or vectors are shortened.
     With `precision: auto` indexes may be read on a machine with other arithmetic: its vectors differ by a cosine
@@ -75,7 +75,7 @@ def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
 
 
 def identity_of(files: ModelFiles, params: EmbeddingParams, settings: Settings) -> str:
-    """The identity of a model that was found."""
+    """Return the identity of a model that was found."""
     inputs = [*files.weights, files.folder / "config.json", files.folder / "tokenizer.json"]
     digests = [cached_sha256(path, settings) for path in inputs]
     digest = hashlib.sha256("".join([*digests, str(files.max_tokens)]).encode()).hexdigest()
@@ -94,7 +94,7 @@ def _name(model: str) -> str:
 
 
 def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":
-    """The model's tokenizer, which neither cuts nor pads; does not import torch.
+    """Return the model's tokenizer, which neither cuts nor pads; does not import torch.
 
     Raises:
         ConfigurationError: the model cannot be found.
@@ -103,7 +103,7 @@ def load_tokenizer(params: EmbeddingParams, settings: Settings) -> "Tokenizer":
 
 
 def tokenizer_of(files: ModelFiles) -> "Tokenizer":
-    """The tokenizer of a model that was found; neither cuts nor pads."""
+    """Return the tokenizer of a model that was found; neither cuts nor pads."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))

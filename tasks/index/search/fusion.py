@@ -23,7 +23,7 @@ def reciprocal_rank_fusion(vector: Ranked, text: Ranked, *, k: int, vector_weigh
 
 
 def score_fusion(vector: Ranked, text: Ranked, *, vector_weight: float) -> dict[int, float]:
-    """Weighted sum of scores as shares of each list's best; a row absent from a list counts 0 there.
+    """Return weighted sum of scores as shares of each list's best; a row absent from a list counts 0 there.
 
     1.0 is first in both lists. Scores are BM25 or cosines; a negative cosine counts 0.
     """

@@ -69,7 +69,7 @@ def filters_of(request: Request, readable: Sequence[int]) -> "Expr":
 
 
 def may_return(row: Mapping[str, Any], request: Request, access: AccessMap, now: dt.datetime) -> bool:
-    """Whether a row may leave: the check in Python behind the filter in the database, which must agree."""
+    """Return whether a row may leave: the check in Python behind the filter in the database, which must agree."""
     if not access.may_read(row["document_id"], row["access_id"], request.groups):
         return False
     if request.knowledge_bases and row["knowledge_base"] not in request.knowledge_bases:

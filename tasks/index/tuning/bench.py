@@ -175,7 +175,7 @@ class Bench:
         return Measured(np.array(gains), 1000 * statistics.median(seconds))
 
     def latency_ms(self, proposal: Proposal, questions: Sequence[Located]) -> float:
-        """Median of a few plain searches; once for settings that cost the same."""
+        """Return median of a few plain searches; once for settings that cost the same."""
         search = proposal.search
         key = (
             search.rerank,

@@ -49,7 +49,7 @@ class Compared:
 
 
 def compared_answerers(names: Sequence[str], params: Params, settings: Settings) -> list[Compared]:
-    """The answerers of these names, untrained ones first; without a name the base, and the champion where there is one.
+    """Return the answerers of these names, untrained ones first; without a name the base and, if any, the champion.
 
     Beside a trained answerer the base runs in the engine that trains.
 

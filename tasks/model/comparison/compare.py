@@ -116,7 +116,7 @@ def compare_strategies(
 
 
 def lineage_of(compared: Compared | None) -> Mapping[str, Any]:
-    """What a trained answerer was made of; empty for one that nobody trained."""
+    """Return what a trained answerer was made of; empty for one that nobody trained."""
     return compared.manifest.lineage if compared and compared.manifest else {}
 
 
@@ -125,13 +125,13 @@ def _training_seconds(lineage: Mapping[str, Any]) -> float | None:
 
 
 def index_gb(settings: Settings) -> float:
-    """What the index takes on disk; 0 where it lies elsewhere."""
+    """Return what the index takes on disk; 0 where it lies elsewhere."""
     folder = Path(settings.index_uri)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9 if folder.is_dir() else 0.0
 
 
 def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:
-    """Seconds of a refresh that embeds every chunk anew: an upper bound, at the rate last measured here."""
+    """Return seconds of a refresh that embeds every chunk anew: an upper bound, at the rate last measured here."""
     return retrieval.data.index.table.count_rows() / load_rates(settings)["chunks_per_second"]
 
 
@@ -214,7 +214,7 @@ def _by_question(evaluation: Evaluation, mode: Mode, name: str) -> dict[str, Rat
 def changed_since(
     lineage: Mapping[str, Any], questions: Sequence[HeldOut], settings: Settings, retrieval: Retrieval
 ) -> Freshness:
-    """The questions on documents that are new or changed since the snapshot that an answerer was trained on."""
+    """Return the questions on documents that are new or changed since the snapshot that an answerer was trained on."""
     tag = lineage.get("corpus")
     if not tag:
         return Freshness(frozenset(), "no fine-tuned answerer that names its corpus")

@@ -62,7 +62,7 @@ def log_comparison(
     mode: Mode = "retrieval",
     max_rows: int = MAX_ROWS,
 ) -> dict[str, str]:
-    """Each answerer's answers as an evaluation run, so that MLflow's page shows the questions side by side.
+    """Return each answerer's answers as an evaluation run, so that MLflow's page shows the questions side by side.
 
     The answers are those that were given; nothing is asked again. Judges are ours: formulas, no model.
 

@@ -73,7 +73,7 @@ def plot_scale(scale: Scale, path: Path, *, currency: str) -> None:
 
 
 def break_evens(measured: Sequence[Measured]) -> list[tuple[float, float]]:
-    """Volume and cost of a thousand questions where the strategies of one mode cost the same."""
+    """Return volume and cost of a thousand questions where the strategies of one mode cost the same."""
     crossings = []
     for first in measured:
         for second in measured:

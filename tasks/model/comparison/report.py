@@ -104,7 +104,7 @@ class ComparisonResult:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The fields of `almanac compare --json`."""
+    """Return the fields of `almanac compare --json`."""
     return {
         "strategies": {entry.strategy.name: _entry(entry, report) for entry in report.measured},
         "recommendation": report.recommendation.strategy.name,
@@ -175,7 +175,7 @@ def differences(report: Report) -> list[Difference]:
 
 
 def table(report: Report) -> list[dict[str, str]]:
-    """One row a property, one column a strategy, as a person reads it."""
+    """Return one row a property, one column a strategy, as a person reads it."""
     rows = [_line(name, report, _metric_cell(name)) for name in SHOWN if name != "machine_seconds"]
     rows.append(_line("latency p50 / p95 (s)", report, _latency_cell))
     compare = report.params.compare
@@ -224,7 +224,7 @@ def _fresh_cell(report: Report) -> Callable[[Measured], str]:
 
 
 def markdown(report: Report) -> str:
-    """The report as a Markdown page."""
+    """Return the report as a Markdown page."""
     rows = table(report)
     lines = [
         "# Comparison",

@@ -37,7 +37,7 @@ EXCERPT = Strategy("excerpt", "retrieval alone", "excerpt", "retrieval", 0)
 
 
 def strategies_of(answerer: str, place: int, *, is_trained: bool, modes: Sequence[Mode]) -> list[Strategy]:
-    """The strategies of an answerer that writes.
+    """Return the strategies of an answerer that writes.
 
     Args:
         answerer: its name in this comparison.
@@ -107,7 +107,7 @@ def _monthly(seconds: float | None, times_per_year: float, price: float) -> floa
 
 
 def break_even(first: Cost, second: Cost) -> float | None:
-    """Questions a month at which two strategies cost the same; None: one is cheaper at any volume."""
+    """Return questions a month at which two strategies cost the same; None: one is cheaper at any volume."""
     slope = first.per_question - second.per_question
     if slope == 0:
         return None
@@ -144,7 +144,7 @@ class Recommendation:
 def recommend(
     measured: Sequence[Measured], params: CompareParams, *, headline: str, confidence: float, num_resamples: int
 ) -> Recommendation:
-    """The simplest strategy that the data do not tell from the one with the highest headline metric.
+    """Return the simplest strategy that the data do not tell from the one with the highest headline metric.
 
     Args:
         measured: all on the same questions.
@@ -174,12 +174,12 @@ def recommend(
 
 
 def paired(first: Measured, second: Measured, metric: str, *, confidence: float, num_resamples: int) -> Interval | None:
-    """Difference of a metric, first minus second, on the same questions; None: one of them has no value."""
+    """Return difference of a metric, first minus second, on the same questions; None: one of them has no value."""
     return difference_of(first.parts[metric], second.parts[metric], confidence=confidence, num_resamples=num_resamples)
 
 
 def shown(interval: Interval) -> str:
-    """A value with its interval."""
+    """Return a value with its interval."""
     return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 

@@ -83,7 +83,7 @@ class EvaluationRow:
 
 
 def normalized(text: str) -> list[str]:
-    """Tokens as SQuAD compares them: lower case, no punctuation, no articles; citation markers are no words.
+    """Return tokens as SQuAD compares them: lower case, no punctuation, no articles; citation markers are no words.
 
     Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text", 2016, section 6.1.
     """
@@ -92,7 +92,7 @@ def normalized(text: str) -> list[str]:
 
 
 def token_f1(answer: str, reference: str) -> float:
-    """Harmonic mean of token precision and recall, in [0, 1]."""
+    """Return harmonic mean of token precision and recall, in [0, 1]."""
     ours, theirs = normalized(answer), normalized(reference)
     common = sum((Counter(ours) & Counter(theirs)).values())
     if not common:
@@ -123,7 +123,7 @@ _MARKDOWN_SIGNS = re.compile(r"[`*_\\]")
 
 
 def holds(text: str, words: str) -> bool:
-    """Whether words stand in a text as a reader sees both: without Markdown's signs, line breaks and case.
+    """Return whether words stand in a text as a reader sees both: without Markdown's signs, line breaks and case.
 
     For instance `**Call** `stop()`` holds `call stop()`.
     """
@@ -224,7 +224,7 @@ METRICS: Mapping[str, Metric] = {
 
 
 def split_name(name: str) -> tuple[tuple[Mode, ...], str]:
-    """Modes and metric of a name: `oracle_f1` is `f1` over the rows of mode `oracle`.
+    """Return modes and metric of a name: `oracle_f1` is `f1` over the rows of mode `oracle`.
 
     Raises:
         KeyError: there is no such metric.
@@ -251,7 +251,7 @@ def ratio(parts: Iterable[Ratio]) -> float | None:
 
 
 def metric_parts(rows: Iterable[EvaluationRow], name: str) -> dict[str, Ratio]:
-    """A metric question by question; keys are `mode:question_id`.
+    """Return a metric question by question; keys are `mode:question_id`.
 
     Raises:
         KeyError: there is no such metric.
@@ -266,7 +266,7 @@ def metric_parts(rows: Iterable[EvaluationRow], name: str) -> dict[str, Ratio]:
 
 
 def interval_of(parts: Sequence[Ratio], *, confidence: float, num_resamples: int, seed: int = 0) -> Interval | None:
-    """A ratio with its bootstrap interval over questions; None where nothing counts."""
+    """Return a ratio with its bootstrap interval over questions; None where nothing counts."""
     point = ratio(parts)
     if point is None:
         return None
@@ -282,7 +282,7 @@ def difference_of(
     num_resamples: int,
     seed: int = 0,
 ) -> Interval | None:
-    """Difference of two ratios on the questions that both have, with its paired bootstrap interval.
+    """Return difference of two ratios on the questions that both have, with its paired bootstrap interval.
 
     Both systems are resampled with the same questions, so what is hard for both cancels out. None where nothing
     counts for one of them.
