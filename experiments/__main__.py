@@ -47,7 +47,7 @@ def corpus(params: Params, settings: Settings) -> None:
     """Restore a snapshot from the data registry; write its live documents."""
     from tasks.index.candidate import all_documents
 
-    tag = _snapshot_tag(params, settings)
+    tag = _snapshot_tag(params.experiment.snapshot, settings)
     _empty(DOCUMENTS.parent)
     with TemporaryDirectory(dir=DATA) as folder:
         files = open_registry(settings, tag=tag).restore(tag, Path(folder) / "snapshot")
@@ -55,11 +55,11 @@ def corpus(params: Params, settings: Settings) -> None:
     write_json(DOCUMENTS.parent / MADE_FROM, {"snapshot": tag})
 
 
-def _snapshot_tag(params: Params, settings: Settings) -> str:
+def _snapshot_tag(snapshot: str, settings: Settings) -> str:
     from tasks.index.release import load_release, release_numbers
 
-    if params.experiment.snapshot != "newest":
-        return params.experiment.snapshot
+    if snapshot != "newest":
+        return snapshot
     numbers = release_numbers(settings)
     if not numbers:
         raise ConfigurationError(

@@ -85,7 +85,7 @@ def claimed(settings: Settings) -> Iterator[bool]:
     """Hold the lock of the home's server; False where another server has it, which then answers the commands."""
     make_private(settings.layout.root)
     settings.layout.locks.mkdir(parents=True, exist_ok=True)
-    with _lock_file(settings).open("a") as lock:
+    with _lock_file(settings.layout.locks).open("a") as lock:
         yield _taken(lock.fileno())
         # Closing the file gives the lock back.
 
@@ -125,12 +125,12 @@ def read_record(params: Params, settings: Settings) -> ServerRecord | None:
         digest(params),
         settings.index_uri,
     )
-    return record if is_private and is_ours and _lives(settings) else None
+    return record if is_private and is_ours and _lives(settings.layout.locks) else None
 
 
-def _lives(settings: Settings) -> bool:
+def _lives(locks: Path) -> bool:
     try:
-        with _lock_file(settings).open("r") as lock:
+        with _lock_file(locks).open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -139,8 +139,8 @@ def _lives(settings: Settings) -> bool:
     return False
 
 
-def _lock_file(settings: Settings) -> Path:
-    return settings.layout.locks / "server.lock"
+def _lock_file(locks: Path) -> Path:
+    return locks / "server.lock"
 
 
 def _taken(descriptor: int) -> bool:

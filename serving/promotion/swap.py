@@ -12,7 +12,7 @@ from tasks.errors import CorruptionError, UnavailableError
 from tasks.index.live import open_index
 from tasks.index.release import Release, load_release
 from tasks.index.search import Index
-from tasks.params import Params
+from tasks.params import GenerationParams, Params
 from tasks.releases.folder import cached_folder, release_folder
 from tasks.releases.model_registry import now
 from tasks.releases.version import ReleaseVersion
@@ -95,12 +95,12 @@ def load_registered(version: ReleaseVersion, params: Params, settings: Settings,
         DependencyError: MLflow does not answer.
         GateError: its logits are not finite.
     """
-    return _load(version, release_folder(settings, version), params, settings, wrap)
+    return _load(version, release_folder(settings, version), params.generation, settings, wrap)
 
 
 def recall_answerer(version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """Load the answerer that served last, without MLflow."""
-    return _load(version, cached_folder(settings, version), params, settings, wrap)
+    return _load(version, cached_folder(settings, version), params.generation, settings, wrap)
 
 
 def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
@@ -108,8 +108,10 @@ def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswer
     return LoadedAnswerer(None, _wrapped(default_answerer(params.generation, settings), wrap))
 
 
-def _load(version: ReleaseVersion, folder: Path, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
-    answerer = load_answerer(folder, params.generation, settings, version=version.version)
+def _load(
+    version: ReleaseVersion, folder: Path, generation: GenerationParams, settings: Settings, wrap: Wrap
+) -> LoadedAnswerer:
+    answerer = load_answerer(folder, generation, settings, version=version.version)
     check_logits(answerer)
     return LoadedAnswerer(version, _wrapped(answerer, wrap))
 

@@ -313,7 +313,7 @@ def load_scan(settings: Settings, name: str) -> Scan:
     Raises:
         CorruptionError: the file is damaged; it may be deleted.
     """
-    path = _scan_path(settings, name)
+    path = _scan_path(settings.layout.scan, name)
     if not path.exists():
         return Scan({}, "")
     try:
@@ -338,13 +338,13 @@ def save_scan(settings: Settings, name: str, scan: Scan) -> None:
         },
         schema=_SCAN_SCHEMA.with_metadata({"signature": scan.signature}),
     )
-    with whole_file(_scan_path(settings, name)) as beside:
+    with whole_file(_scan_path(settings.layout.scan, name)) as beside:
         pq.write_table(table, beside, compression="zstd")
 
 
 def load_rates(settings: Settings) -> dict[str, float]:
     """Bytes a chunk and chunks a second, as the last refresh on this machine measured them."""
-    path = _rates_path(settings)
+    path = _rates_path(settings.layout.cache)
     if not path.exists():
         return dict(DEFAULT_RATES)
     try:
@@ -356,12 +356,14 @@ def load_rates(settings: Settings) -> dict[str, float]:
 
 def save_rates(settings: Settings, *, bytes_per_chunk: float, chunks_per_second: float) -> None:
     """Keep measured rates for the next estimate."""
-    write_json(_rates_path(settings), {"bytes_per_chunk": bytes_per_chunk, "chunks_per_second": chunks_per_second})
+    write_json(
+        _rates_path(settings.layout.cache), {"bytes_per_chunk": bytes_per_chunk, "chunks_per_second": chunks_per_second}
+    )
 
 
-def _scan_path(settings: Settings, name: str) -> Path:
-    return settings.layout.scan / f"{name}.parquet"
+def _scan_path(scan: Path, name: str) -> Path:
+    return scan / f"{name}.parquet"
 
 
-def _rates_path(settings: Settings) -> Path:
-    return settings.layout.cache / "rates.json"
+def _rates_path(cache: Path) -> Path:
+    return cache / "rates.json"

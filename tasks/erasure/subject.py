@@ -80,7 +80,7 @@ def find_subject(settings: Settings, wanted: Wanted, folder: Path) -> Subject:
             ids |= read[key]
         if ids:
             subject.snapshots.append(tag)
-    _read_quarantine(settings, wanted, subject, names)
+    _read_quarantine(settings.home, wanted, subject, names)
     if not subject.texts:
         raise ConfigurationError(_nothing(wanted, names))
     return subject
@@ -119,10 +119,10 @@ def _matches(row: dict[str, Any], wanted: Wanted) -> bool:
     return wanted.older_than is not None and isinstance(changed, dt.datetime) and changed < wanted.older_than
 
 
-def _read_quarantine(settings: Settings, wanted: Wanted, subject: Subject, names: set[str]) -> None:
-    for entry in quarantine.held(settings.home):
+def _read_quarantine(home: Path, wanted: Wanted, subject: Subject, names: set[str]) -> None:
+    for entry in quarantine.held(home):
         names.add(entry.document_id)
-        text = quarantine.show(settings.home, entry.id).text
+        text = quarantine.show(home, entry.id).text
         row = {"document_id": entry.document_id, "source": entry.source, "title": entry.title, "text": text}
         if _matches(row | {"updated_at": None, "content_hash": ""}, wanted):
             subject.in_quarantine.add(entry.document_id)

@@ -47,7 +47,7 @@ from tasks.index.search.rerank import build_reranker
 from tasks.index.snapshots import snapshot_files, texts_of
 from tasks.index.table import build_indexes, clean_up, connect, open_latest, rewrite, row_batches_of, update
 from tasks.lease import Lease
-from tasks.params import Params, digest
+from tasks.params import IndexGateParams, Params, digest
 from tasks.registry.shared import open_registry, share_registry
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
@@ -152,7 +152,7 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
         raise GateError(f"the index gate refused the candidate: {'; '.join(problems)}; the live release is unchanged")
     index = _open_candidate(table, embedder, params, settings)
     live = _live(db, params, settings, base, rebuilt=candidate.rebuilt)
-    report = _compare(params, index, live, db, candidate.snapshot)
+    report = _compare(params.index_gate, index, live, db, candidate.snapshot)
     write_json(settings.work / "report" / "index.json", _as_json(report))
     if not report.passed:
         raise GateError(
@@ -187,9 +187,9 @@ def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", 
 
 
 def _compare(
-    params: Params, candidate: Index, live: Index | None, db: "DBConnection", snapshot: Sequence[Path]
+    index_gate: IndexGateParams, candidate: Index, live: Index | None, db: "DBConnection", snapshot: Sequence[Path]
 ) -> IndexGateReport:
-    gate = params.index_gate
+    gate = index_gate
     if gate.golden is None:
         return IndexGateReport(True, (), {}, (), (), ())
     questions = load_golden(Path(gate.golden), gate.split)

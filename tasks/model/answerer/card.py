@@ -17,7 +17,7 @@ from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import interval_of, metric_parts, ratio
 from tasks.model.examples.example import Example
 from tasks.model.training.result import TrainingResult
-from tasks.params import ModelGateParams, Params
+from tasks.params import FineTuningParams, ModelGateParams, Params
 
 MAX_DESCRIPTION_CHARACTERS = 4800
 """MLflow's databases keep 5000."""
@@ -90,7 +90,7 @@ def model_card(facts: Facts, params: Params) -> str:
             "## Metrics\n\n" + metrics_table(facts, params.model_gate),
             *(["## Gained and lost\n\n" + "\n".join(facts.changes)] if facts.changes else []),
             "## Data\n\n" + _data(facts.data, params.examples.audience),
-            "## Training\n\n" + _training(facts.training, params),
+            "## Training\n\n" + _training(facts.training, params.fine_tuning),
             "## Limits\n\n" + _LIMITS,
             "## Lineage\n\n" + markdown_table(("", ""), facts.lineage.items()),
             "![loss](plots/loss.png) ![quality by topic](plots/topics.png) ![abstention](plots/confusion.png)\n",
@@ -176,8 +176,8 @@ def _data(data: Data, audience: str) -> str:
     )
 
 
-def _training(training: TrainingResult, params: Params) -> str:
-    tuning = params.fine_tuning
+def _training(training: TrainingResult, fine_tuning: FineTuningParams) -> str:
+    tuning = fine_tuning
     rows = [
         ("method", training.method),
         ("steps", f"{training.steps} of {training.num_steps}, weights of step {training.best_step}"),

@@ -22,7 +22,7 @@ from tasks.answer.answerer import (
     trainable_base,
 )
 from tasks.errors import ConfigurationError
-from tasks.params import Params, load_params
+from tasks.params import GenerationParams, Params, load_params
 from tasks.releases.folder import release_folder
 from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import versions
@@ -64,7 +64,7 @@ def compared_answerers(names: Sequence[str], params: Params, settings: Settings)
     if len(trained) == 1:
         trained = [replace(trained[0], name=FINE_TUNED)]
     untrained = [
-        _untrained(name, params, settings, beside_trained=bool(trained))
+        _untrained(name, params.generation, settings, beside_trained=bool(trained))
         for name in asked
         if not _is_trained(name, params)
     ]
@@ -75,10 +75,10 @@ def _is_trained(name: str, params: Params) -> bool:
     return name != BASE and name not in params.profiles
 
 
-def _untrained(name: str, params: Params, settings: Settings, *, beside_trained: bool) -> Compared:
+def _untrained(name: str, generation: GenerationParams, settings: Settings, *, beside_trained: bool) -> Compared:
     if name == BASE:
         load = trainable_base if beside_trained else base_answerer
-        return Compared(name, load(params.generation, settings))
+        return Compared(name, load(generation, settings))
     changed = load_params(settings.params, name).generation
     return Compared(name, replace(base_answerer(changed, settings), version=name))
 

@@ -28,7 +28,7 @@ from tasks.model.evaluation.judge import agreement
 from tasks.model.evaluation.metrics import METRICS, Mode, Ratio, interval_of
 from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
-from tasks.params import Params
+from tasks.params import EvaluationParams, ModelGateParams, Params
 from tasks.registry.shared import open_registry
 from tasks.settings import Settings
 
@@ -85,7 +85,9 @@ def compare_strategies(
                 strategy,
                 evaluation,
                 params,
-                latency=_latency(compared.answerer, strategy.mode, questions, params, retrieval),
+                latency=_latency(
+                    compared.answerer, strategy.mode, questions, params.evaluation.max_new_tokens_closed_book, retrieval
+                ),
                 training_seconds=_training_seconds(lineage_of(compared)),
                 refresh_seconds=refresh_seconds(settings, retrieval),
             )
@@ -107,8 +109,8 @@ def compare_strategies(
         len(questions),
         tuple(missing),
         freshness,
-        _fresh(measured, freshness, params),
-        (*_notes(measured, questions), *_judge_notes(questions, params, settings)),
+        _fresh(measured, freshness, params.model_gate),
+        (*_notes(measured, questions), *_judge_notes(questions, params.evaluation, settings)),
         retrieval.release,
         params,
         index_gb(settings),
@@ -136,14 +138,14 @@ def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:
 
 
 def _latency(
-    answerer: Answerer, mode: Mode, questions: Sequence[HeldOut], params: Params, retrieval: Retrieval
+    answerer: Answerer, mode: Mode, questions: Sequence[HeldOut], max_new_tokens_closed_book: int, retrieval: Retrieval
 ) -> dict[str, float]:
     """Seconds of single questions, search included, by the clock on the wall; the first one warms up.
 
     A slow answerer is asked fewer, three at least.
     """
     asked = sorted((entry.question.question for entry in questions), key=sha256)[: NUM_LATENCY_QUESTIONS + 1]
-    ask = _asker(answerer, mode, params, retrieval)
+    ask = _asker(answerer, mode, max_new_tokens_closed_book, retrieval)
     seconds: list[float] = []
     for question in asked:
         if sum(seconds) > MAX_LATENCY_SECONDS and len(seconds) > MIN_LATENCY_QUESTIONS:
@@ -156,12 +158,14 @@ def _latency(
     return {"p50_seconds": float(p50), "p95_seconds": float(p95), "questions": float(len(kept))}
 
 
-def _asker(answerer: Answerer, mode: Mode, params: Params, retrieval: Retrieval) -> Callable[[str], object]:
+def _asker(
+    answerer: Answerer, mode: Mode, max_new_tokens_closed_book: int, retrieval: Retrieval
+) -> Callable[[str], object]:
     data, alone = retrieval.data, ungrounded(answerer.generator)
 
     def closed_book(question: str) -> object:
         chat = [{"role": "user", "content": question}]
-        return alone.generate(chat, max_new_tokens=params.evaluation.max_new_tokens_closed_book)
+        return alone.generate(chat, max_new_tokens=max_new_tokens_closed_book)
 
     def grounded(question: str) -> object:
         passages = data.index.search(Request(question, groups=(data.audience,)), data.access)
@@ -236,8 +240,8 @@ def _content(files: Sequence[Path]) -> dict[str, str]:
     return dict(zip(state["document_id"].to_pylist(), state["content_hash"].to_pylist(), strict=True))
 
 
-def _fresh(measured: Sequence[Measured], freshness: Freshness, params: Params) -> dict[str, Interval]:
-    gate = params.model_gate
+def _fresh(measured: Sequence[Measured], freshness: Freshness, model_gate: ModelGateParams) -> dict[str, Interval]:
+    gate = model_gate
     values = {
         entry.strategy.name: interval_of(
             [part for name, part in entry.parts[gate.headline].items() if name in freshness.questions],
@@ -249,9 +253,9 @@ def _fresh(measured: Sequence[Measured], freshness: Freshness, params: Params) -
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _judge_notes(questions: Sequence[HeldOut], params: Params, settings: Settings) -> list[str]:
+def _judge_notes(questions: Sequence[HeldOut], evaluation: EvaluationParams, settings: Settings) -> list[str]:
     """What the judge's verdicts are worth, where there is one."""
-    judge = load_judge(params.evaluation, settings)
+    judge = load_judge(evaluation, settings)
     if judge is None:
         return []
     references = [(entry.question.question, entry.question.answer or "") for entry in questions if entry.answerable]

@@ -27,7 +27,7 @@ from tasks.model.embedder.questions import Questions, held_out
 from tasks.model.embedder.result import EmbedderResult
 from tasks.model.training.checkpoint import save_tensors
 from tasks.model.training.trainer import Listener, Outcome, Trainer, make_accelerator
-from tasks.params import Params, digest
+from tasks.params import FineTuningParams, Params, digest
 from tasks.releases.folder import write_manifest
 from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings
@@ -85,7 +85,7 @@ def train_embedder(
         tokens_per_batch=tokens_per_batch,
     )
     checkpoints = output.with_name(f".{output.name}.training")
-    outcome = _trainer(objective, network, checkpoints, key, params, settings).run(listener)
+    outcome = _trainer(objective, network, checkpoints, key, params.fine_tuning, settings).run(listener)
     with whole_folder(output) as beside:
         _write_model(network, files, beside, params.embedding.model)
         result = _measure(beside, output, report, outcome, params, settings, num_pairs=len(train))
@@ -102,15 +102,15 @@ def _key(pairs: Path, params: Params, settings: Settings) -> str:
 
 
 def _trainer(
-    objective: Contrastive, network: Any, folder: Path, key: str, params: Params, settings: Settings
+    objective: Contrastive, network: Any, folder: Path, key: str, fine_tuning: FineTuningParams, settings: Settings
 ) -> Trainer:
-    accelerator = make_accelerator(params.fine_tuning, settings)
+    accelerator = make_accelerator(fine_tuning, settings)
     if accelerator.num_processes > 1:
         raise ConfigurationError(
             f"the method embedder trains in one process, found {accelerator.num_processes}: a question's negatives are "
             "the whole batch; start it without `accelerate launch`"
         )
-    return Trainer(objective, network, params.fine_tuning, folder=folder, key=key, accelerator=accelerator)
+    return Trainer(objective, network, fine_tuning, folder=folder, key=key, accelerator=accelerator)
 
 
 def _write_model(network: Any, files: ModelFiles, folder: Path, model: str) -> None:

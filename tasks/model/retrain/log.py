@@ -45,7 +45,7 @@ def begin_runs(training_set: TrainingSet, revision: Revision, key: str, inputs: 
     blocks = params.model_dump(mode="json", include={"examples", "fine_tuning", "evaluation", "model_gate"})
     for one in (run_id, nested):
         run_log.log_params(settings, one, blocks | lineage | {"profile": str(inputs.profile)})
-        run_log.log_dataset(settings, one, _training_data(training_set, revision, settings))
+        run_log.log_dataset(settings, one, _training_data(training_set, revision, settings.registry))
     return LoggedRuns(key, run_id, nested, lineage)
 
 
@@ -113,12 +113,12 @@ def embedder_lineage(training_set: TrainingSet, revision: Revision, inputs: Retr
     }
 
 
-def _training_data(training_set: TrainingSet, revision: Revision, settings: Settings) -> run_log.TrainingData:
+def _training_data(training_set: TrainingSet, revision: Revision, registry: Path) -> run_log.TrainingData:
     """Return the training set as MLflow's dataset."""
     counts = {
         "num_train": training_set.num_train,
         "num_validation": training_set.num_validation,
         "num_documents": len(training_set.document_ids),
     }
-    source = {"registry": str(settings.registry), **asdict(revision)}
+    source = {"registry": str(registry), **asdict(revision)}
     return run_log.TrainingData("almanac-examples", revision.md5.removesuffix(".dir"), source, counts, revision.commit)
