@@ -55,7 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> I
     home = make_home(tmp_path_factory.mktemp("local"), migrated_mlflow, records)
     process = started(home)
     try:
-        wait_until(lambda: ask_server("search", {"question": "x"}, home.params, home.settings) is not None, seconds=120)
+        wait_until(lambda: ask_server("search", {"query": "x"}, home.params, home.settings) is not None, seconds=120)
         yield Served(home, process)
     finally:
         process.kill()
