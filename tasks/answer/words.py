@@ -8,12 +8,12 @@ from functools import lru_cache
 from tasks.index.passage import Passage
 
 _STOP_WORDS = """
-    a about above after again all also am an and any are as at be because been before being below between both but by
-    can could did do does doing down during each etc few for from further had has have having he her here hers him his
-    how i if in into is it its itself just let like may me might more most must my of off on once only or other our out
-    over own per same she should so some such than that the their them then there these they this those through to too
-    under until up upon us very was we were what when where which while who whom whose why will with would yes you
-    your
+    a about above after again all also am an and any are as at be because been before being below between both but
+    by can could did do does doing down during each etc few for from further had has have having he her here hers
+    him his how i if in into is it its itself just let like may me might more most must my of off on once one only
+    or other our out over own per same she should so some such than that the their them then there these they this
+    those through to too under until up upon us very was we were what when where which while who whom whose why will
+    with would yes you your
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 NEGATIONS = frozenset({"not", "no", "never", "none", "nor", "neither", "without", "cannot", "nothing"})

@@ -51,6 +51,12 @@ def test_question_that_asks_how_gets_the_excerpt_with_code() -> None:
     assert numbers == [2, 1]
 
 
+def test_question_that_asks_how_gets_what_the_document_shows_first() -> None:
+    text = "Jobs are run by the run command."
+    first, later = passage(text, start=500), passage(text, start=9000)
+    assert excerpts("How do I run jobs?", [later, first])[0].number == 2
+
+
 def test_installation_and_lists_of_links_give_way() -> None:
     installation = "Read files of the store:\n\n```\npip install -e store-files\n```"
     links = "- [Read files of a store](https://x.example/read-files) and [other stores](https://x.example/stores)"
