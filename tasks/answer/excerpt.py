@@ -52,6 +52,7 @@ EXCERPT_VERSION = 3
 
 _PLACE = re.compile(r"^\*\*.*\*\* \[\d+\]\n\n", re.MULTILINE)
 _LINKS = re.compile(r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", re.MULTILINE)
+_FENCE = re.compile(r"^ {0,3}(?P<sign>`{3,}|~{3,})[ \t]*(?P<language>\w*)[^`\n]*$", re.MULTILINE)
 _TAGS = re.compile(r"</?[A-Za-z][^<>\n]*>")
 _ADDRESSES = re.compile(r"(?<=\])\([^)\s]*\)|https?://\S+")
 _ASKS_HOW = re.compile(r"\bhow (?:do|does|can|could|should|would|to|is|are)\b", re.IGNORECASE)
@@ -188,6 +189,10 @@ def _score(passage: Passage, span: Span, weights: dict[str, float], number: int)
 @lru_cache(maxsize=512)
 def excerpt_spans(text: str) -> tuple[Span, ...]:
     """The excerpts that a text offers, in order: prose with the list or the code that follows it."""
+    cut = _end_of_cut_code(text)
+    if cut:
+        rest = excerpt_spans(text[cut:])
+        return tuple(Span(cut + span.start, cut + span.end) for span in rest)
     spans: list[Span] = []
     leaves = [block for block in blocks(text) if block.kind != "heading"]
     for place, block in enumerate(leaves):
@@ -197,6 +202,21 @@ def excerpt_spans(text: str) -> tuple[Span, ...]:
         else:
             spans.append(Span(_line_start(text, block.start), block.end))
     return tuple(span for span in spans if _has_content(text[span.start : span.end]))
+
+
+def _end_of_cut_code(text: str) -> int:
+    """Where a passage that begins inside fenced code has its prose: behind the first fence; 0 where it begins outside.
+
+    A fence with a language opens code, so that one in the place of a closing one tells; or all fences are bare, one has
+    no partner, and the text ends with a fence.
+    """
+    fences = list(_FENCE.finditer(text))
+    opens_late = any(fence["language"] for fence in fences[1::2])
+    opens_in_time = any(fence["language"] for fence in fences[::2])
+    ends_with_fence = bool(fences) and not text[fences[-1].end() :].strip()
+    is_odd = len(fences) % 2 == 1
+    is_cut = not opens_in_time and (opens_late or (is_odd and ends_with_fence))
+    return fences[0].end() if is_cut else 0
 
 
 def _belongs(text: str, before: Block, block: Block) -> bool:
@@ -226,6 +246,10 @@ def shown(excerpt: Excerpt, passage: Passage) -> str:
     """An excerpt under its title and headings, with its marker, as Markdown without pictures."""
     place = " \u203a ".join(part for part in (passage.title, passage.headings) if part)
     text = without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip()
+    fences = list(_FENCE.finditer(text))
+    if len(fences) % 2:
+        # Code that was cut would go on over what stands below.
+        text = f"{text}\n{fences[-1]['sign']}"
     return f"**{escaped(place)}** [{excerpt.number}]\n\n{text}"
 
 

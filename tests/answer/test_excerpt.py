@@ -3,7 +3,15 @@
 from dataclasses import replace
 
 from tasks.answer.answer import NOTHING, answer_question, closest_passages
-from tasks.answer.excerpt import MAX_CLOSEST_CHARACTERS, excerpts, relevance, widened, without_places
+from tasks.answer.excerpt import (
+    MAX_CLOSEST_CHARACTERS,
+    excerpt_spans,
+    excerpts,
+    relevance,
+    shown,
+    widened,
+    without_places,
+)
 from tasks.answer.generators.silent import SilentGenerator
 from tests.answer.test_answer import EXCERPT
 from tests.answer.test_words import passage
@@ -71,6 +79,18 @@ def test_excerpt_does_not_end_with_a_lead_in_that_leads_nowhere() -> None:
     best = excerpts("What reads files?", [passage(text)])[0]
     wide = widened(best, text, 100)
     assert text[wide.span.start : wide.span.end] == "The store reads files."
+
+
+def test_code_that_is_cut_at_the_beginning_is_left_out() -> None:
+    text = "store.open()\n```\n\nA store is read by:\n\n```python\nstore.read()\n```\n\nAnd closed at the end of it."
+    shown_parts = [text[span.start : span.end] for span in excerpt_spans(text)]
+    assert shown_parts == ["A store is read by:\n\n```python\nstore.read()\n```", "And closed at the end of it."]
+
+
+def test_code_that_is_cut_at_the_end_is_closed() -> None:
+    text = "A store is read by:\n\n```python\nstore.read()\nstore.seek()"
+    best = excerpts("How is a store read?", [passage(text)])[0]
+    assert shown(best, passage(text)).endswith("store.seek()\n```")
 
 
 def test_closest_passages_are_short_enough_to_be_read() -> None:
