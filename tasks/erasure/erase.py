@@ -3,6 +3,7 @@
 find ─▶ keep what is to be done ─▶ tombstones ─▶ hide ─▶ index ─▶ snapshots ─▶ training sets ─▶ models marked ─▶ traces
 ─▶ derived files ─▶ old bytes ─▶ search ─▶ receipt
 
+From the moment that it is kept what is to be done, a kill leaves it to the next writer; before, nothing was changed.
 From the tombstones on no refresh brings a document back, from the hiding on no server shows it. What is to be done
 holds text: it lies in the home, for its owner alone, until the receipt is written.
 """
@@ -28,6 +29,7 @@ from tasks.erasure.snapshots import (
     corpus_of,
     rewrite_snapshots,
     rewrite_training_sets,
+    separate_tags,
     snapshots_with,
     training_sets_with,
 )
@@ -83,6 +85,7 @@ class _Work:
     found_before: dict[str, int]
     text_keys: list[str]
     began_at: str
+    content_hashes: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
     training_sets: list[str] = field(default_factory=list)
@@ -124,6 +127,7 @@ def erase(settings: Settings, params: Params, wanted: Wanted, lease: Lease) -> R
         DependencyError: a store does not answer; the next call goes on from there.
     """
     finished = finish_erasure(settings, params, lease)
+    _remove_partial_work(settings)
     folder = settings.work / "erasure" / "subject"
     try:
         subject = find_subject(settings, wanted, folder)
@@ -134,8 +138,6 @@ def erase(settings: Settings, params: Params, wanted: Wanted, lease: Lease) -> R
     shutil.rmtree(folder, ignore_errors=True)
     needles = needles_of(subject.texts, subject.others)
     ids = sorted(subject.texts)
-    make_private(settings.layout.forgotten)
-    add_tombstones(settings, ids, subject.content_hashes)
     work = _Work(
         document_ids=ids,
         needles=list(needles.texts),
@@ -143,7 +145,9 @@ def erase(settings: Settings, params: Params, wanted: Wanted, lease: Lease) -> R
         found_before=search_home(settings.layout.root, needles, passed_over=_passed_over(settings)),
         text_keys=sorted(text_keys(settings, ids)),
         began_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        content_hashes=sorted(subject.content_hashes),
     )
+    make_private(settings.layout.forgotten)
     _keep(settings, work)
     return _carry_out(settings, params, work, lease)
 
@@ -171,12 +175,15 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     ids, needles = work.document_ids, Needles(tuple(work.needles), tuple(work.undistinctive))
     folder = settings.work / "erasure"
     lease.check()
+    add_tombstones(settings, ids, work.content_hashes)
     hide_at_once(settings, ids)
     _erase_from_index(settings, params, work)
     lease.check()
     open_registry(settings)
     _erase_from_registry(settings, work, needles, folder)
     share_registry(settings, lease.shared)
+    # Behind the sharing: another machine, or this one after a kill, takes the history that names the bytes.
+    collect_garbage(settings)
     _renew_manifests(settings, folder)
     models = trained_on(settings, work.training_sets, work.snapshots)
     mark_models(settings, models, work.began_at)
@@ -208,6 +215,7 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     )
     path = keep_receipt(settings, receipt)
     log_receipt(settings, path)
+    _remove_partial_work(settings)
     unfinished_path(settings).unlink(missing_ok=True)
     return receipt
 
@@ -234,7 +242,7 @@ def _erase_from_registry(settings: Settings, work: _Work, needles: Needles, fold
     _keep(settings, work)
     _count(work, "registry", rewrite_snapshots(settings, ids, work.snapshots, folder / "snapshots"))
     _count(work, "examples", rewrite_training_sets(settings, ids, needles, work.training_sets, folder / "examples"))
-    collect_garbage(settings)
+    separate_tags(settings)
 
 
 def _renew_manifests(settings: Settings, folder: Path) -> None:
@@ -284,6 +292,13 @@ def _keep(settings: Settings, work: _Work) -> None:
     path = unfinished_path(settings)
     write_json(path, asdict(work))
     path.chmod(0o600)
+
+
+def _remove_partial_work(settings: Settings) -> None:
+    """Remove what a process left that was killed while it kept what is to be done: it holds text too."""
+    path = unfinished_path(settings)
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink()
 
 
 def _passed_over(settings: Settings) -> Sequence[Path]:

@@ -82,6 +82,12 @@ def rewrite_training_sets(
     return gone
 
 
+def separate_tags(settings: Settings) -> None:
+    """Let each tag name the files of its own folder alone; until then it keeps bytes of others alive."""
+    if settings.registry.exists():
+        Registry(settings.registry, settings.remote).separate_tags()
+
+
 def collect_garbage(settings: Settings) -> None:
     """Remove from cache and remote whatever no tag names any more."""
     if settings.registry.exists():

@@ -174,17 +174,24 @@ class Registry:
         self._required_sums(tag)
         return self._revision(tag)
 
-    def collect_garbage(self) -> None:
-        """Remove from cache and remote the bytes that no tag names; call under the lease.
+    def separate_tags(self) -> None:
+        """Move each tag to a commit with the pointers of its own folder alone; call under the lease.
 
         A tag's commit holds the pointers of every folder as they were, which would keep bytes that their own tag names
-        no more: so each tag is first moved to a commit with the pointers of its own folder alone.
+        no more.
+
+        Raises:
+            DependencyError: git failed.
+        """
+        for tag in self.tags("*"):
+            self._keep_own_pointers(tag)
+
+    def collect_garbage(self) -> None:
+        """Remove from cache and remote the bytes that no tag names; call under the lease, behind `separate_tags`.
 
         Raises:
             DependencyError: DVC failed or the remote does not answer.
         """
-        for tag in self.tags("*"):
-            self._keep_own_pointers(tag)
         self._repository.dvc(["gc", "--workspace", "--all-tags", "--cloud", "--force", "--quiet"])
 
     def _keep_own_pointers(self, tag: str) -> None:
