@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from fsspec import AbstractFileSystem
 
 from tasks.corpus.document import Item
 from tasks.corpus.sources.globs import path_filter
+from tasks.corpus.sources.public_address import client_of
 from tasks.corpus.sources.reader import RawItem, SourceReader
 from tasks.errors import ConfigurationError, DependencyError, ParseError
 from tasks.params_sources import FilesSource
@@ -57,12 +58,20 @@ def file_system_of(url: str) -> tuple[AbstractFileSystem, str]:
 
     require_packages("`url` of a source", url)
     try:
-        file_system, path = url_to_fs(url)
+        file_system, path = url_to_fs(url, **_guarded(url))
     except (ValueError, ImportError) as error:
         raise ConfigurationError(
             f"`url` of a source must be a folder or an fsspec URL, found {url}: {error}"
         ) from error
     return file_system, str(path)
+
+
+def _guarded(url: str) -> dict[str, Any]:
+    """What a web server answers must not lead into the own network, but for the host that is named."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return {}
+    return {"get_client": client_of(parts.hostname), "skip_instance_cache": True}
 
 
 def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """A polite HTTP client for one source: robots.txt, a pause between requests, limits, no way into the own network."""
 
-import ipaddress
 import logging
 import socket
 import time
@@ -13,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from tasks.corpus.sources.public_address import is_public
 from tasks.corpus.sources.web_page import normal_url
 from tasks.errors import DependencyError, ParseError
 from tasks.params_sources import WebSource
@@ -75,7 +75,7 @@ class GuardedTransport(httpx.BaseTransport):
             raise httpx.ConnectError(f"the name {host} is not known: {error}") from error
         addresses = [str(entry[4][0]).partition("%")[0] for entry in resolved]
         for address in addresses:
-            if not _is_public(address):
+            if not is_public(address):
                 raise PrivateAddressError(
                     f"{host} must stand in the public internet, found {address}; "
                     "`allow_private_addresses: true` lets the source in"
@@ -85,18 +85,6 @@ class GuardedTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
-
-
-def _is_public(address: str) -> bool:
-    """An IPv4 address may hide in one of IPv6."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
-        if inner is not None:
-            return inner.is_global and ip.is_global
-        if ip in ipaddress.ip_network("64:ff9b::/96"):
-            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF).is_global
-    return ip.is_global and not ip.is_multicast
 
 
 class WebClient:
