@@ -12,7 +12,7 @@ from tasks.answer.trace import flush_traces
 from tasks.corpus import inbox
 from tasks.erasure.byte_search import needles_of, search_home
 from tasks.files import sha256_of_file, write_json
-from tasks.model.examples.example import Example, ExamplePassage, write_examples
+from tasks.model.examples.example import Example, ExamplePassage, example_id, write_examples
 from tasks.model.examples.training_set import FILE, TrainingSet, version_training_set
 from tasks.params import load_params
 from tasks.releases.kind import ANSWERER
@@ -27,23 +27,27 @@ from tests.conftest import BASE_PARAMS, files_source, merged
 SECRET = "Ms Mbeki of the Harare office had her salary raised to 4,711 dollars in March."
 OTHER = "Snapshots of the cluster are kept for ninety days in cold storage, then deleted."
 DOCUMENT = "notes:mbeki.md"
+CORPUS = "corpus-0001"
 
 
-def make_home(folder: Path, migrated_mlflow: Path) -> Path:
+def make_home(folder: Path, migrated_mlflow: Path, *, num_releases: int = 3) -> Path:
     """Make `home`, `notes` and `params.yaml` in an empty folder; return the folder."""
     (folder / "home").mkdir()
     shutil.copy(migrated_mlflow, folder / "home" / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
-        fill(move_in(folder, patch), folder / "notes")
+        # Set, then deleted: what MLflow sets meanwhile is gone behind it, else every copy would use this database.
+        patch.setenv("MLFLOW_TRACKING_URI", "")
+        patch.delenv("MLFLOW_TRACKING_URI")
+        fill(move_in(folder, patch), folder / "notes", num_releases)
     return folder
 
 
-def fill(settings: Settings, notes: Path) -> None:
+def fill(settings: Settings, notes: Path, num_releases: int) -> None:
     """Let the document reach every store."""
     notes.mkdir()
     (notes / "mbeki.md").write_text(f"# Salaries\n\n{SECRET}\n", encoding="utf-8")
     (notes / "backup.md").write_text(f"# Backups\n\n{OTHER}\n", encoding="utf-8")
-    for number in (1, 2, 3):
+    for number in range(1, num_releases + 1):
         (notes / "deploy.md").write_text(f"# Deploying\n\nThe script `swap.sh` moves traffic, revision {number}.\n")
         assert refresh.fn().release == number
     inbox.put(settings.layout, "notes", "mbeki.md", {"text": SECRET, "format": "md"}, None)
@@ -82,7 +86,7 @@ def _train(settings: Settings) -> None:
         num_unanswerable=0,
         origins={"golden": 2},
         quarantined=0,
-        corpus="corpus-0003",
+        corpus=CORPUS,
         sha256=sha256_of_file(folder / FILE),
         document_ids=("notes:backup.md", DOCUMENT),
         left_out={},
@@ -104,10 +108,9 @@ def _train(settings: Settings) -> None:
 
 
 def _example(question: str, document: str, text: str) -> Example:
-    passage = ExamplePassage(f"{document}#0", document, "", text)
-    return Example(
-        question, question, (passage,), f"{text} [1]", None, (1,), "golden", "", "", "corpus-0003", document, "train"
-    )
+    passage, answer = ExamplePassage(f"{document}#0", document, "", text), f"{text} [1]"
+    identifier = example_id(question, [passage], answer)
+    return Example(identifier, question, (passage,), answer, None, (1,), "golden", "", "", CORPUS, document, "train")
 
 
 def count_files(settings: Settings) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Refreshes in processes that can be killed: one warm process imports everything once and forks for each.
+"""Flows in processes that can be killed: one warm process imports everything once and forks for each.
 
 `Forked` is the side of the test; the module run as a program is the warm process: one order a line in, one outcome a
 line out. Knows nothing of what the tests expect.
@@ -21,6 +21,7 @@ from typing import Any
 KILLED = -signal.SIGKILL
 WARM = (
     "flows.refresh",
+    "flows.forget",
     "lancedb.table",
     "lancedb.index",
     "lance",
@@ -36,7 +37,7 @@ WARM = (
 
 
 class Forked:
-    """A warm process; `refresh` runs one refresh in a fork of it."""
+    """A warm process; `refresh` runs one refresh in a fork of it, `forget` one erasure."""
 
     def __init__(self, params: Path) -> None:
         root = Path(__file__).parents[1]
@@ -78,6 +79,14 @@ class Forked:
             "options": options,
         }
         self._send(order)
+        return self._receive()
+
+    def forget(
+        self, home: Path, *documents: str, kill_at: str | None = None, kill_after_seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Forget documents; arguments and result as those of `refresh`."""
+        order = {"home": str(home), "kill_at": kill_at, "kill_after_seconds": kill_after_seconds, "embedded": None}
+        self._send(order | {"documents": documents})
         return self._receive()
 
     def close(self) -> None:
@@ -140,7 +149,6 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _child(order: dict[str, Any], output: Path) -> None:
-    from flows.refresh import refresh
     from tasks.errors import AlmanacError
 
     log = os.open(output.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -153,7 +161,7 @@ def _child(order: dict[str, Any], output: Path) -> None:
             _note_finished_shards(Path(order["embedded"]))
         if order["kill_at"]:
             _kill_at(*order["kill_at"].split())
-        outcome, status = refresh.fn(**order["options"]).as_json(), 0
+        outcome, status = _outcome(order), 0
     except AlmanacError as error:
         outcome, status = {"error": str(error)}, error.exit_code
     finally:  # a forked child must not go on with its parent's loop; what else it raised is in the log
@@ -161,6 +169,18 @@ def _child(order: dict[str, Any], output: Path) -> None:
             traceback.print_exception(error)
         output.write_text(json.dumps(outcome))
         os._exit(status)
+
+
+def _outcome(order: dict[str, Any]) -> dict[str, Any]:
+    from flows.forget import forget
+    from flows.refresh import refresh
+    from tasks.erasure.subject import Wanted
+
+    if "documents" in order:
+        result: dict[str, Any] = forget.fn(Wanted(tuple(order["documents"]))).as_json()
+    else:
+        result = refresh.fn(**order["options"]).as_json()
+    return result
 
 
 def _kill_at(when: str, where: str) -> None:

@@ -5,16 +5,42 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tasks.settings import QUIET_ENVIRONMENT
-from tests.conftest import free_ports, wait_until
+from tests.conftest import answers, free_ports, wait_until
 
 BUCKET = "almanac"
+
+
+@contextmanager
+def team_servers(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield the settings that machines share: MLflow on PostgreSQL, its files and all else on S3.
+
+    `DATABASE` is the address of MLflow's database, for the test alone.
+    """
+    port = free_ports("mlflow")["mlflow"]
+    with ExitStack() as stack:
+        database = make_database(stack.enter_context(postgres_server(folder)), "mlflow")
+        bucket = stack.enter_context(s3_server(folder))
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--workers", "1", "--backend-store-uri", database, "--no-serve-artifacts"]
+        command += ["--default-artifact-root", f"{bucket}/mlartifacts"]
+        environment = os.environ | QUIET_ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (folder / "mlflow.log").open("wb") as log:
+            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        stack.callback(server.wait)
+        stack.callback(os.killpg, server.pid, 9)
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{address}/health"), seconds=300)
+        # On a busy machine a server of one process answers late.
+        patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+        shared = {"MLFLOW_TRACKING_URI": address, "ALMANAC_STORE": f"{bucket}/shared", "DATABASE": database}
+        yield shared | patience
 
 
 @contextmanager

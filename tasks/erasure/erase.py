@@ -13,16 +13,23 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tasks.corpus import inbox, quarantine
 from tasks.corpus.tombstones import add_tombstones, keyed_hash, load_tombstones, unfinished_path
-from tasks.erasure.byte_search import Needles, needles_of, search_home
+from tasks.erasure.byte_search import Needles, needles_of
 from tasks.erasure.files import databases, empty_free_pages, scrub, scrub_prefect
 from tasks.erasure.index_rows import hide_at_once, remove_old_bytes, rewrite_releases, text_keys
+from tasks.erasure.outside import (
+    ARTIFACTS,
+    bucket_keeps_versions,
+    places_outside,
+    scrub_artifacts,
+    search_stores,
+    vacuum_postgresql,
+)
 from tasks.erasure.receipt import Receipt, keep_receipt, log_receipt
 from tasks.erasure.snapshots import (
     collect_garbage,
@@ -35,7 +42,7 @@ from tasks.erasure.snapshots import (
 )
 from tasks.erasure.subject import Subject, Wanted, find_subject
 from tasks.erasure.tracking import count_traces, delete_traces, mark_models, trained_on
-from tasks.errors import ConfigurationError, CorruptionError
+from tasks.errors import ConfigurationError, CorruptionError, DependencyError
 from tasks.files import write_json
 from tasks.home import make_private
 from tasks.index.embedding.cache import erase_vectors
@@ -108,13 +115,12 @@ def plan_erasure(settings: Settings, wanted: Wanted) -> ErasurePlan:
 
 
 def _as_plan(settings: Settings, subject: Subject, needles: Needles) -> ErasurePlan:
-    root = settings.layout.root
     return ErasurePlan(
         documents=tuple(sorted(subject.texts)),
         snapshots=tuple(subject.snapshots),
         quarantined=tuple(sorted(subject.in_quarantine)),
         traces=count_traces(settings, subject.texts.keys(), needles),
-        found=search_home(root, needles, passed_over=_passed_over(settings)),
+        found=search_stores(settings, needles, passed_over=_passed_over(settings)),
         undistinctive=needles.undistinctive,
     )
 
@@ -142,7 +148,7 @@ def erase(settings: Settings, params: Params, wanted: Wanted, lease: Lease) -> R
         document_ids=ids,
         needles=list(needles.texts),
         undistinctive=list(needles.undistinctive),
-        found_before=search_home(settings.layout.root, needles, passed_over=_passed_over(settings)),
+        found_before=search_stores(settings, needles, passed_over=_passed_over(settings)),
         text_keys=sorted(text_keys(settings, ids)),
         began_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         content_hashes=sorted(subject.content_hashes),
@@ -195,6 +201,7 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     _count(work, "cache", erase_vectors(settings.layout.cache, work.text_keys))
     for store, number in scrub(settings.layout, needles).items():
         _count(work, store, number)
+    _count(work, ARTIFACTS, scrub_artifacts(settings, needles))
     shutil.rmtree(settings.work, ignore_errors=True)
     time.sleep(READER_POLLS * params.serving.poll_seconds)
     remove_old_bytes(settings, ids)
@@ -206,7 +213,7 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
         needles=len(work.needles),
         undistinctive=len(work.undistinctive),
         found_before=work.found_before,
-        found_after=search_home(settings.layout.root, needles, passed_over=_passed_over(settings)),
+        found_after=search_stores(settings, needles, passed_over=_passed_over(settings)),
         removed={name: number for name, number in work.removed.items() if number},
         models=tuple(f"{version.kind.model} {version.version}" for version in models),
         retrain_due=any(version.is_champion for version in models),
@@ -272,16 +279,31 @@ def _clean_databases(settings: Settings, needles: Needles) -> list[str]:
 
 
 def _elsewhere(settings: Settings) -> list[str]:
-    """Name what lies outside the home: no byte search reaches it."""
+    """Name what no byte search of this machine reaches, or what a search does not see."""
     places = ["backups and copies of the home: restore them with `--tombstones` of this home"]
-    if not is_embedded(settings):
-        places.append(f"files and database of MLflow at {settings.tracking_uri}: only its traces were deleted")
-    if "://" in settings.index_uri:
-        places.append(f"{settings.index_uri}: written anew; an object store that keeps versions keeps the old ones")
-    if "://" in settings.remote:
-        places.append(f"{settings.remote}: collected; an object store that keeps versions keeps the old ones")
+    if settings.shared_state:
+        places.append("homes of other machines: their caches and logs; delete those homes, they are made again")
+    places += _of_mlflow(settings)
+    for address in sorted({place for found in places_outside(settings).values() for place in found if "://" in place}):
+        if bucket_keeps_versions(address) is not False:
+            places.append(f"{address}: old versions of its objects, if the bucket keeps them; delete those there")
     places.append("the sources themselves, and clones of them in `scan`: the next refresh leaves the documents out")
     return places
+
+
+def _of_mlflow(settings: Settings) -> list[str]:
+    """Empty the rows that MLflow's database still holds, where it is ours to do; else say what is left."""
+    if is_embedded(settings):
+        return []
+    if settings.tracking_uri.startswith("postgresql"):
+        try:
+            vacuum_postgresql(settings.tracking_uri)
+        except DependencyError as error:
+            return [str(error)]
+        return ["MLflow's database: its write-ahead log and backups, until they are recycled"]
+    return [
+        f"the database of MLflow at {settings.tracking_uri}: rows were deleted; VACUUM FULL there empties their pages"
+    ]
 
 
 def _count(work: _Work, store: str, number: int) -> None:
@@ -301,5 +323,5 @@ def _remove_partial_work(settings: Settings) -> None:
         leftover.unlink()
 
 
-def _passed_over(settings: Settings) -> Sequence[Path]:
+def _passed_over(settings: Settings) -> tuple[Path, ...]:
     return (unfinished_path(settings), settings.work)

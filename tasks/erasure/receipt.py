@@ -79,7 +79,11 @@ def log_receipt(settings: Settings, path: Path) -> None:
         DependencyError: MLflow does not answer.
     """
     with mlflow_client(settings) as client:
-        run = client.create_run(experiment_id(client, settings, EXPERIMENT), run_name=f"erasure {path.stem}")
+        experiment = experiment_id(client, settings, EXPERIMENT)
+        name = f"erasure {path.stem}"
+        # An erasure that was killed behind this step has its run already.
+        begun = client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)
+        run = begun[0] if begun else client.create_run(experiment, run_name=name)
         for file in (path, path.with_suffix(".md")):
             client.log_artifact(run.info.run_id, str(file))
         client.set_terminated(run.info.run_id)

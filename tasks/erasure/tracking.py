@@ -48,7 +48,7 @@ def delete_traces(settings: Settings, document_ids: Collection[str], needles: Ne
             part = shown[begin : begin + TRACES_PER_PAGE]
             client.delete_traces(place, trace_ids=[info.trace_id for info in part])
         for info in shown:
-            _remove_files(info.tags.get(LOCATION_TAG))
+            _remove_files(settings, info.tags.get(LOCATION_TAG))
     return len(shown)
 
 
@@ -109,9 +109,15 @@ def _shows(trace: Any, document_ids: Collection[str], needles: Needles) -> bool:
     return needles.stand_in(trace.to_json())
 
 
-def _remove_files(location: str | None) -> None:
-    """Remove the folder of a trace; MLflow leaves it."""
-    if location is None or urlsplit(location).scheme not in ("", "file"):
+def _remove_files(settings: Settings, location: str | None) -> None:
+    """Remove the files of a trace; MLflow leaves them."""
+    if location is None:
+        return
+    if urlsplit(location).scheme not in ("", "file"):
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository: Any = get_artifact_repository(location, settings.tracking_uri)
+        repository.delete_artifacts()
         return
     folder = Path(unquote(urlsplit(location).path))
     shutil.rmtree(folder.parent if folder.name == "artifacts" else folder, ignore_errors=True)

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.index.release import Release, manifest_path
+from tasks.index.release import MANIFEST, Release, manifest_bytes
 from tasks.markdown_table import markdown_table
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import mark, register, version_with_key, versions
@@ -50,7 +50,7 @@ def renew_manifest(settings: Settings, release: Release) -> None:
     if registered is None:
         return
     with mlflow_client(settings) as client:
-        client.log_artifact(registered.run_id, str(manifest_path(settings, release.number)), INDEX.artifacts)
+        client.log_text(registered.run_id, manifest_bytes(release).decode(), f"{INDEX.artifacts}/{MANIFEST}")
     mark(settings, registered, {Tag.LANCE_VERSION: str(release.lance_version)})
 
 

@@ -93,10 +93,20 @@ class Repository:
     def _run_dvc(self, commands: Sequence[list[str]], writes: bool) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-P", "-c", _DVC_COMMANDS, json.dumps(commands)]
         if writes:
-            return self._run(program, self.root)
+            try:
+                return self._run(program, self.root)
+            finally:
+                self._close_site_to_others()
         # A reader waits for no lock: it neither sees nor leaves what the writer remembers.
         with tempfile.TemporaryDirectory(prefix="almanac-dvc-") as folder:
             return self._run(program, self.root, {"DVC_SITE_CACHE_DIR": folder})
+
+    def _close_site_to_others(self) -> None:
+        """DVC opens its folder of locks to all users of a machine, whatever the umask says."""
+        site = self.root / ".dvc" / "tmp" / "site"
+        for folder in (site, site / "repo"):
+            if folder.is_dir():
+                folder.chmod(0o700)
 
     def _wait_for_dvc(self) -> None:
         """Wait for a DVC command that outlived its killed parent; forget the locks and notes of dead ones.

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from tasks.index.table import connect, open_at
 from tasks.params import Params
 from tasks.releases.kind import INDEX
 from tasks.releases.model_registry import CHAMPION, mlflow_client
-from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tasks.settings import Settings
 from tests.chat_model import save_chat_model
-from tests.conftest import answers, files_source, free_ports, wait_until
-from tests.stores import make_database, postgres_server, s3_server
+from tests.conftest import files_source
+from tests.stores import team_servers
 
 pytestmark = pytest.mark.slow
 
@@ -31,23 +30,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The settings that machines share."""
-    folder, port = tmp_path_factory.mktemp("servers"), free_ports("mlflow")["mlflow"]
-    with ExitStack() as stack:
-        database = make_database(stack.enter_context(postgres_server(folder)), "mlflow")
-        bucket = stack.enter_context(s3_server(folder))
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--workers", "1", "--backend-store-uri", database, "--no-serve-artifacts"]
-        command += ["--default-artifact-root", f"{bucket}/mlartifacts"]
-        environment = os.environ | QUIET_ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (folder / "mlflow.log").open("wb") as log:
-            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        stack.callback(server.wait)
-        stack.callback(os.killpg, server.pid, 9)
-        address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{address}/health"), seconds=300)
-        # On a busy machine a server of one process answers late.
-        patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
-        yield {"MLFLOW_TRACKING_URI": address, "ALMANAC_STORE": f"{bucket}/shared"} | patience
+    with team_servers(tmp_path_factory.mktemp("servers")) as settings:
+        yield settings
 
 
 def almanac(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
