@@ -9,7 +9,22 @@ import warnings
 
 import typer
 
-from cli import advise, ask, backup, forget, keys, quarantine, refresh, releases, retrain, servers, show, status, tune
+from cli import (
+    advise,
+    ask,
+    audit,
+    backup,
+    forget,
+    keys,
+    quarantine,
+    refresh,
+    releases,
+    retrain,
+    servers,
+    show,
+    status,
+    tune,
+)
 from tasks.errors import AlmanacError
 from tasks.settings import Settings, quiet_environment
 
@@ -21,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Keep an AI assistant right: knowledge fresh, model retrained, every change gated, versioned and reversible.",
 )
-for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup):
+for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup, audit):
     app.add_typer(group.app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")

@@ -101,13 +101,17 @@ def search(
 
 def _searched(body: dict[str, Any], params: "Params", settings: Settings) -> dict[str, Any]:
     from serving.api.search_body import OperatorSearch
+    from tasks.audit.audit import open_audit, process_owner
     from tasks.index.live import LiveIndex
 
     asked = OperatorSearch.model_validate(body)
     request = asked.request(asked.groups)
     index = LiveIndex(params, settings)
     passages = [asdict(passage) for passage in index.search(request)]
-    return {"results": passages, "release": asked.as_of or index.serving.release.number}
+    number = asked.as_of or index.serving.release.number
+    names = [passage["document_id"] for passage in passages]
+    open_audit(settings.layout).shown(process_owner(), names, release=str(number))
+    return {"results": passages, "release": number}
 
 
 def _print_search(result: dict[str, Any]) -> None:

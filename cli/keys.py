@@ -22,9 +22,12 @@ def keys_add(
     Example: `almanac keys add alice --groups finance,hr`
     """
     from serving.api.auth import KeyFile
+    from tasks.audit.audit import open_audit
 
     wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
-    credential = KeyFile(Settings().api_keys).add(name, wanted, may_push=may_push)
+    settings = Settings()
+    credential = KeyFile(settings.api_keys).add(name, wanted, may_push=may_push)
+    open_audit(settings.layout).done("key added", name=name, groups=wanted, may_push=may_push)
     print_result(
         {"name": name, "groups": wanted, "may_push": may_push, "key": credential}, json_, lambda r: typer.echo(r["key"])
     )
@@ -54,6 +57,9 @@ def keys_remove(name: str, json_: Json = False) -> None:
     Example: `almanac keys remove alice`
     """
     from serving.api.auth import KeyFile
+    from tasks.audit.audit import open_audit
 
-    KeyFile(Settings().api_keys).remove(name)
+    settings = Settings()
+    KeyFile(settings.api_keys).remove(name)
+    open_audit(settings.layout).done("key removed", name=name)
     print_result({"name": name, "removed": True}, json_, lambda r: typer.echo(f"the key of {r['name']} was removed"))

@@ -56,7 +56,11 @@ def quarantine_release(item: str, json_: Json = False) -> None:
 
     Example: `almanac quarantine release 3f9a1c`
     """
+    from tasks.audit.audit import open_audit
     from tasks.corpus.quarantine import release
 
-    result = asdict(release(Settings().home, item))
+    settings = Settings()
+    result = asdict(release(settings.home, item))
+    document = f"{result['source']}:{result['key']}"
+    open_audit(settings.layout).done("released from quarantine", documents=[document], rule=result["rule"])
     print_result(result, json_, lambda r: typer.echo(f"{r['source']}:{r['key']} passes at the next `almanac refresh`"))

@@ -17,6 +17,7 @@ ALMANAC_HOME
 ├── retrain/       outcomes of retrains, and the work of one that was killed
 ├── comparison/    the last `almanac compare`
 ├── forgotten/     what was taken back (keyed hashes), receipts, and an erasure that was killed
+├── audit/         who was shown what, and who changed what: a chain of records
 ├── served/        what served last, a file for each kind of release
 ├── locks/         who writes
 ├── logs/          of the services of `almanac up`
@@ -142,6 +143,11 @@ class Home:
     def served(self) -> Path:
         """What served last, a file for each kind of release."""
         return self.root / "served"
+
+    @property
+    def audit(self) -> Path:
+        """Who was shown what, and who changed what."""
+        return self.root / "audit"
 
     @property
     def feedback(self) -> Path:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.api.auth import Asker
 from serving.api.errors import ApiError
 from serving.api.text import clean
+from tasks.audit.audit import open_audit
 from tasks.corpus import inbox, quarantine
 from tasks.corpus.inbox import Pushed, PushRequest
 from tasks.corpus.parsing.details import read_details
@@ -76,6 +77,7 @@ class Inbox:
         except ParseError as error:
             raise ApiError(400, str(error)) from error
         pushed = inbox.put(self._settings.layout, source, document.id, said, _request(asker, key))
+        open_audit(self._settings.layout).done("pushed", actor=asker.user, documents=[f"{source}:{document.id}"])
         return self._status(pushed)
 
     def status(self, identifier: str, source: str | None, asker: Asker) -> DocumentStatus:
@@ -97,6 +99,7 @@ class Inbox:
         name = self._source(source)
         if not inbox.take_back(self._settings.layout, name, identifier, _request(asker, key)):
             raise _unknown(identifier)
+        open_audit(self._settings.layout).done("taken back", actor=asker.user, documents=[f"{name}:{identifier}"])
         return {"id": identifier, "source": name, "document_id": f"{name}:{identifier}", "status": "removed"}
 
     def _check_right(self, asker: Asker) -> None:

@@ -59,7 +59,8 @@ def local_router(service: Service, key: str) -> APIRouter:
     async def search(body: OperatorSearch) -> Response:
         with service.searches.one():
             loop = asyncio.get_running_loop()
-            reply = await loop.run_in_executor(service.search_threads, service.search, body.request(body.groups))
+            operator, wanted = service.identity.pseudonym("operator"), body.request(body.groups)
+            reply = await loop.run_in_executor(service.search_threads, service.search, wanted, operator)
         return _printed(asdict(reply))
 
     @router.post("/status")

@@ -96,7 +96,7 @@ def api(service: Service) -> APIRouter:
 
     @router.post("/feedback", status_code=202, summary="Rate an answer of one's own")
     async def feedback(body: FeedbackRequest, asker: Caller) -> dict[str, str]:
-        await asyncio.to_thread(service.feedback.accept, body, asker.user)
+        await asyncio.to_thread(service.rate, body, asker.user)
         return {"status": "accepted"}
 
     _add_documents(router, service, asker_of)
@@ -125,7 +125,8 @@ def _add_documents(router: APIRouter, service: Service, asker_of: Callable[[Requ
 async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[str, Any]:
     request = body.request(asker.groups)
     with service.searches.one():
-        searching = asyncio.get_running_loop().run_in_executor(service.search_threads, service.search, request)
+        loop = asyncio.get_running_loop()
+        searching = loop.run_in_executor(service.search_threads, service.search, request, asker.user)
         done, _ = await asyncio.wait({searching}, timeout=service.settings.search_timeout_seconds)
     if not done:
         # The thread ends when the store does: what it raises then is nobody's any more.

@@ -13,7 +13,7 @@ from typing import Protocol
 from serving.api.auth import Asker, Identity
 from serving.api.batching import TICKET, Batcher, Ticket
 from serving.api.errors import ApiError
-from serving.api.feedback import FeedbackSpool
+from serving.api.feedback import FeedbackRequest, FeedbackSpool
 from serving.api.limits import Slots
 from serving.api.metrics import Metrics
 from serving.promotion.pair import Pair
@@ -24,6 +24,7 @@ from tasks.answer.cache import AnswerCache, cache_key
 from tasks.answer.calibration import Calibration
 from tasks.answer.conversation import Turn, Writer, rewritten
 from tasks.answer.generators.base import Generator
+from tasks.audit.audit import open_audit
 from tasks.index.access_tables import load_access
 from tasks.index.live import PastReleases
 from tasks.index.passage import Passage
@@ -88,7 +89,7 @@ class Service:
 
     def __init__(self, params: Params, settings: Settings, open_pairs: OpenPairs) -> None:
         self.params, self.settings = params, settings
-        self.metrics = Metrics()
+        self.metrics, self.audit = Metrics(), open_audit(settings.layout)
         self.identity = Identity(settings, anonymous_groups=params.serving.anonymous_groups)
         self.batcher = Batcher(max_batch=params.serving.max_batch, observe=self.metrics.batch)
         self.pairs = open_pairs(params, settings, self.batcher.wrap)
@@ -165,6 +166,11 @@ class Service:
         given = courtesy() if turn.is_courtesy else cached
         if given is None and answerer.kind != "excerpt":
             turn = rewritten(turn, _writer(answerer.generator))
+
+        def observe(passages: Sequence[Passage], trace_id: str | None) -> None:
+            names = [passage.document_id for passage in passages]
+            self.audit.shown(user, names, release=pair.index_version, answerer=answerer.version, trace=trace_id)
+
         reply = ask(
             replace(request, question=turn.searched()),
             lambda wanted: pair.index.search(wanted, access),
@@ -179,6 +185,7 @@ class Service:
             session=None if session is None else self.identity.pseudonym("session", user, session),
             given=given,
             emit=emit,
+            observe=observe,
         )
         if given is None:
             # What a repeated answer costs is nothing: its prompt was read before.
@@ -186,11 +193,22 @@ class Service:
             self.cache.put(key, kept, valid_until=pair.index.next_expiry())
         return replace(reply, cached=cached is not None)
 
-    def search(self, request: SearchRequest) -> SearchReply:
-        """Search in this thread; the reply has the fields of `almanac search --json`."""
+    def rate(self, request: FeedbackRequest, user: str) -> None:
+        """Keep a rating for delivery, and note who gave it.
+
+        Raises:
+            ApiError: 404 where another user asked, 429 where too many wait.
+        """
+        self.feedback.accept(request, user)
+        self.audit.done("rated", actor=user, trace=request.trace_id, rating=request.rating)
+
+    def search(self, request: SearchRequest, user: str) -> SearchReply:
+        """Search in this thread for a user; the reply has the fields of `almanac search --json`."""
         with self.pairs.acquire() as pair:
             index = pair.index if request.as_of is None else self.past.open(request.as_of)
-            return SearchReply(tuple(index.search(request, load_access(self._db))), int(index.release))
+            passages = tuple(index.search(request, load_access(self._db)))
+        self.audit.shown(user, [passage.document_id for passage in passages], release=index.release)
+        return SearchReply(passages, int(index.release))
 
 
 def _limited(answerer: Answerer, asked: ChatQuestion) -> Answerer:

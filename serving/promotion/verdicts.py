@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from serving.promotion.record import Promotion, record_promotion
 from serving.promotion.state import Serving
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex
+from tasks.audit.audit import open_audit
 from tasks.errors import DependencyError
 from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
 from tasks.releases.lifecycle import note_champion, note_rolled_back, reject
@@ -108,6 +109,21 @@ class Verdicts:
         self.last_refusal = promotion
         if before_that is None or promotion != replace(before_that, seconds=seconds, at=promotion.at):
             record_promotion(promotion)
+            self._note(promotion)
+
+    def _note(self, promotion: Promotion) -> None:
+        """Note what this server serves from now on; MLflow does not say who moved the alias."""
+        try:
+            open_audit(self._settings.layout).done(
+                f"server {promotion.kind.replace('_', ' ')}",
+                actor="alias in MLflow",
+                model=promotion.model,
+                version=promotion.version,
+                before=promotion.before,
+                why=promotion.why,
+            )
+        except DependencyError as error:
+            logger.warning("%s %s could not be noted: %s", promotion.model, promotion.version, error)
 
     def passed(
         self,
@@ -132,6 +148,7 @@ class Verdicts:
         )
         self.last_swap = promotion
         record_promotion(promotion)
+        self._note(promotion)
         try:
             if version is not None:
                 note_champion(self._settings, version, promotion.note())

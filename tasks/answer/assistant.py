@@ -13,7 +13,8 @@ from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.conversation import Turn
 from tasks.answer.generators.base import Generator
 from tasks.answer.registry import load_champion
-from tasks.answer.trace import TraceContext, traced
+from tasks.answer.trace import TraceContext, current_trace_id, traced
+from tasks.audit.audit import open_audit, process_owner
 from tasks.index.live import LiveIndex
 from tasks.index.passage import Passage
 from tasks.index.search import Request
@@ -78,6 +79,7 @@ def ask(
     session: str | None = None,
     given: Answer | None = None,
     emit: Callable[[str], None] | None = None,
+    observe: Callable[[Sequence[Passage], str | None], None] = lambda *_: None,
 ) -> Reply:
     """Answer one question from what its asker may read, within a trace.
 
@@ -95,6 +97,7 @@ def ask(
         session: a pseudonym of the conversation.
         given: the answer, where it is there already: it gets a trace of its own, by which it can be rated.
         emit: is given the text as it is written; without it the model may write in a batch. What holds is the answer.
+        observe: is given the passages and the trace's id before any of them is used; what it raises ends the answer.
     """
     started = time.monotonic()
     params = answerer.params.limited_to(request.knowledge_bases)
@@ -109,7 +112,9 @@ def ask(
     )
 
     def retrieved() -> Sequence[Passage]:
-        return search(request) if given is None else given.passages
+        passages = search(request) if given is None else given.passages
+        observe(passages, current_trace_id())
+        return passages
 
     def from_passages(passages: Sequence[Passage]) -> Answer:
         if given is not None:
@@ -195,4 +200,14 @@ class Assistant:
             settings=self._settings,
             embedder=self.index.embedder,
             calibration=Calibration.of_release(self.index.serving.release.metrics),
+            observe=self._observe,
+        )
+
+    def _observe(self, passages: Sequence[Passage], trace_id: str | None) -> None:
+        open_audit(self._settings.layout).shown(
+            process_owner(),
+            [passage.document_id for passage in passages],
+            release=str(self.index.serving.release.number),
+            answerer=self._answerer.version,
+            trace=trace_id,
         )

@@ -8,6 +8,7 @@ redaction and erasure find it. Traces are best effort, no audit log: without MLf
 import json
 import logging
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,6 +105,13 @@ def _export_to(tracking_uri: str, experiment: str) -> None:
         if not is_kept or _destination.get("now") != (tracking_uri, experiment):
             mlflow.tracing.set_destination(MlflowExperimentLocation(experiment))
             _destination["now"] = (tracking_uri, experiment)
+
+
+def current_trace_id() -> str | None:
+    """Return the id of the trace that this thread is in; None: nothing is traced now."""
+    mlflow = sys.modules.get("mlflow")
+    span = mlflow.get_current_active_span() if mlflow else None
+    return None if span is None else str(span.trace_id)
 
 
 def flush_traces() -> None:

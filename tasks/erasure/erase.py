@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tasks.audit.audit import open_audit
 from tasks.corpus import inbox, quarantine
 from tasks.corpus.tombstones import add_tombstones, keyed_hash, load_tombstones, unfinished_path
 from tasks.erasure.byte_search import Needles, needles_of
@@ -222,6 +223,9 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     )
     path = keep_receipt(settings, receipt)
     log_receipt(settings, path)
+    audit = open_audit(settings.layout)
+    audit.forget(ids)
+    audit.done("forgot", receipt=receipt.id, num_documents=len(ids), clean=receipt.is_clean)
     _remove_partial_work(settings)
     unfinished_path(settings).unlink(missing_ok=True)
     return receipt

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tasks.audit.audit import open_audit, problems_of
 from tasks.corpus.plan import load_scan
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import AlmanacError, ConfigurationError
@@ -42,6 +43,7 @@ def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
         _writer,
         _embedder,
         _search,
+        _audit,
     ]
     if deep:
         checks.append(_rows)
@@ -131,6 +133,12 @@ def _embedder(params: Params, settings: Settings) -> Iterator[Problem]:
             params.embedding.model,
             "restore the model's files, or almanac refresh --rebuild",
         )
+
+
+def _audit(_: Params, settings: Settings) -> Iterator[Problem]:
+    log = open_audit(settings.layout)
+    for what in problems_of(settings.layout):
+        yield _problem(f"the audit log: {what}", log.path, "ask who wrote there; compare: almanac audit --verify COPY")
 
 
 def _search(params: Params, settings: Settings) -> Iterator[Problem]:

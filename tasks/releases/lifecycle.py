@@ -12,6 +12,7 @@ that it served: whoever looks next at the alias corrects both (`note_champion`).
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tasks.audit.audit import open_audit
 from tasks.errors import ConfigurationError
 from tasks.releases.embedded_reader import read_versions
 from tasks.releases.folder import release_folder
@@ -166,6 +167,7 @@ def promote(settings: Settings, kind: ReleaseKind, version: str) -> ReleaseVersi
     _check_files(settings, target)
     with mlflow_client(settings) as client:
         _move(client, kind, target)
+    open_audit(settings.layout).done("promoted", model=kind.model, version=target.version)
     return target
 
 
@@ -205,6 +207,8 @@ def roll_back(
         _check_files(settings, target)
     with mlflow_client(settings) as client:
         _move(client, kind, target, leaves=current.version, why={Tag.ROLLED_BACK: now()})
+    serves = target.version if target else str(kind.default)
+    open_audit(settings.layout).done("rolled back", model=kind.model, version=current.version, serves=serves)
     return current, target
 
 
