@@ -16,6 +16,7 @@ from cli import (
     backup,
     forget,
     keys,
+    lineage,
     quarantine,
     refresh,
     releases,
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Keep an AI assistant right: knowledge fresh, model retrained, every change gated, versioned and reversible.",
 )
-for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup, audit):
+for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup, audit, lineage):
     app.add_typer(group.app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")
