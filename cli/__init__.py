@@ -4,6 +4,7 @@ Heavy imports stand inside the commands, so that help answers at once.
 """
 
 import logging
+import os
 import sys
 import warnings
 
@@ -27,7 +28,7 @@ from cli import (
     tune,
 )
 from tasks.errors import AlmanacError
-from tasks.settings import Settings, quiet_environment
+from tasks.settings import Settings, log_to_stderr, quiet_environment
 
 app = typer.Typer(
     name="almanac",
@@ -47,6 +48,7 @@ def main() -> None:
     """Run a command; an error of ours is one line on standard error and an exit code that says its kind."""
     try:
         quiet_environment()
+        _keep_files_private()
         _set_up_logging()
         Settings().layout.check_format()
         app()
@@ -55,8 +57,19 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def _keep_files_private() -> None:
+    """Let every file of this process, and of those that it starts, be its owner's alone.
+
+    A folder that machines share may be written by users of several names: there the machine's own rule holds.
+    """
+    store = Settings().store
+    if store is None or "://" in store:
+        os.umask(0o077)
+
+
 def _set_up_logging() -> None:
-    logging.basicConfig(level=Settings().log.upper(), stream=sys.stderr, format="%(message)s")
+    settings = Settings()
+    log_to_stderr(settings, settings.log.upper())
     # A run's own lines, with tracebacks, go to the Prefect server; a person gets bars and one line.
     for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events", "EventsWorker"):
         logging.getLogger(name).propagate = False

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import time
 
 import httpx
@@ -11,7 +10,7 @@ from prefect.client.orchestration import get_client
 from flows.alerts import tell_people
 from flows.pool import SILENT_SECONDS
 from flows.recovery import Incident, look_after
-from tasks.settings import Settings, quiet_environment
+from tasks.settings import Settings, log_to_stderr, quiet_environment
 
 WATCH_SECONDS = 10
 _POLL_SECONDS = 1.0
@@ -61,8 +60,9 @@ def _tell(settings: Settings, incident: Incident) -> None:
 def main() -> None:
     """Watch, as a process of its own."""
     quiet_environment()
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    watch(Settings())
+    settings = Settings()
+    log_to_stderr(settings, logging.WARNING)
+    watch(settings)
 
 
 if __name__ == "__main__":

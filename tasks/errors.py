@@ -4,11 +4,27 @@ Each message says what must hold, what was found, and what to do next. The class
 command line: 1 failed, 2 usage or configuration, 3 refused by a gate or guard, 4 busy, 5 a dependency is down.
 """
 
+import re
+
+_PASSWORD = re.compile(r"(?<=://)([^/\s:@'\"]*):[^/\s'\"]+@")
+HIDDEN = "***"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with `***` for the password of each address in it: `postgresql://almanac:***@db/mlflow`."""
+    return _PASSWORD.sub(rf"\1:{HIDDEN}@", text) if "://" in text else text
+
 
 class AlmanacError(Exception):
-    """Base of every error that Almanac raises on purpose."""
+    """Base of every error that Almanac raises on purpose.
+
+    Messages go to terminals, logs, Prefect and the quarantine: none holds the password of an address.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_passwords(message))
 
 
 class ConfigurationError(AlmanacError):

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks.errors import ConfigurationError
+from tasks.errors import HIDDEN, ConfigurationError, without_passwords
 from tasks.home import Home
 
 QUIET_ENVIRONMENT = {
@@ -51,6 +51,16 @@ QUIET_ENVIRONMENT = {
 
 MLflow's ten workers wait for each other on a database file until its pool of connections gives up, and rows are lost.
 """
+
+
+_SECRET_VARIABLES = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+_MIN_SECRET_CHARACTERS = 8
+"""A shorter secret would blacken words that happen to hold it."""
 
 
 class Settings(BaseSettings):
@@ -187,6 +197,31 @@ def _of_variable(error: ErrorDetails) -> str:
     variable = name if name.isupper() else f"ALMANAC_{name.upper()}"
     wish = error["msg"].removeprefix("Input should ")
     return f"the variable {variable} must {wish}, found {error['input']!r}; correct or unset it"
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats a record, its traceback too, without passwords of addresses and values of secret settings."""
+
+    def __init__(self, form: str, settings: Settings) -> None:
+        """Hide the secrets of these settings, and of variables that libraries read."""
+        super().__init__(form)
+        values = {value.get_secret_value() for value in vars(settings).values() if isinstance(value, SecretStr)}
+        values |= {os.environ.get(name, "") for name in _SECRET_VARIABLES}
+        self._secrets = tuple(value for value in values if len(value) >= _MIN_SECRET_CHARACTERS)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        text = without_passwords(super().format(record))
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+
+def log_to_stderr(settings: Settings, level: str | int) -> None:
+    """Let the root logger write to standard error, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(message)s", settings))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def quiet_environment() -> None:

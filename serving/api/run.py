@@ -55,6 +55,7 @@ def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
         port=port,
         access_log=False,
         server_header=False,
+        log_config=None,  # its lines go where ours go, without secrets
         log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

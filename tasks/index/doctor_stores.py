@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from tasks.errors import AlmanacError, DependencyError
+from tasks.errors import AlmanacError, DependencyError, without_passwords
 from tasks.index.table import connect, table_names
 from tasks.problem import Problem
 from tasks.releases.kind import INDEX
@@ -56,7 +56,13 @@ def check_stores(settings: Settings) -> list[StoreCheck]:
         ("MLflow", settings.tracking_uri, _mlflow),
         ("Prefect", settings.prefect_api_url, _prefect),
     ]
-    return [_guarded(name, address, check, settings) for name, address, check in checks if address]
+    checked = [_guarded(name, address, check, settings) for name, address, check in checks if address]
+    return [
+        replace(
+            check, address=without_passwords(check.address), problem=check.problem and without_passwords(check.problem)
+        )
+        for check in checked
+    ]
 
 
 def problems_of_stores(checks: list[StoreCheck]) -> list[Problem]:
