@@ -18,6 +18,7 @@ from cli import (
     forget,
     keys,
     lineage,
+    monitor,
     quarantine,
     refresh,
     releases,
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Keep an AI assistant right: knowledge fresh, model retrained, every change gated, versioned and reversible.",
 )
-for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup, audit, lineage):
+for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup, lineage, audit, monitor):
     app.add_typer(group.app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")
