@@ -39,7 +39,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Keep an AI assistant right: knowledge fresh, model retrained, every change gated, versioned and reversible.",
 )
-for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune, forget, backup, lineage, audit, monitor):
+for group in (refresh, ask, retrain, advise, releases, servers, show, status, tune):
+    app.add_typer(group.app)
+for group in (monitor, lineage, audit, forget, backup):
     app.add_typer(group.app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")

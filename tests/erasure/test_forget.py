@@ -28,7 +28,7 @@ from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import versions
 from tasks.releases.tags import Tag
 from tasks.settings import Settings
-from tests.forgotten_home import DOCUMENT, count_files, make_home, move_in
+from tests.erasure.forgotten_home import DOCUMENT, count_files, make_home, move_in
 
 pytestmark = pytest.mark.slow
 

@@ -26,7 +26,7 @@ from tasks.releases.lifecycle import version_with_key, versions
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tags import Tag
 from tasks.settings import Settings
-from tests.forgotten_home import DOCUMENT, count_files, make_home
+from tests.erasure.forgotten_home import DOCUMENT, count_files, make_home
 from tests.forked import KILLED, Forked
 
 pytestmark = pytest.mark.slow

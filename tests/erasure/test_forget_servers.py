@@ -15,7 +15,7 @@ from tasks.erasure.byte_search import Needles, holds
 from tasks.erasure.erase import plan_erasure
 from tasks.erasure.receipt import verify_receipt
 from tasks.erasure.subject import Wanted
-from tests.forgotten_home import DOCUMENT, SECRET, fill, move_in
+from tests.erasure.forgotten_home import DOCUMENT, SECRET, fill, move_in
 from tests.stores import BUCKET, team_servers
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from tasks.lineage.graph import Graph, Lineage, Node, as_mermaid, as_text
 from tasks.lineage.openlineage import SCHEMA_URL, events_of
 from tasks.lineage.walk import trace_lineage
 from tasks.settings import Settings
-from tests.forgotten_home import DOCUMENT, SECRET, make_home, move_in
+from tests.erasure.forgotten_home import DOCUMENT, SECRET, make_home, move_in
 
 
 def linked(lineage: Lineage) -> set[tuple[str, str]]:
