@@ -128,7 +128,7 @@ def _kolmogorov(x: float) -> float:
     if x < 0.2:
         return 1.0
     terms = (2 * (-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
-    return min(1.0, max(0.0, sum(terms)))
+    return float(min(1.0, max(0.0, sum(terms))))
 
 
 def _binomial_tail(at_least: int, trials: int, share: float) -> float:
