@@ -1,4 +1,4 @@
-"""What the audit log costs each answer: `python -m benchmarks.audit`."""
+"""What the audit log costs each answer: `python -m tests.audit.cost`."""
 
 import multiprocessing
 import statistics
