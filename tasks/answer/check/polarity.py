@@ -12,7 +12,9 @@ from tasks.answer.words import STOP_WORDS, is_exact, stem
 
 _CONTRASTS = r"\b(?:rather than|instead of|in place of)\b"
 _NEGATION = re.compile(
-    rf"\b(?:not|no|never|none|nor|neither|cannot|nothing|nobody)\b|\w+n['\u2019]t\b|{_CONTRASTS}", re.IGNORECASE
+    r"\b(?:not|no|never|none|nor|neither|cannot|nothing|nobody|fail(?:s|ed)? to|unable to)\b|\w+n['\u2019]t\b|"
+    + _CONTRASTS,
+    re.IGNORECASE,
 )
 _CONTRAST = re.compile(_CONTRASTS, re.IGNORECASE)
 _BOUNDARY = re.compile(
