@@ -5,7 +5,7 @@ Whatever blocks (search, generation, MLflow) runs in threads: `/healthz` waits b
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -63,12 +63,16 @@ def create_app(params: Params, settings: Settings, open_pairs: OpenPairs | None 
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page below a name of its own: a mount at `/` would answer for every unknown path of the API."""
+    """The pages; their files lie below a name of their own: a mount at `/` would answer for every unknown path."""
 
-    async def page(_: Request) -> FileResponse:
-        return FileResponse(PAGE / "index.html")
+    def page(name: str) -> Callable[[Request], Awaitable[FileResponse]]:
+        async def answered(_: Request) -> FileResponse:
+            return FileResponse(PAGE / name)
 
-    app.add_route("/", page, methods=["GET", "HEAD"], include_in_schema=False)
+        return answered
+
+    for path, name in (("/", "index.html"), ("/document", "document.html")):
+        app.add_route(path, page(name), methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 

@@ -40,11 +40,13 @@ class Asker:
         user: a keyed hash of the identity: the same for the same user, and it names nobody.
         groups: as `almanac ask --as` takes them; `everyone` is added by the search.
         may_push: whether the key may push documents.
+        is_anonymous: nobody in particular: many askers share this user.
     """
 
     user: str
     groups: tuple[str, ...]
     may_push: bool = False
+    is_anonymous: bool = False
 
 
 class Identity:
@@ -70,7 +72,7 @@ class Identity:
         if not authorization:
             if not self._anonymous_groups:
                 raise _unauthorized("a request must carry `Authorization: Bearer <key or token>`, found none")
-            return Asker(self.pseudonym("anonymous"), self._anonymous_groups)
+            return Asker(self.pseudonym("anonymous"), self._anonymous_groups, is_anonymous=True)
         scheme, _, credential = authorization.partition(" ")
         if scheme.lower() != "bearer" or not credential.strip():
             raise _unauthorized("`Authorization` must be `Bearer <key or token>`")

@@ -23,6 +23,7 @@ from serving.api.chat_response import Completion, completion
 from serving.api.documents import PUSH_SCHEMA, DocumentStatus, Inbox
 from serving.api.errors import RESPONSES, late
 from serving.api.feedback import FeedbackRequest
+from serving.api.inspection import add_inspection
 from serving.api.pending import answered, begin, events
 from serving.api.search_body import SearchBody
 from serving.api.service import ChatQuestion, Service
@@ -100,6 +101,7 @@ def api(service: Service) -> APIRouter:
         return {"status": "accepted"}
 
     _add_documents(router, service, asker_of)
+    add_inspection(router, service, asker_of)
     return router
 
 

@@ -2,9 +2,10 @@
 
 import { h } from "./vendor/preact.js";
 import { Draft } from "./draft.js";
-import { freshness, place } from "./format.js";
+import { freshness, inspectionAddress, place } from "./format.js";
 import { Markdown } from "./markdown.js";
 import { Rating } from "./rating.js";
+import { BESIDE } from "./source.js";
 
 const TITLES = { closest_passages: "No sure answer: the closest passages", nothing_found: "Nothing found in the documents" };
 
@@ -28,6 +29,7 @@ function Answer({ turn, credential, onSource }) {
     outcome !== "nothing_found" && h(Markdown, { tree, claims, citations, onSource: open }),
     h(Unverified, { claims }),
     h(Sources, { details, onSource }),
+    TITLES[outcome] && h("p", { class: "quiet" }, h("a", { href: inspectionAddress(), ...BESIDE }, "Why does it not find my page?")),
     h(Provenance, { details }),
     h(Rating, { key: details.trace_id, trace: details.trace_id, credential }),
   ]);

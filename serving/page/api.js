@@ -41,6 +41,16 @@ export async function exampleQuestions(key) {
   return (await response.json()).data[0].almanac.questions ?? [];
 }
 
+/** What became of a document; throws Failure with status 404 where there is none for this asker. */
+export async function inspect(document, key) {
+  return (await call(`v1/inspection?${new URLSearchParams({ document })}`, { key })).json();
+}
+
+/** Documents that a name, a path or an address may mean: `[{document_id, title, uri}]`. */
+export async function documentNames(wanted, key) {
+  return (await (await call(`v1/inspection/names?${new URLSearchParams({ wanted })}`, { key })).json()).documents;
+}
+
 /** What serves now; `null` where no answer comes. */
 export async function whatServes() {
   try {

@@ -3,17 +3,17 @@
 import { Component, createRef, h, render } from "./vendor/preact.js";
 import { answer, exampleQuestions, Failure, whatServes } from "./api.js";
 import { Turn } from "./answer.js";
+import { keepKey, keptKey, KeyForm } from "./key.js";
 import { servingNow } from "./serving.js";
 import { SourceDialog } from "./source.js";
 
 const POLL_MS = 2000;
 const MAX_TRIES = 5;
 const MAX_TURNS_SENT = 10;
-const KEY = "almanac.key";
 
 class App extends Component {
   state = { items: [], draft: "", said: "", now: undefined, questions: [], source: null, stop: null, needsKey: false };
-  options = { key: sessionStorage.getItem(KEY) ?? "", knowledgeBases: "" };
+  options = { key: keptKey(), knowledgeBases: "" };
   session = Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16)).join("-");
   box = createRef();
   end = createRef();
@@ -117,9 +117,7 @@ class App extends Component {
   }
 
   saveKey = (key) => {
-    this.options.key = key.trim();
-    if (this.options.key) sessionStorage.setItem(KEY, this.options.key);
-    else sessionStorage.removeItem(KEY);
+    this.options.key = keepKey(key);
     this.greet();
     this.box.current.focus();
   };
@@ -199,21 +197,6 @@ function Welcome({ questions, onAsk }) {
     h("p", null, "Each answer names its sources and opens them at the words it rests on. Where the documents hold no answer, it says so."),
     questions.length > 0 && h("p", { class: "quiet" }, "For example:"),
     h("ul", null, questions.map((text) => h("li", null, h("button", { type: "button", onClick: () => onAsk(text) }, text)))),
-  ]);
-}
-
-function KeyForm({ isWrong, onSave }) {
-  const save = (event) => {
-    event.preventDefault();
-    onSave(new FormData(event.currentTarget).get("key"));
-  };
-  return h("form", { class: "key", onSubmit: save }, [
-    h("label", null, [
-      isWrong ? "The server does not take this API key; use another" : "This assistant answers only with an API key",
-      h("input", { name: "key", type: "password", autocomplete: "off", required: true }),
-    ]),
-    h("button", { type: "submit" }, "Use this key"),
-    h("p", { class: "quiet" }, "It is kept until this tab is closed. Who runs the server makes one by: almanac keys add NAME"),
   ]);
 }
 

@@ -56,3 +56,8 @@ function textFragment(words) {
 export function place(source) {
   return addressAt(source.uri) ? new URL(source.uri).host : source.knowledge_base;
 }
+
+/** The address of the page that says what became of a document; without one, of the page that asks for its name. */
+export function inspectionAddress(document) {
+  return document ? `document?${new URLSearchParams({ id: document })}` : "document";
+}

@@ -1,7 +1,10 @@
 // A source, opened at the cited span.
 
 import { Component, createRef, h } from "./vendor/preact.js";
-import { addressAt, freshness, quotedParts } from "./format.js";
+import { addressAt, freshness, inspectionAddress, quotedParts } from "./format.js";
+
+/** A tab of its own that keeps this one's API key. */
+export const BESIDE = { target: "_blank", rel: "opener" };
 
 /** A dialog with the passage, the cited words marked; the browser closes it by Esc and gives the focus back. */
 export class SourceDialog extends Component {
@@ -28,6 +31,7 @@ export class SourceDialog extends Component {
         h("p", { class: "quiet" }, [passage.headings, passage.knowledge_base, freshness(passage)].filter(Boolean).join(" · ")),
         h("blockquote", { tabIndex: 0 }, quotedParts(passage, citations).map(marked)),
         h("p", { class: "place" }, link(passage, citations[0])),
+        h("p", { class: "place" }, h("a", { href: inspectionAddress(passage.document_id), ...BESIDE }, "What became of this document")),
       ]),
     ]);
   }

@@ -5,6 +5,7 @@ and key) is held at most once, for its newest content. Each function is one tran
 ledger as it was, and running it again changes nothing.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,21 +40,24 @@ CREATE TABLE IF NOT EXISTS items (
     last_seen TEXT NOT NULL,
     status TEXT NOT NULL,
     text TEXT NOT NULL,
+    access TEXT NOT NULL DEFAULT '[]',
     UNIQUE (source, key)
 )
 """
+_ADD_ACCESS = "ALTER TABLE items ADD COLUMN access TEXT NOT NULL DEFAULT '[]'"
+"""Ledgers of earlier versions lack it."""
 _COLUMNS = (
     "id, source, key, raw_hash, document_id, uri, title, stage, rule, reason, fingerprint,"
-    " first_seen, last_seen, status"
+    " first_seen, last_seen, status, access"
 )
 _RECORD = f"""
 INSERT INTO items ({_COLUMNS}, text)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?)
 ON CONFLICT (source, key) DO UPDATE SET
     first_seen = CASE WHEN items.raw_hash = excluded.raw_hash THEN items.first_seen ELSE excluded.first_seen END,
     id = excluded.id, raw_hash = excluded.raw_hash, uri = excluded.uri, title = excluded.title, text = excluded.text,
     stage = excluded.stage, rule = excluded.rule, reason = excluded.reason, fingerprint = excluded.fingerprint,
-    last_seen = excluded.last_seen, status = 'held'
+    last_seen = excluded.last_seen, status = 'held', access = excluded.access
 """  # noqa: S608  (column names are ours)
 
 
@@ -71,6 +75,7 @@ class Entry:
         reason: a sentence, without text of the document.
         title: title of the document, if it was parsed.
         text: text of the document, if it was parsed.
+        access: the groups that could read it, if it was parsed; they may know that it is held.
     """
 
     source: str
@@ -82,6 +87,7 @@ class Entry:
     reason: str
     title: str = ""
     text: str = ""
+    access: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -103,6 +109,7 @@ class HeldItem:
         first_seen: ISO 8601, UTC.
         last_seen: when it was last judged; ISO 8601, UTC.
         status: `held`, or `released`: the next refresh lets this content pass.
+        access: the groups that could read it; none where it could not be parsed.
     """
 
     id: str
@@ -119,6 +126,7 @@ class HeldItem:
     first_seen: str
     last_seen: str
     status: str
+    access: tuple[str, ...]
     text: str = ""
 
 
@@ -147,11 +155,11 @@ def from_rejects(rejects: Iterable[Rejected]) -> Iterator[Entry]:
 
 def from_held(path: Path) -> Iterator[Entry]:
     """Entries of the documents in the `held` file of the document gate."""
-    columns = ["source", "key", "raw_hash", "uri", "rule", "reason", "title", "text"]
+    columns = ["source", "key", "raw_hash", "uri", "rule", "reason", "title", "text", "access"]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=256, columns=columns):
             for row in batch.to_pylist():
-                yield Entry(stage="gate", **row)
+                yield Entry(stage="gate", **row | {"access": tuple(row["access"])})
 
 
 def record(home: Path, entries: Iterable[Entry], *, fingerprint: str, now: datetime | None = None) -> int:
@@ -259,7 +267,8 @@ def release(home: Path, item_id: str) -> HeldItem:
 def _row(entry: Entry, fingerprint: str, seen: str) -> tuple[str, ...]:
     text = entry.text[:MAX_SHOWN_CHARACTERS]
     identity = (entry.id, entry.source, entry.key, entry.raw_hash, entry.document_id, entry.uri, entry.title)
-    return (*identity, entry.stage, entry.rule, entry.reason, fingerprint, seen, seen, text)
+    access = json.dumps(sorted(entry.access))
+    return (*identity, entry.stage, entry.rule, entry.reason, fingerprint, seen, seen, access, text)
 
 
 def _unknown(item_id: str) -> ConfigurationError:
@@ -274,7 +283,9 @@ def _select(home: Path, where: str = "", values: tuple[str, ...] = (), *, text: 
     columns = f"{_COLUMNS}, text" if text else _COLUMNS
     with _ledger(home) as ledger:
         rows = ledger.execute(f"SELECT {columns} FROM items {where}", values).fetchall()  # noqa: S608  (all ours)
-    return [HeldItem(*row) for row in rows]
+    names = [name.strip() for name in columns.split(",")]
+    entries = [dict(zip(names, row, strict=True)) for row in rows]
+    return [HeldItem(**entry | {"access": tuple(json.loads(entry["access"]))}) for entry in entries]
 
 
 def _path(home: Path) -> Path:
@@ -287,6 +298,8 @@ def _ledger(home: Path) -> Iterator[sqlite3.Connection]:
     path = _path(home)
     try:
         with transaction(path, _TABLE) as connection:
+            if "access" not in {column[1] for column in connection.execute("PRAGMA table_info(items)")}:
+                connection.execute(_ADD_ACCESS)
             yield connection
     except sqlite3.OperationalError as error:
         raise _refused(path, error) from error

@@ -13,21 +13,27 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from mlflow.entities import Trace
 
-MAX_ANSWERS = 20
+MAX_ANSWERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class CitingAnswer:
-    """An answer whose passages held the document; `cited`: its text refers to it."""
+    """An answer whose passages held the document.
+
+    Attributes:
+        cited: its text refers to the document.
+        user: the asker's pseudonym; None for who asked on the command line.
+    """
 
     trace_id: str
     asked_at: str
     question: str
     cited: bool
+    user: str | None = None
 
 
 def citing_answers(document_id: str, settings: Settings) -> tuple[CitingAnswer, ...]:
-    """Return the newest answers that read the document; none where MLflow does not answer."""
+    """Return the newest answers that read the document, `MAX_ANSWERS` at most; none where MLflow does not answer."""
     try:
         with mlflow_client(settings) as client:
             experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -57,5 +63,9 @@ def _answer(trace: "Trace", document_id: str) -> CitingAnswer:
     question = str((root.inputs or {}).get("question", "")) if root else ""
     asked_at = trace.info.request_time // 1000
     return CitingAnswer(
-        trace.info.trace_id, dt.datetime.fromtimestamp(asked_at, dt.UTC).isoformat(), question, document_id in cited
+        trace_id=trace.info.trace_id,
+        asked_at=dt.datetime.fromtimestamp(asked_at, dt.UTC).isoformat(),
+        question=question,
+        cited=document_id in cited,
+        user=trace.info.trace_metadata.get("mlflow.trace.user"),
     )

@@ -1,6 +1,6 @@
 """One document as Almanac has it: text, original, chunks, quarantine, releases, readers, and the answers that cited it.
 
-For the operator: what it shows is not limited to what an asker may read.
+For the operator: what it shows is not limited to what an asker may read; `tasks.answer.inspection.reader` limits it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -89,7 +89,22 @@ def show_document(wanted: str, params: Params, settings: Settings, *, with_origi
     release = _serving(settings)
     held = {item.document_id: item for item in quarantine.held(settings.home)}
     name = find_document(wanted, _names(release, held, settings))
-    item = held.get(name.document_id)
+    original = _original(name.document_id, params, settings) if with_original else None
+    return describe(name, release, held.get(name.document_id), settings, original=original)
+
+
+def describe(
+    name: Name, release: Release | None, item: HeldItem | None, settings: Settings, *, original: str | None = None
+) -> ShownDocument:
+    """Gather what is known of one document.
+
+    Args:
+        name: which.
+        release: that serves.
+        item: what the quarantine holds of it.
+        settings: where all of it lies.
+        original: its bytes as text, where they were asked for.
+    """
     row = _row(release, name.document_id, settings)
     chunks, readers = _indexed(release, name.document_id, settings)
     return ShownDocument(
@@ -104,7 +119,7 @@ def show_document(wanted: str, params: Params, settings: Settings, *, with_origi
         quarantine_id=item.id if item else None,
         readers=readers,
         text=str(row.get("text") or (quarantine.show(settings.home, item.id).text if item else "")),
-        original=_original(name.document_id, params, settings) if with_original else None,
+        original=original,
         chunks=chunks,
         history=tuple(_history(name.document_id, settings)),
         cited_by=citing_answers(name.document_id, settings),

@@ -29,20 +29,25 @@ def find_document(wanted: str, names: Mapping[str, Name]) -> Name:
     Raises:
         ConfigurationError: none or several are; the message names those that come near.
     """
-    if wanted in names:
-        return names[wanted]
-    for matches in (_exact(wanted, names), _within(wanted, names)):
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            raise ConfigurationError(
-                f"`almanac show` needs one document, found {len(matches)} with {wanted!r}: {_listed(matches)}; name one"
-            )
+    matches = find_documents(wanted, names)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ConfigurationError(
+            f"`almanac show` needs one document, found {len(matches)} with {wanted!r}: {_listed(matches)}; name one"
+        )
     near = [names[name] for name in _near(wanted, names)]
     raise ConfigurationError(
         f"a document must be named by its id, path, address or a part of one, found none with {wanted!r}; "
         + (f"did you mean {_listed(near)}?" if near else "`almanac plan` lists what the sources hold")
     )
+
+
+def find_documents(wanted: str, names: Mapping[str, Name]) -> list[Name]:
+    """Return the documents that may be meant: the one of that id, else those of that key or address, else of a part."""
+    if wanted in names:
+        return [names[wanted]]
+    return _exact(wanted, names) or _within(wanted, names)
 
 
 def _exact(wanted: str, names: Mapping[str, Name]) -> list[Name]:
