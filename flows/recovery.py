@@ -76,10 +76,10 @@ def look_after(client: SyncPrefectClient, tell: Callable[[Incident], None], *, n
     now = now or datetime.now(UTC)
     mark_dead(client, now=now)
     for name in CADENCES:
-        deployment = _deployment(client, name)
+        deployment = deployment_named(client, name)
         if deployment is not None:
             _take_up(client, deployment, tell, now)
-            if not _is_paused(deployment):
+            if not is_paused(deployment):
                 catch_up(client, deployment, now)
 
 
@@ -143,7 +143,7 @@ def _start_again(client: SyncPrefectClient, deployment: DeploymentResponse, run:
     tries = _tries(run.tags)
     if tries >= MAX_TRIES:
         return f"killed {tries} times in a row: a person must look"
-    if _is_paused(deployment):
+    if is_paused(deployment):
         return "its schedule is switched off: it is not started again"
     again = client.create_flow_run_from_deployment(
         deployment.id,
@@ -159,15 +159,24 @@ def _tries(tags: Sequence[str]) -> int:
     return max((int(tag.removeprefix(_TRY)) for tag in tags if tag.startswith(_TRY)), default=1)
 
 
-def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """Return a deployment by its flow and name; None where there is none."""
     try:
         return client.read_deployment_by_name(name)
     except ObjectNotFound:
         return None
 
 
-def _is_paused(deployment: DeploymentResponse) -> bool:
+def is_paused(deployment: DeploymentResponse) -> bool:
+    """Say whether a person paused the deployment, or switched its schedule off."""
     return bool(deployment.paused) or not all(schedule.active for schedule in deployment.schedules)
+
+
+def is_under_way(client: SyncPrefectClient, deployment: DeploymentResponse, now: datetime) -> bool:
+    """Say whether a run of a deployment runs, or is due and waits for a worker."""
+    states = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+    runs = _runs(client, deployment, *states)
+    return any(run.state_type != StateType.SCHEDULED or _due(run) <= now for run in runs)
 
 
 def _last_slot(deployment: DeploymentResponse, before: datetime) -> datetime | None:

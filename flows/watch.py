@@ -1,15 +1,18 @@
-"""The watch beside a worker: `python -m flows.watch`. It ends with the process that started it."""
+"""The watch beside a worker, over runs and folders: `python -m flows.watch`. It ends with the process that began it."""
 
 import logging
 import os
+import threading
 import time
 
 import httpx
 from prefect.client.orchestration import get_client
 
 from flows.alerts import tell_people
+from flows.folders import start_refresh, watch_folders, watched
 from flows.pool import SILENT_SECONDS
 from flows.recovery import Incident, look_after
+from tasks.params import load_params
 from tasks.settings import Settings, log_to_stderr, quiet_environment
 
 WATCH_SECONDS = 10
@@ -57,11 +60,19 @@ def _tell(settings: Settings, incident: Incident) -> None:
     tell_people(settings, f"Almanac: {incident.flow} {incident.run}", f"{incident.what}\n{incident.done}")
 
 
+def _start_folders(settings: Settings) -> None:
+    """Watch the folders of `watch: true` beside the runs; the thread ends with the process."""
+    sources = watched(load_params(settings.params, settings.profile))
+    options = {"stop": threading.Event(), "start": start_refresh}
+    threading.Thread(target=watch_folders, args=(sources, settings), kwargs=options, daemon=True).start()
+
+
 def main() -> None:
     """Watch, as a process of its own."""
     quiet_environment()
     settings = Settings()
     log_to_stderr(settings, logging.WARNING)
+    _start_folders(settings)
     watch(settings)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.params_checks import check_database_url, check_globs, check_select, check_web_url, one_or_more
 
@@ -28,13 +28,23 @@ class SourceBase(Block):
 
 
 class FilesSource(SourceBase):
-    """Files under an fsspec URL (a local folder, `s3://`, `https://`)."""
+    """Files under an fsspec URL (a local folder, `s3://`, `https://`).
+
+    `watch`: under `almanac up`, or beside any worker, a refresh starts soon after files of a local folder change.
+    """
 
     kind: Literal["files"]
     url: Annotated[str, Field(min_length=1)]
     include: Globs = ("**/*",)
     exclude: Globs = ()
     include_drafts: bool = False
+    watch: Annotated[bool, Field(exclude=True)] = False  # changes no document: left out of digests
+
+    @model_validator(mode="after")
+    def _watches_a_local_folder(self) -> "FilesSource":
+        if self.watch and "://" in self.url and not self.url.startswith("file://"):
+            raise ValueError(f"`watch` needs a local folder, found {self.url}; leave it out: the schedule refreshes")
+        return self
 
 
 class RecordFields(Block):

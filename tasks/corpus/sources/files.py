@@ -48,6 +48,11 @@ def open_files(source: FilesSource) -> SourceReader:
     return RemoteFilesReader(source, file_system, path)
 
 
+def local_folder(source: FilesSource) -> Path:
+    """The folder of a source of local files."""
+    return Path(file_system_of(source.url)[1]).resolve()
+
+
 def file_system_of(url: str) -> tuple[AbstractFileSystem, str]:
     """The fsspec file system of a URL, and the path in it.
 
