@@ -1,4 +1,7 @@
-"""Requests as well-known front ends send them, after their documentation, to a real server: each is answered."""
+"""Requests as well-known front ends send them to a real server: each is answered.
+
+Those named `recorded` are what the client sent when it was run here; the others are written after its documentation.
+"""
 
 import json
 from collections.abc import Iterator
@@ -142,6 +145,36 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "response_format": {"type": "text"},
         "tool_choice": "none",
     },
+    # what they sent to `almanac serve` here, word for word but for the question
+    "recorded: langchain-openai 1.7.4 chain": {
+        "messages": [
+            {"content": "Be short.", "role": "system"},
+            user("Hello"),
+            {"content": "It retries.", "role": "assistant"},
+            user(QUESTION),
+        ],
+        "stream": False,
+        "temperature": 0.0,
+    },
+    "recorded: langchain-openai 1.7.4 stream": {"messages": [user(QUESTION)], "stream": True, **USAGE},
+    "recorded: langchain-openai 1.7.4 bind_tools": {
+        "messages": [user(QUESTION)],
+        "stream": False,
+        "temperature": 0.0,
+        "tools": [TOOL],
+    },
+    "recorded: llama-index-llms-openai-like 0.8.1 chat engine": {
+        "messages": [SYSTEM, user("Hello"), {"role": "assistant", "content": "Hello [1]."}, user(QUESTION)],
+        "stream": True,
+        "temperature": 0.1,
+    },
+    "recorded: openai-node 6.49.0 runTools": {
+        "messages": [user(QUESTION)],
+        "tools": [TOOL],
+        "tool_choice": "auto",
+        "stream": False,
+    },
+    "recorded: openai-node 6.49.0 stream": {"messages": [user(QUESTION)], "stream": True},
     "picture before": {
         "messages": [
             user([*parts("What is this?"), {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]),
@@ -158,7 +191,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "several answers": ({"n": 3}, "n"),
     "an object of a schema": (
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {}}}},
         "response_format",
     ),
     "probabilities": ({"logprobs": True}, "logprobs"),
