@@ -215,6 +215,41 @@ def test_what_only_resembles_front_matter_is_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("page.html", '<html><head><meta name="access" content="hr"></head><body>Pay</body></html>'),
+        ("page.html", "<html><head><meta content=hr property='Access'></head><body>Pay</body></html>"),
+        ("page.html", "<!doctype html>\n---\naccess: [hr]\n---\n<p>Pay</p>"),
+        ("page.html", "<html><head><title>a</title></head><body>\n---\naccess: [hr]\n---\n<p>Pay</p></body></html>"),
+        ("page.org", "* Pay\n:PROPERTIES:\n:access: hr\n:END:\nWords."),
+        ("page.org", "# access: hr\n* Pay\nWords."),
+        ("page.tex", "% Draft\n% access: [hr, board]\n\\section{Pay} Words."),
+        ("page.csv", "# access: hr\na,b\n1,2\n"),
+        ("page.rst", ".. access: hr\n\nPay\n===\n\nWords."),
+        ("page.rst", ".. meta::\n   :access: hr\n\nPay\n===\n\nWords."),
+        ("page.mdx", "import A from 'a'\n\n---\naccess: [hr]\n---\n\nWords."),
+    ],
+)
+def test_access_where_a_format_is_not_read_for_it_is_in_doubt(name: str, text: str) -> None:
+    assert refused(text, name)
+    assert readers(text, name) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("page.html", '<html><head><meta name="description" content="access: all of it"></head><body>a</body></html>'),
+        ("page.html", "<html><body><h1>Docs</h1><pre>---\naccess: [hr]\n---</pre></body></html>"),
+        ("page.org", "* Pay\n:PROPERTIES:\n:CUSTOM_ID: a\n:END:\nAccess: ask at the desk."),
+        ("page.tex", "% Access: by the north door, from nine to five.\n\\section{Pay}"),
+        ("page.rst", ".. note::\n   The access: see below.\n"),
+    ],
+)
+def test_what_speaks_of_access_says_nothing_of_readers(name: str, text: str) -> None:
+    assert readers(text, name) == ("everyone",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
         ("page.html", "---\naccess: [hr]\nlayout: page\n---\n<html><body><h1>Pay</h1><p>Words.</p></body></html>"),
         ("page.rst", "---\naccess: [hr]\n---\n\nPay\n===\n\nWords.\n"),
         ("page.org", "---\naccess: [hr]\n---\n\n* Pay\n\nWords.\n"),
@@ -268,3 +303,24 @@ def test_one_slip_is_one_edit(typed: str, meant: str) -> None:
 
 def test_what_follows_the_block_is_the_text() -> None:
     assert split_front_matter("---\ntitle: T\n---\n\n# Pay\n") == ({"title": "T"}, "\n# Pay\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "year"),
+    [("20240131", 2024), ("2024-01-31", 2024), ("1706659200", 2024), ("1706659200000", 2024), ("-1000000000", 1938)],
+)
+def test_a_number_is_a_moment_where_it_can_be_meant_as_one(value: str, year: int) -> None:
+    said = said_of(SOURCE, RawItem(f"---\nexpires_at: {value}\n---\nText.".encode(), "page.md"))
+    expires_at = read_details(said).expires_at
+    assert expires_at is not None
+    assert expires_at.year == year
+
+
+@pytest.mark.parametrize("value", ["12:30:00", "0", "2024", "20241301", "99999999"])
+def test_a_number_that_is_no_moment_is_refused(value: str) -> None:
+    assert refused(f"---\nexpires_at: {value}\n---\nText.")
+
+
+def test_a_year_of_another_tool_is_no_date() -> None:
+    said = said_of(SOURCE, RawItem(b"---\ndate: 2024\n---\nText.", "page.md"))
+    assert read_details(said).updated_at is None

@@ -39,6 +39,10 @@ def decode_text(data: bytes) -> str:
         return _guess(data, error.start)
 
 
+_AS_BROWSERS = {"gbk": "gb18030", "x-user-defined": "cp1252"}
+"""What a page's own declaration means where Python's codec of that name is another one, or none."""
+
+
 def decode_html(data: bytes) -> str:
     """Return the text of an HTML page, whose `<meta charset>` counts, read as browsers do, where it is not UTF-8.
 
@@ -58,7 +62,7 @@ def decode_html(data: bytes) -> str:
             return decode_text(data)
     if encoding is None or encoding.name in {"utf-8", "utf-16le", "utf-16be"}:
         return decode_text(data)
-    return _strict(data, "gb18030" if encoding.name == "gbk" else encoding.codec_info.name)
+    return _strict(data, _AS_BROWSERS.get(encoding.name, encoding.codec_info.name))
 
 
 def _strict(data: bytes, encoding: str) -> str:

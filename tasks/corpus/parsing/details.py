@@ -11,6 +11,7 @@ from tasks.errors import ParseError
 
 _NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}\Z")
 _MAX_METADATA_CHARACTERS = 1000
+_SECONDS_ABOVE = 1e8
 _MILLISECONDS_ABOVE = 1e11
 NEVER = datetime.max.replace(tzinfo=UTC)
 """The last moment that a timestamp holds: what is meant to be later ("never", in another zone) is this."""
@@ -110,9 +111,21 @@ def parse_time(value: object) -> datetime:
     if isinstance(value, date):
         return datetime.combine(value, time())
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS_ABOVE else value, UTC)
+        return _of_number(value)
     if isinstance(value, str):
         return datetime.fromisoformat(value.strip())
+    raise ValueError("no time")
+
+
+def _of_number(value: float) -> datetime:
+    """Seconds or milliseconds since 1970, or a date without its dashes.
+
+    For instance `20240131`; YAML makes 45000 of `12:30:00`, and `2024` is a year: neither is a moment of 1970.
+    """
+    if abs(value) > _SECONDS_ABOVE:
+        return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS_ABOVE else value, UTC)
+    if isinstance(value, int) and len(str(value)) == len("20240131"):
+        return datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=UTC)
     raise ValueError("no time")
 
 

@@ -28,7 +28,17 @@ _KEY_LINE = re.compile(r"[\"']?[^\W\d][\w-]*[\"']?[ \t]*[:=](?:\s|$)")
 _HEADER_LINE = re.compile(r"\s+\S|-[ \t]|#|[\"'?\u200b]?[^\W\d][\w\u200b -]{0,40}[\"'\s]*[:=\uff1a]")
 _GROUPS_VALUE = re.compile(r"[^:=\uff1a]*[:=\uff1a][ \t]*(?:\[.*|[\"']?[\w.-]*[\"']?(?:[ \t]*,[ \t]*[\w.-]+)*[ \t]*)$")
 _ORG_KEYWORD = re.compile(r"#\+(?P<key>[^:\s]+):[ \t]*(?P<value>.*)$")
+_ORG_PROPERTY = re.compile(r"\s*:[^:\s]+:(?:\s|$)")
 _RST_FIELD = re.compile(r":(?P<key>[^:\n`]+):[ \t]*(?P<value>.*)$")
+_META_NAME = re.compile(
+    r"<meta\b[^>]{0,2000}?\b(?:name|property|itemprop)\s*=\s*[\"']?\s*(?P<name>[\w -]{1,40}?)\s*[\"'\s/>]", re.I
+)
+_LEADING_MARK_UP = re.compile(
+    r"(?:\s*(?:<!--.*?-->|<head\b.*?</head\s*>|<(?:!doctype|\?xml|html|body|main|article|p|div|pre)\b[^>]*>))*",
+    re.I | re.S,
+)
+_REMARKS = ("%", "#", "..", " ", "\t")
+_IMPORTS = re.compile(r"(?:(?:import|export)\b[^\n]*\n\s*)+")
 _HEAD_LINES = 100
 _ADVICE = "write it as `access: [group]` in a block between two lines of `---` at the very beginning"
 
@@ -63,13 +73,42 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 
 def split_org_keywords(text: str) -> tuple[dict[str, Any], str]:
-    """Return what the keywords at the head of an Org file say (`#+access: hr`), and the text, which keeps them."""
+    """Return what the keywords at the head of an Org file say (`#+access: hr`), and the text, which keeps them.
+
+    Raises:
+        ParseError: `invalid_metadata`: a drawer says who may read it: no reader of Org takes that for the file's own.
+    """
+    _refuse_access_in([line for line in _head(text) if _ORG_PROPERTY.match(line)])
     return _own_fields(_ORG_KEYWORD, text), text
 
 
 def split_docinfo(text: str) -> tuple[dict[str, Any], str]:
     """Return what the field list at the head of a reStructuredText file says (`:access: hr`), and the text as it is."""
     return _own_fields(_RST_FIELD, text), text
+
+
+def refuse_access_in_comments(text: str) -> None:
+    """Refuse a text whose first lines are remarks (`%`, `#`, `..`), one of which names groups that may read it.
+
+    Raises:
+        ParseError: `invalid_metadata`: with nobody as its readers.
+    """
+    head = takewhile(lambda line: not line.strip() or line.startswith(_REMARKS), _head(text))
+    remarks = (line for line in head if not line.startswith("#+"))  # a keyword of Org, which is read
+    _refuse_access_in([line for line in remarks if _GROUPS_VALUE.match(line.lstrip(": \t"))])
+
+
+def refuse_access_in_page(page: str) -> None:
+    """Refuse an HTML page that says who may read it where it is not read: in `meta`, or in a block behind the doctype.
+
+    Raises:
+        ParseError: `invalid_metadata`: with nobody as its readers.
+    """
+    head = page[: _HEAD_LINES * 500]
+    for match in _META_NAME.finditer(head):
+        if own_keys.line_names_access(f"{match['name']}:"):
+            raise _doubt(f"found it in `<meta name={match['name'].strip()!r}>`")
+    refuse_unread_access(head[_end_of_match(_LEADING_MARK_UP, head) :])
 
 
 def refuse_unread_access(text: str) -> None:
@@ -154,6 +193,8 @@ def _refuse_doubt(text: str) -> None:
     while comment := _COMMENT.match(text):
         _refuse_access_in(comment[1].split("\n"))
         text = text[comment.end() :]
+    if imports := _IMPORTS.match(text):  # of MDX
+        text = text[imports.end() :]
     lines = text[: _HEAD_LINES * 500].split("\n")[:_HEAD_LINES]
     if _OPENING.match(text):
         head = [lines[0].lstrip("-+ \t"), *takewhile(lambda line: not _closes(line), lines[1:])]
@@ -229,7 +270,7 @@ def once_each(pairs: Sequence[tuple[str, Any]], *, access_key: str = "access") -
 def _own_fields(field: re.Pattern[str], text: str) -> dict[str, Any]:
     """Our keys among the fields in the first lines; the fields of other tools are left alone."""
     found: dict[str, Any] = {}
-    for line in as_line_feeds(text[: _HEAD_LINES * 500]).split("\n")[:_HEAD_LINES]:
+    for line in _head(text):
         match = field.match(line)
         if match is None:
             continue
@@ -244,6 +285,10 @@ def _own_fields(field: re.Pattern[str], text: str) -> dict[str, Any]:
             if found[name] is None:
                 raise _doubt("found `access` without a value")
     return found
+
+
+def _head(text: str) -> list[str]:
+    return as_line_feeds(text[: _HEAD_LINES * 500]).split("\n")[:_HEAD_LINES]
 
 
 def _load_yaml(block: str) -> object:

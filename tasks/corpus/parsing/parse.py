@@ -169,6 +169,9 @@ def _said_access(source: Source, raw: RawItem) -> tuple[str, ...] | None:
         access = read_access(_merged(said_of(source, raw), raw.overrides).get("access"))
     except ParseError as error:
         return error.access
+    except Exception:  # what a parser failed on fails here again: who may read it is in doubt, and the others go on
+        logger.warning("nobody can tell who may read the item of the source %s", source.name, exc_info=True)
+        return ()
     return source.access if access is None else access
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from tasks.corpus.parsing.decode import decode_html, decode_text
 from tasks.corpus.parsing.extract import EXTRACTED, Extracted, Extractor
 from tasks.corpus.parsing.front_matter import (
+    refuse_access_in_comments,
+    refuse_access_in_page,
     refuse_unread_access,
     split_docinfo,
     split_front_matter,
@@ -90,6 +92,10 @@ def _split(source: Source, text: str, ending: str) -> tuple[Mapping[str, Any], s
     if not _has_front_matter(source):
         return {}, text
     said, text = split_front_matter(text)
+    if ending in WEB:
+        refuse_access_in_page(text)
+    elif ending not in MARKDOWN | PLAIN:
+        refuse_access_in_comments(text)
     if not said and ending == _ORG:
         return split_org_keywords(text)
     if not said and ending == RST:
