@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
-from tasks.params_checks import GateRule, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
+from tasks.params_checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
 from tasks.params_embedding import EmbeddingNeeds
 from tasks.params_needs import NeedsParams
 from tasks.params_prices import PricesParams
@@ -152,8 +152,8 @@ class GenerationParams(Block):
     gguf_file: str | None
     engine: Literal["auto", "transformers", "llama.cpp"]
     endpoint: Annotated[str | None, AfterValidator(check_endpoint)]
-    prompt: str
-    prompts: dict[Name, str]
+    prompt: Prompt
+    prompts: dict[Name, Prompt]
     verify: bool
     max_new_tokens: Annotated[int, Field(ge=1)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
@@ -282,7 +282,7 @@ class ServingParams(Block):
     max_queue: Annotated[int, Field(ge=1)]
     max_batch: Annotated[int, Field(ge=1)]
     poll_seconds: Annotated[float, Field(gt=0)]
-    smoke_questions: tuple[str, ...]
+    smoke_questions: tuple[Annotated[str, Field(pattern=r"\S")], ...]
     challenger_share: Share
     max_history_messages: Annotated[int, Field(ge=0)]
     cache_entries: Annotated[int, Field(ge=0)]

@@ -1,18 +1,91 @@
 """What a parameter must be beyond its type, checked when `params.yaml` is read and not in the night it is needed."""
 
 import datetime as dt
-from collections.abc import Hashable
+import re
+from collections.abc import Hashable, Mapping
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 DATE_COLUMNS = frozenset({"updated_at", "expires_at"})
 _BOUNDS = ("min_value", "max_value")
 _CRON_FIELDS = 5
 _DATABASES = ("postgresql", "mysql", "mariadb", "sqlite")
+
+
+OWN_EXPECTATIONS = frozenset(
+    f"expect_column_values_to_{rest}"
+    for rest in (
+        "have_no_encoding_damage",
+        "have_no_hidden_text",
+        "have_little_boilerplate",
+        "have_no_secrets",
+        "have_no_personal_data",
+        "be_in_language",
+        "have_no_near_duplicate",
+    )
+)
+"""Those of `tasks.corpus.gate.expectations`."""
+
+
+def check_prompt(name: str) -> str:
+    """Return the name of a prompt of ours, or the path of one's own.
+
+    Raises:
+        ValueError: there is none of that name; a path ends in `.md`.
+    """
+    ours = sorted(entry.name.removesuffix(".md") for entry in files("prompts").iterdir() if entry.name.endswith(".md"))
+    if name in ours or name.endswith(".md"):
+        return name
+    raise ValueError(f"must be one of {', '.join(ours)}, or the path of a .md file")
+
+
+Prompt = Annotated[str, AfterValidator(check_prompt)]
+
+
+def check_expectation(name: str) -> str:
+    """Return the name of an expectation of Great Expectations, or of ours.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in _expectations() | OWN_EXPECTATIONS:
+        raise ValueError("must be an expectation of Great Expectations or of Almanac; check its spelling")
+    return name
+
+
+@cache
+def _expectations() -> frozenset[str]:
+    """Their names by the names of their modules: to import them takes four CPU seconds."""
+    spec = find_spec("great_expectations")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    return frozenset(
+        path.stem for folder in folders for path in Path(folder, "expectations", "core").glob("expect_*.py")
+    )
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Check what can be told of a rule's arguments without its documents.
+
+    Raises:
+        ValueError: nothing lies between the bounds, or a pattern is none.
+    """
+    low, high = (given.get(name) for name in _BOUNDS)
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        raise ValueError(f"min_value must not be above max_value, found {low} and {high}")
+    patterns = given.get("regex_list") or [given.get("regex", "")]
+    for pattern in patterns if isinstance(patterns, list) else []:
+        try:
+            re.compile(str(pattern))
+        except re.error as error:
+            raise ValueError(f"regex must be a regular expression, found {pattern!r}: {error}") from error
 
 
 def check_cron(cron: str) -> str:
@@ -165,7 +238,7 @@ class GateRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    expect: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    expect: Annotated[str, AfterValidator(check_expectation)]
     on_fail: Literal["stop", "quarantine", "warn"]
 
     @property
@@ -175,6 +248,6 @@ class GateRule(BaseModel):
         return given | date_bounds(given.get("column"), given)
 
     @model_validator(mode="after")
-    def _bounds_are_times(self) -> "GateRule":
-        date_bounds((self.model_extra or {}).get("column"), dict(self.model_extra or {}))
+    def _arguments_hold(self) -> "GateRule":
+        check_arguments(self.arguments)
         return self

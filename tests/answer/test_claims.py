@@ -31,6 +31,18 @@ PIECES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("said", "read", "is_other"),
+    [
+        ("You may read 1,000 rows of a table.", "You may read 1000 rows of a table.", False),
+        ("You may read 1000 rows of a table.", "You may read 1\u202f000 rows of a table.", False),
+        ("You may read 1,000 rows of a table.", "You may read 1,001 rows of a table.", True),
+    ],
+)
+def test_what_is_counted_is_the_same_however_its_number_is_written(said: str, read: str, is_other: bool) -> None:
+    assert contradicted(said, [read], "") == is_other
+
+
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8))
 def test_markdown_passes_unchanged(pieces: list[str]):
     draft = "Begin.\n\n" + "".join(pieces) + "End."

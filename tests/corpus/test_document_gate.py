@@ -250,7 +250,6 @@ def test_empty_index_stops(gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"expect": "expect_columns_to_sparkle", "on_fail": "warn"}, "check its spelling"),
         ({**LONG_ENOUGH, "maximum": 3}, "extra fields not permitted"),
         ({**LONG_ENOUGH, "column": "num_letters"}, "known column, found 'num_letters'"),
         ({**LONG_ENOUGH, "row_condition": "num_words > 3"}, "must not set `row_condition`"),

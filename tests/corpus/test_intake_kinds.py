@@ -43,14 +43,28 @@ def test_a_picture_inside_a_text_leaves_its_words(text: str, kept: str) -> None:
     assert without_payloads(text) == kept
 
 
-def test_a_pointer_of_git_lfs_is_no_document(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n")
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n",
+        f"\ufeffversion https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n",
+        f"/annex/objects/SHA256E-s12--{'0' * 64}.md\n",
+    ],
+)
+def test_a_pointer_is_no_document(tmp_path: Path, pointer: str) -> None:
+    (tmp_path / "a.md").write_text(pointer)
     (reject,) = parsed(files(tmp_path), tmp_path).rejects
 
     assert "git lfs pull" in reject.reason
 
 
-@pytest.mark.parametrize("mark", ["draft: true", "published: false", "unlisted: true", "Draft: yes"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("draft: true", "published: false", "unlisted: true", "Draft: yes", "publish: no"),
+        *("status: draft", "private: true"),
+    ],
+)
 def test_a_draft_is_left_out_unless_the_source_wants_it(tmp_path: Path, mark: str) -> None:
     (tmp_path / "a.md").write_text(f"---\n{mark}\n---\nText.")
     (reject,) = parsed(files(tmp_path), tmp_path).rejects

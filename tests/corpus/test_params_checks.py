@@ -1,6 +1,7 @@
 """A parameter that would fail at night is refused when it is read, by name and with its remedy."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from tasks.errors import ConfigurationError
 from tasks.params import ScheduleParams, load_params
-from tasks.params_checks import GateRule
+from tasks.params_checks import OWN_EXPECTATIONS, GateRule
 from tasks.params_sources import FilesSource
 from tests.conftest import BASE_PARAMS
 
@@ -46,6 +47,38 @@ def test_a_plain_date_in_a_rule_is_taken_as_utc() -> None:
     }
     with pytest.raises(ValidationError, match="min_value"):
         GateRule.model_validate(rule | {"min_value": "last year"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"expect": "expect_columns_to_sparkle"}, "check its spelling"),
+        ({"min_value": 9, "max_value": 1}, "min_value must not be above max_value"),
+        ({"expect": "expect_column_values_to_match_regex", "regex": "("}, "must be a regular expression"),
+        ({"expect": "expect_column_values_to_not_match_regex_list", "regex_list": ["a", "["]}, "found '\\['"),
+    ],
+)
+def test_a_rule_that_could_never_be_judged_is_refused(rule: dict[str, Any], message: str) -> None:
+    whole = {"expect": "expect_column_values_to_be_between", "column": "num_words", "on_fail": "warn"} | rule
+    with pytest.raises(ValidationError, match=message):
+        GateRule.model_validate(whole)
+
+
+@pytest.mark.slow
+def test_our_own_expectations_are_those_that_can_be_named() -> None:
+    from great_expectations.util import camel_to_snake
+
+    from tasks.corpus.gate import expectations
+
+    ours = {camel_to_snake(name) for name in vars(expectations) if name.startswith("ExpectColumn")}
+    assert ours == OWN_EXPECTATIONS
+
+
+def test_a_prompt_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(BASE_PARAMS | {"generation": BASE_PARAMS["generation"] | {"prompt": "no-such"}}))
+    with pytest.raises(ConfigurationError, match=r"`generation.prompt`.*must be one of cited-answer"):
+        load_params(path)
 
 
 @pytest.mark.parametrize("glob", ["/etc/*", "", "../*.md"])

@@ -28,6 +28,11 @@ UNITS = {
     "kg": ("kg",),
     "lb": ("lb", "lbs"),
     "km/h": ("km/h",),
+    "us": ("µs", "μs", "microseconds"),
+    "ml": ("mL", "ml"),
+    "l": ("L", "litres"),
+    "pln": ("zł", "PLN"),
+    "kr": ("kr",),
     "usd": ("$", "USD", "dollars"),
     "eur": ("€", "EUR", "euros"),
     "gbp": ("£", "GBP"),
@@ -120,6 +125,9 @@ def test_diacritics_and_capitals_do_not_count(one: str, other: str) -> None:
         ("Use version 3.1.", "Use version 3.10.", False),
         ("Use 10–20 of them.", "Use 10-20 of them.", True),
         ("It is –5 here.", "It is -5 here.", True),
+        ("It takes 5 µs.", "It takes 5 ms.", False),
+        ("Add 10 mL.", "Add 10 L.", False),
+        ("It costs 5 kr.", "It costs 5 zł.", False),
     ],
 )
 def test_relations_percents_amounts_and_versions(said: str, read: str, is_held: bool) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
-from tasks.answer.check.exact import evidence, exact_terms, holds
+from tasks.answer.check.exact import evidence, exact_terms, folded, holds
 from tasks.answer.check.polarity import Polarity, polarity
 from tasks.answer.words import stem
 
@@ -60,6 +60,7 @@ def _turned_prefixes() -> dict[str, frozenset[str]]:
 _TURNED = _turned_prefixes()
 
 _COUNTED = re.compile(r"(?<![\w.,])(?P<number>\d+(?:[.,]\d+)*)\s+(?P<thing>[a-z]{3,})")
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
 _WORD = re.compile(r"[a-z]+")
 # A phrase in front (`By default …`) may stand anywhere, so that order says nothing.
 _FRONTED = re.compile(
@@ -151,10 +152,14 @@ def _counted_otherwise(said: _Said) -> bool:
 def _things_differ(said: str, read: str) -> bool:
     """Whether both count the same thing by other numbers: `5 times`, and `2 times; see step 5`."""
     offered: dict[str, set[str]] = defaultdict(set)
-    for match in _COUNTED.finditer(read.casefold()):
-        offered[match["thing"]].add(match["number"])
-    counted = [(match["thing"], match["number"]) for match in _COUNTED.finditer(said.casefold())]
-    return any(thing in offered and number not in offered[thing] for thing, number in counted)
+    for thing, number in _counted(read):
+        offered[thing].add(number)
+    return any(thing in offered and number not in offered[thing] for thing, number in _counted(said))
+
+
+def _counted(text: str) -> list[tuple[str, str]]:
+    """What is counted, with its number in one form: `1,000 rows` counts as `1000 rows` does."""
+    return [(match["thing"], _THOUSANDS.sub("", match["number"])) for match in _COUNTED.finditer(folded(text))]
 
 
 def _opposed(said: _Said, nearest: Sequence[str], share: float) -> bool:

@@ -19,13 +19,15 @@ _URL = re.compile(r"https?://[^\s<>()\[\]`\"']+|www\.[^\s<>()\[\]`\"']+")
 _NUMBER = re.compile(
     r"(?<![\w.#])(?P<sign>[-\u2212](?=[\d.$\u20ac\u00a3\u00a5\u20b9]))?(?P<currency>(?:[$\u20ac\u00a3\u00a5\u20b9]|\b(?:USD|EUR|GBP|CHF|JPY|usd|eur|gbp|chf|jpy))\s?)?"
     r"(?P<digits>v?\d+(?:,\d{3})+(?:\.\d+)?|v?\d+(?:\.\d+)*)"
-    r"(?:\s?(?P<unit>\u00b0\s?[CFcf]\b|[%\u2030\u00b0\u20ac$\u00a3\u00a5\u20b9]|[A-Za-z\u00b5\u03bc]+(?:/[A-Za-z]+)?))?(?![\w-]*_)"
+    r"(?:\s?(?P<unit>\u00b0\s?[CFcf]\b|[%\u2030\u00b0\u20ac$\u00a3\u00a5\u20b9\u20a9\u20bd\u20ba]|[A-Za-z\u00b5\u03bc\u0142\u010d]+(?:/[A-Za-z]+)?))?(?![\w-]*_)"
 )
 _FLAG = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _IDENTIFIER = re.compile(r"@?[A-Za-z_][\w]*(?:[.\-/:]+[A-Za-z_]\w*)*(?:\+\+|#)?")
 _LATIN_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|a\.k\.a|cf|p\.m|a\.m)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(?:^|[.:;!?\u00b7|])[\s*_\"'()\[\u201c-]*$")
 _UNIT_NAMES = """
+    ns nanosecond nanoseconds
+    \u03bcs us microsecond microseconds
     ms millisecond milliseconds
     s sec secs second seconds
     min mins minute minutes
@@ -39,14 +41,21 @@ _UNIT_NAMES = """
     mb
     gb
     tb
+    pb
     kib
     mib
     gib
+    tib
+    kbit kbps
+    mbit mbps
+    gbit gbps
     % percent prozent
     km
     m
     cm
     mm
+    \u03bcm
+    nm
     km/h
     kg
     g
@@ -56,7 +65,21 @@ _UNIT_NAMES = """
     gbp \u00a3 pounds
     jpy \u00a5 yen
     chf
-    inr \u20b9
+    inr \u20b9 rupees
+    sek
+    nok
+    dkk
+    kr
+    pln z\u0142
+    czk k\u010d kc
+    cny rmb yuan
+    krw \u20a9
+    rub \u20bd rubles
+    \u20ba
+    aud
+    cad
+    hz
+    khz
     mhz
     ghz
     lb lbs
@@ -70,10 +93,20 @@ _UNIT_NAMES = """
     w
     kw
     kwh
-    ml
+    mwh
+    kpa
+    hpa
+    bar
+    psi
+    ml millilitre millilitres milliliter milliliters
+    l litre litres liter liters
+    kcal
+    px
+    rpm
 """
 _UNITS = {name: line.split()[0] for line in _UNIT_NAMES.strip().splitlines() for name in line.split()}
-_CURRENCIES = frozenset({"eur", "usd", "gbp", "jpy", "chf", "inr"})
+_CURRENCY_NAMES = "eur usd gbp jpy chf inr sek nok dkk kr pln czk cny krw rub \u20ba aud cad"
+_CURRENCIES = frozenset(_CURRENCY_NAMES.split())
 _SEPARATOR = re.compile(r"(?<=\d)['\u2019\u00a0\u202f\u2009](?=\d{3}(?!\d))")
 _MINUS = re.compile(r"\u2212|(?<!\S)\u2013(?=\d)")
 """A word processor makes a dash of the minus; between two numbers it stands for a range."""

@@ -26,7 +26,12 @@ from tasks.params_sources import Source
 logger = logging.getLogger(__name__)
 
 _MAX_TITLE_CHARACTERS = 300
-_DRAFT_MARKS = (("draft", "true"), ("published", "false"), ("unlisted", "true"))
+_DRAFT_MARKS = {
+    **dict.fromkeys(("draft", "unlisted", "private"), ("true", "yes", "on")),
+    **dict.fromkeys(("published", "publish"), ("false", "no", "off")),
+    "status": ("draft", "hidden", "private"),
+}
+"""What site generators leave out: Hugo, Jekyll, Docusaurus, Obsidian, Pelican."""
 LEFT_OUT = frozenset({"unsupported", "draft"})
 """Codes of items that are no documents: named, and not counted among those that went wrong."""
 
@@ -135,11 +140,11 @@ def _refuse_draft(source: Source, details: Details) -> None:
     if getattr(source, "include_drafts", True):
         return
     marks = {name.casefold(): value.casefold() for name, value in details.metadata.items()}
-    for name, value in _DRAFT_MARKS:
-        if marks.get(name) == value:
+    for name, values in _DRAFT_MARKS.items():
+        if marks.get(name) in values:
             raise ParseError(
                 "draft",
-                f"the page must be published, found `{name}: {value}`; publish it, or set `include_drafts`",
+                f"the page must be published, found `{name}: {marks[name]}`; publish it, or set `include_drafts`",
                 access=(),
             )
 

@@ -3,6 +3,7 @@
 Mark-up and plain text are read in this process; all other formats in one that can be killed.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -28,7 +29,10 @@ RST = ".rst"
 WEB = frozenset({".html", ".htm", ".xhtml"})
 _ORG = ".org"
 _NOTEBOOK = ".ipynb"
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:version https://(?:git-lfs|hawser)\.github\.com/spec/|/annex/objects/\S+\s*\Z)"
+)
+"""What Git LFS, or git-annex, keeps in place of a file that was not fetched."""
 _DECODED = MARKDOWN | PLAIN | WEB | {RST, _ORG, ".tex", ".csv", ".tsv"}
 """Text in which a block of front matter may stand before the format's own beginning."""
 READABLE = frozenset({*MARKDOWN, *PLAIN, RST, *EXTRACTED})
@@ -46,10 +50,11 @@ def read_text(source: Source, raw: RawItem, extractor: Extractor) -> tuple[Mappi
             "unsupported",
             f"the file ending must be one that Almanac reads, found {ending or 'none'!r}; convert or exclude it",
         )
-    if raw.data.startswith(_LFS_POINTER):
+    if _POINTER.match(raw.data):
         raise ParseError(
             "damaged",
-            "the file must be the document, found a pointer of Git LFS; fetch it with `git lfs pull`, or exclude it",
+            "the file must be the document, found a pointer of Git LFS or git-annex; fetch it with `git lfs pull` or "
+            "`git annex get`, or exclude it",
         )
     if ending not in _DECODED:
         return _extracted(source, extractor.extract(raw.data, ending), ending)

@@ -18,7 +18,7 @@ from tasks.params_sources import RecordFields
 REMOVES = {"delete", "remove"}
 _NUMBER_MARK = "#"
 _SHORT_NUMBER = re.compile(r"\d{1,6}")
-_DOTTED = re.compile(r"[vV]?\d{1,9}(?:\.\d{1,9}){1,4}")
+_DOTTED = re.compile(r"[vV]?\d{1,9}(?:\.\d{1,9}){1,4}|[vV]\d{1,9}")
 UPSERTS = {"add", "modify", "upsert"}
 _CARRIED = ("title", "uri", "access", "knowledge_base", "updated_at", "expires_at")
 
