@@ -19,8 +19,15 @@ from odf.opendocument import OpenDocumentText
 from tasks.corpus.parsing.extract_worker import extract
 from tests.world.made import NUM_DOCUMENTS, SIGNS, Words, check
 
-_SECRET_STYLES = ("display:none", "visibility: hidden", "color:#ffffff", "color: white", "font-size:0", "opacity:0")
-_HEAD = "<style>.secret{display:none} .pale, .x{color:#fff} .bar{background:#123456}</style>"
+_SECRET_STYLES = (
+    *("display:none", "visibility: hidden", "color:#ffffff", "color: white", "font-size:0", "opacity:0"),
+    *("height:0;overflow:hidden", "transform: scale(0)", "filter: opacity(0%)", "color: rgba(9, 9, 9, 0)"),
+    *("color:#abc;background:#abc", "margin-left:-9999px", "position:absolute; clip: rect(0, 0, 0, 0)"),
+)
+_HEAD = (
+    "<style>.secret{display:none} .pale, .x{color:#fff} .bar{background:#123456} "
+    ".box > .inner, table.no td b {display:none} [data-away]{visibility:hidden} @media print{p{display:none}}</style>"
+)
 
 
 def page(words: Words, rng: random.Random) -> str:
@@ -30,6 +37,8 @@ def page(words: Words, rng: random.Random) -> str:
         text = escape(words.unseen())
         ways = [f'<p style="{way}">{text}</p>' for way in _SECRET_STYLES]
         ways += [f"<p hidden>{text}</p>", f'<p class="secret">{text}</p>', f'<span class="pale">{text}</span>']
+        ways += [f'<div class="box"><p class="inner">{text}</p></div>', f"<p data-away>{text}</p>"]
+        ways += [f"<dialog>{text}</dialog>", f"<datalist><option>{text}</option></datalist>"]
         return rng.choice([*ways, f"<!-- {text} -->", f"<script>var x = '{text}'</script>"])
 
     def shown(least: int = 1, most: int = 6) -> str:
@@ -43,6 +52,8 @@ def page(words: Words, rng: random.Random) -> str:
         lambda: f"<pre><code>{shown()}\n{shown()}</code></pre>",
         lambda: f'<div class="bar"><b class="pale">{shown()}</b></div>',
         lambda: f"<blockquote><p>{shown()}</p></blockquote>",
+        lambda: f'<p class="inner">{shown()} <ins>{shown(1, 2)}</ins> <mark>{shown(1, 2)}</mark></p>',
+        lambda: f"<svg><title></title><text>{shown(1, 3)}</text><text>{shown(1, 3)}</text></svg>",
         lambda: f'<p>{shown()}<br>{shown()} <a href="https://example.com/a">{shown(1, 2)}</a></p>',
         lambda: (
             "<table>" + "".join(f"<tr><td>{shown(1, 2)}</td><td>{shown(1, 2)}</td></tr>" for _ in "abc") + "</table>"
@@ -247,3 +258,22 @@ def test_a_remark_between_two_lists_is_no_text() -> None:
 
     assert "remark" not in text
     assert text.index("one") < text.index("two")
+
+
+@pytest.mark.parametrize(
+    ("mark_up", "text"),
+    [
+        ("<math><mfrac><mi>a</mi><mrow><mi>b</mi><mo>+</mo><mn>1</mn></mrow></mfrac></math>", "a/(b + 1)"),
+        (
+            "<math><semantics><msup><mi>x</mi><mn>2</mn></msup><annotation>x^{2} again</annotation></semantics></math>",
+            "x^2",
+        ),
+        ("<select><option>One</option><option>Two</option></select>", "One; Two"),
+        ("<dialog open>Seen</dialog>", "Seen"),
+        ("<p style='color:transparent;background:linear-gradient(red,blue);background-clip:text'>Seen</p>", "Seen"),
+        ("<div style='height:0;padding-bottom:56%;overflow:hidden'>Seen</div>", "Seen"),
+    ],
+)
+def test_what_a_page_shows_in_other_ways_arrives(mark_up: str, text: str) -> None:
+    page = f"<!doctype html><html><body><p>Before</p>{mark_up}<p>After</p></body></html>"
+    assert extract(page.encode(), ".html").text.split() == ["Before", *text.split(), "After"]

@@ -1,7 +1,7 @@
 """HTML pages to Markdown by kreuzberg, without the head and without what a browser does not show.
 
-Left out, and counted: `hidden`, `display: none`, `visibility: hidden`, no opacity, no size, white on white, by the
-element's own style or by a rule for its class, name or kind in the page itself.
+Left out, and counted: `hidden`, `display: none`, `visibility: hidden`, no opacity, no size, no ink, moved or clipped
+out of sight, by the element's own style or by a rule of the page itself (`tasks.corpus.parsing.formats.style_sheet`).
 """
 
 import re
@@ -12,22 +12,33 @@ from lxml import html as lxml_html
 
 from tasks.corpus.parsing.decode import decode_html
 from tasks.corpus.parsing.formats.reading import Reading
+from tasks.corpus.parsing.formats.style_sheet import StyleSheets, declarations_of
 from tasks.corpus.parsing.formats.unescape import unescaped
 from tasks.corpus.parsing.html_head import split_head
 from tasks.corpus.parsing.kreuzberg_parser import run_kreuzberg
 
-_SIGN = re.compile(r"\bhidden\b|display\s*:|visibility\s*:|opacity\s*:|font-size\s*:|\bcolor\s*[:=]|text-indent", re.I)
-_COMMENT = re.compile(r"/\*.*?\*/", re.S)
+_SIGN = re.compile(
+    r"\bhidden\b|<(?:dialog|datalist)\b|\bcolor\s*[:=]|\b(?:display|visibility|opacity|font-size|text-indent|height|transform|filter"
+    r"|clip|clip-path|margin-(?:left|right|top))\s*:|\bopacity\(",
+    re.I,
+)
+_FOREIGN = re.compile(r"<(?:svg|math|ins|mark|select)\b", re.I)
 _REMARK = re.compile(r"<!--.*?-->", re.S)
-_AT_RULE = re.compile(r"@(?:media|supports|font-face|keyframes|page)[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
-_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
-_SELECTOR = re.compile(r"([a-z][a-z0-9]*)?((?:\.[\w-]+)*)(#[\w-]+)?", re.I)
 _WHITE = re.compile(r"white|#f[a-f]f[a-f]f[a-f]|#fff|rgba?\(\s*25[0-5][\s,]+25[0-5][\s,]+25[0-5].*|transparent", re.I)
 _MAX_FADING = 500
 """Characters: a longer part that a style sheet paints without opacity fades in by a script once the page is there."""
 _GROUND = ("background", "background-color", "background-image")
 _NOTHING = re.compile(r"0(?:\.0+)?(?:px|pt|em|rem|%)?$")
 _TINY = re.compile(r"(?:0(?:\.\d+)?|1(?:\.0+)?)(?:px|pt)$|0(?:\.0\d*)?(?:em|rem|%)?$")
+_CLIPPED = re.compile(
+    r"rect\(\s*0[^,\d]*,?\s*0|inset\(\s*(?:50|100)%|circle\(\s*0\b|rect\(\s*1px[ ,]+1px[ ,]+1px[ ,]+1px"
+)
+_DECIDES = re.compile(
+    r"display|visibility|opacity|font-size|text-|margin-|transform|filter|position|left|top|right|bottom|clip|height"
+    r"|max-height|overflow|color|background|padding|transition|-webkit-"
+)
+_SHRUNK = re.compile(r"scale[xy]?\(\s*0(?:\.0+)?\s*[,)]|opacity\(\s*0(?:\.0+)?%?\s*\)")
+_NO_INK = re.compile(r"transparent|#(?:[0-9a-f]{3}0|[0-9a-f]{6}00)|(?:rgba|hsla)\(.*,\s*0(?:\.0+)?%?\s*\)", re.I)
 _FAR = re.compile(r"-\d{4,}(?:px|pt)|-\d{3,}(?:em|rem|%)")
 
 
@@ -46,7 +57,7 @@ def read_html(data: bytes, styles: str = "") -> Reading:
 
 def without_hidden(page: str, styles: str = "") -> tuple[str, int]:
     """Return the page without the elements that a browser does not show, and how many characters these held."""
-    if not _SIGN.search(page) and not _SIGN.search(styles):
+    if not any(map(_SIGN.search, (page, styles))) and not _FOREIGN.search(page):
         return page, 0
     parser = lxml_html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, huge_tree=True)
     try:
@@ -54,13 +65,48 @@ def without_hidden(page: str, styles: str = "") -> tuple[str, int]:
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         return page, 0
     sheets = [styles, *(sheet.text or "" for sheet in root.iter("style"))]
-    rules = [rule for sheet in sheets for rule in _rules(sheet)]
+    rules = StyleSheets(sheets, decides=_DECIDES)
     hidden = [element for element in root.iter(etree.Element) if _is_hidden(element, _style(element, rules))]
     hidden += _white_on_white(root, rules)
-    if not hidden:
-        return page, 0
     num_hidden = sum(_remove(element) for element in hidden)
+    if not _made_plain(root) and not hidden:
+        return page, 0
     return str(lxml_html.tostring(root, encoding="unicode")), num_hidden
+
+
+def _made_plain(root: etree._Element) -> bool:
+    """Put plain text in the place of what kreuzberg drops or writes with marks of its own; whether there was any."""
+    foreign = list(root.iter("svg", "math", "ins", "mark", "select"))
+    for element in foreign:
+        if element.tag in {"ins", "mark"}:
+            element.tag = "span"
+            continue
+        text = formula(element) if element.tag == "math" else _shown_text(element)
+        tail, attributes = element.tail, element.attrib
+        attributes.clear()
+        for child in list(element):
+            element.remove(child)
+        element.tag, element.text, element.tail = "span", text, tail
+    return bool(foreign)
+
+
+def _shown_text(element: etree._Element) -> str:
+    """The words of a drawing, or the entries of a list to choose from."""
+    texts = (" ".join("".join(each.itertext()).split()) for each in element.iter("text", "option"))
+    return "; ".join(text for text in texts if text)
+
+
+def formula(element: etree._Element) -> str:
+    """A formula of MathML on one line: `a/b`, `x^2`, `x_i`, without the notes that repeat it in another language."""
+    kind = element.tag.rpartition("}")[2].rpartition(":")[2] if isinstance(element.tag, str) else ""
+    if kind.startswith("annotation"):
+        return ""
+    parts = [formula(child) for child in element if isinstance(child.tag, str)]
+    sign = {"mfrac": "/", "msup": "^", "msub": "_"}.get(kind)
+    if sign and len(parts) == 2:
+        return sign.join(part if len(part) == 1 or part.isalnum() else f"({part})" for part in parts)
+    text = " ".join((element.text or "").split())
+    return f" {text} " if kind == "mo" and text and not parts else text + "".join(parts)
 
 
 def _remove(element: etree._Element) -> int:
@@ -73,39 +119,15 @@ def _remove(element: etree._Element) -> int:
     return len(text.strip())
 
 
-def _rules(sheet: str) -> Iterator[tuple[re.Match[str], Mapping[str, str]]]:
-    """Rules of a style sheet for one class, name or kind of element, outside of media queries."""
-    text = _AT_RULE.sub("", _COMMENT.sub("", sheet))
-    for selectors, body in _RULE.findall(text):
-        for selector in selectors.split(","):
-            match = _SELECTOR.fullmatch(selector.strip())
-            if match and match[0]:
-                yield match, _declarations(body)
-
-
-def _declarations(body: str) -> Mapping[str, str]:
-    pairs = (entry.partition(":")[::2] for entry in body.split(";"))
-    return {name.strip().lower(): value.replace("!important", "").strip().lower() for name, value in pairs if value}
-
-
-def _style(element: etree._Element, rules: list[tuple[re.Match[str], Mapping[str, str]]]) -> dict[str, str]:
-    style: dict[str, str] = {}
-    classes = set((element.get("class") or "").split())
-    for match, declarations in rules:
-        kind, names, identifier = match.groups()
-        if (
-            (not kind or kind.lower() == element.tag)
-            and set(names.split(".")[1:]) <= classes
-            and (not identifier or identifier[1:] == element.get("id"))
-        ):
-            style.update(declarations)
+def _style(element: etree._Element, rules: StyleSheets) -> dict[str, str]:
+    style = dict(rules.style(element))
     if element.tag == "font" and element.get("color"):
         style["color"] = element.get("color").lower()
     if element.get("bgcolor"):
         style["background"] = element.get("bgcolor").lower()
     if "opacity" in style and len("".join(element.itertext())) > _MAX_FADING:
         del style["opacity"]
-    return {**style, **_declarations(element.get("style") or "")}
+    return {**style, **declarations_of(element.get("style") or "")}
 
 
 def _is_hidden(element: etree._Element, style: Mapping[str, str]) -> bool:
@@ -117,18 +139,46 @@ def _is_hidden(element: etree._Element, style: Mapping[str, str]) -> bool:
         or style.get("visibility") in {"hidden", "collapse"}
         or _NOTHING.fullmatch(style.get("opacity", "")) is not None
         or _TINY.fullmatch(style.get("font-size", "")) is not None
-        or _FAR.search(style.get("text-indent", "")) is not None
-        or (style.get("position") in {"absolute", "fixed"} and _lies_beside(style))
+        or any(
+            _FAR.search(style.get(name, "")) for name in ("text-indent", "margin-left", "margin-right", "margin-top")
+        )
+        or any(_SHRUNK.search(style.get(name, "")) for name in ("transform", "filter"))
+        or (element.tag in {"dialog", "datalist"} and "open" not in element.attrib)
+        or (style.get("position") in {"absolute", "fixed"} and (_lies_beside(style) or _is_clipped(style)))
+        or _is_folded(element, style)
+        or _has_no_ink(style)
     )
+
+
+def _is_clipped(style: Mapping[str, str]) -> bool:
+    return any(_CLIPPED.search(style.get(name, "")) for name in ("clip", "clip-path"))
+
+
+def _is_folded(element: etree._Element, style: Mapping[str, str]) -> bool:
+    """No height, and what overflows is not shown; a longer part is folded until a reader opens it."""
+    has_none = any(_NOTHING.fullmatch(style.get(name, "")) for name in ("height", "max-height"))
+    keeps = any(name.startswith(("padding", "transition")) for name in style)
+    return (
+        has_none
+        and not keeps
+        and style.get("overflow") in {"hidden", "clip"}
+        and len("".join(element.itertext())) <= _MAX_FADING
+    )
+
+
+def _has_no_ink(style: Mapping[str, str]) -> bool:
+    """Letters without colour, or in that of their own ground; where the ground fills the letters they are seen."""
+    colour = style.get("color", "")
+    if not colour or any("background-clip" in name or name in {"text-shadow", "-webkit-text-stroke"} for name in style):
+        return False
+    return _NO_INK.fullmatch(colour) is not None or colour in {style.get(name) for name in _GROUND}
 
 
 def _lies_beside(style: Mapping[str, str]) -> bool:
     return any(_FAR.search(style.get(side, "")) for side in ("left", "top", "right", "bottom"))
 
 
-def _white_on_white(
-    root: etree._Element, rules: list[tuple[re.Match[str], Mapping[str, str]]]
-) -> Iterator[etree._Element]:
+def _white_on_white(root: etree._Element, rules: StyleSheets) -> Iterator[etree._Element]:
     """Elements whose letters are white while no element around them has a ground that is not white."""
     for element in root.iter(etree.Element):
         style = _style(element, rules)
