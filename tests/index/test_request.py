@@ -42,6 +42,8 @@ def row(**changes: Any) -> dict[str, Any]:
         (Request("q", since=NOW), True),
         (Request("q", since=NOW + dt.timedelta(seconds=1)), False),
         (Request("q", since=NOW.replace(tzinfo=None)), True),
+        (Request("q", since=dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=14)))), True),
+        (Request("q", until=dt.datetime(9999, 12, 31, 23, tzinfo=dt.timezone(dt.timedelta(hours=-9)))), True),
         (Request("q", until=NOW), False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Words of ten languages, signs, identifiers and misspelt names are found in one index, by full text and hybrid."""
+"""Words of fourteen languages, signs, identifiers and misspelt names are found in one index, full text and hybrid."""
 
 # ruff: noqa: RUF001 - letters of other scripts look like Latin ones
 
@@ -31,6 +31,10 @@ PAGES = {
     "el": "# Άδειες\n\nΗ αίτηση άδειας υποβάλλεται στον προϊστάμενο δύο εβδομάδες νωρίτερα.",
     "ar": "# الإجازات\n\nيقدم الموظف طلب الإجازة إلى المدير قبل أسبوعين.",
     "de": "# Dienstreise\n\nDie Erstattung der Übernachtung in Zürich beantragt man mit dem Formular.",
+    "fr": "# Congés\n\nL'employé dépose sa demande de congés payés auprès de l'entrepôt deux semaines avant.",
+    "tr": "# İzin\n\nÇalışan, izin başvurusunu iki hafta önce müdüre iletir. Iğdır şubesi kapalıdır.",
+    "vi": "# Nghỉ phép\n\nNhân viên nộp đơn xin nghỉ phép trước hai tuần.",
+    "he": "# חופשה\n\nהעובד מגיש בקשת חופשה למנהל שבועיים מראש.",
     "flag": "# Moving data\n\nWith `--keep-going` the mover skips a file that it cannot read and goes on.",
     "flag2": "# Long walks\n\nKeep going even when it rains: going on is what the walkers of the club do, keep it up.",
     "dry": "# Running dry\n\nIf the well runs dry, stop the motor by hand and ring the caretaker.",
@@ -56,6 +60,10 @@ QUESTIONS = [
     ("αίτηση άδειας", "el"),
     ("طلب الإجازة", "ar"),
     ("Ubernachtung Zurich", "de"),
+    ("demande de conges", "fr"),
+    ("Igdir", "tr"),
+    ("nghi phep", "vi"),
+    ("בקשת חופשה", "he"),
     ("--keep-going", "flag"),
     ("what does --keep-going do", "flag"),
     ("--dry-run", "flag3"),

@@ -88,8 +88,14 @@ def _in_time(updated_at: dt.datetime | None, request: Request) -> bool:
 
 
 def _in_utc(time: dt.datetime) -> dt.datetime:
-    """A time without a zone is UTC, as in documents."""
-    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    """A time without a zone is UTC, as in documents; one before the year 1 or behind 9999 there is its end."""
+    if time.tzinfo is None:
+        return time.replace(tzinfo=dt.UTC)
+    try:
+        return time.astimezone(dt.UTC)
+    except OverflowError:
+        end = dt.datetime.min if time.year == dt.MINYEAR else dt.datetime.max
+        return end.replace(tzinfo=dt.UTC)
 
 
 def _checked_names(column: str, names: Collection[str]) -> Collection[str]:
