@@ -27,7 +27,6 @@ from tasks.params import Params
 from tasks.params_sources import FilesSource
 from tasks.settings import Settings
 
-QUIET_SECONDS = 30.0
 MAX_WAIT_SECONDS = 600.0
 """A folder that never falls silent is refreshed all the same."""
 RETRY_SECONDS = 10.0
@@ -49,7 +48,7 @@ class Burst:
         not_before: when a refresh may be tried.
     """
 
-    quiet_seconds: float = QUIET_SECONDS
+    quiet_seconds: float
     max_wait_seconds: float = MAX_WAIT_SECONDS
     first: float | None = None
     last: float = 0.0
@@ -86,18 +85,16 @@ def watch_folders(
     *,
     stop: threading.Event,
     start: Callable[[], bool],
-    quiet_seconds: float = QUIET_SECONDS,
 ) -> None:
     """Watch until `stop` is set; a folder that is missing, or goes, is looked for again.
 
     Args:
         sources: whose folders.
-        settings: changes within its home are nobody's: a refresh writes there.
+        settings: how long nothing must have changed; changes within the home are nobody's: a refresh writes there.
         stop: ends the watch.
         start: asks for a refresh; False: not now, try again.
-        quiet_seconds: for so long nothing must have changed.
     """
-    burst = Burst(quiet_seconds=quiet_seconds)
+    burst = Burst(settings.watch_quiet_seconds)
     folders = [local_folder(source) for source in sources]
     takes = _filter(sources, settings.home.resolve())
     before = _there(folders)

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
         ray_address: of a Ray cluster, as `ray://host:10001`; one is started for each run otherwise.
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
+        watch_quiet_seconds: for so long nothing must have changed in a watched folder before a refresh starts.
         teacher_api_key: of the model that writes synthetic questions.
     """
 
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     use_server: bool = True
     alerts: SecretStr | None = None
+    watch_quiet_seconds: float = Field(default=30, ge=0)
     teacher_api_key: SecretStr | None = None
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     prefect_api_auth_string: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")

@@ -65,8 +65,8 @@ def watching(
         return told.pop(0) if told else True
 
     stop = threading.Event()
-    options = {"stop": stop, "start": start, "quiet_seconds": QUIET}
-    thread = threading.Thread(target=watch_folders, args=(sources, settings), kwargs=options)
+    quiet = settings.model_copy(update={"watch_quiet_seconds": QUIET})
+    thread = threading.Thread(target=watch_folders, args=(sources, quiet), kwargs={"stop": stop, "start": start})
     thread.start()
     time.sleep(1.5)
     yield asked

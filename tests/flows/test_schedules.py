@@ -1,5 +1,6 @@
 """The calendar, under a real Prefect server: what is deployed runs, and what died is said to be dead."""
 
+import json
 import os
 import signal
 import subprocess
@@ -163,10 +164,16 @@ def test_cron_follows_the_parameters(server: str, write_params: Callable[..., Pa
     assert [(entry["cron"], entry["timezone"]) for entry in schedules] == [("30 4 * * 2", "Europe/Rome")]
 
 
-def test_due_refresh_is_run_by_the_worker(
-    server: str, home: Path, write_params: Callable[..., Params], notes: Path, tmp_path: Path
+def test_due_refresh_is_run_by_the_worker_and_another_one_when_a_watched_folder_changed(
+    server: str,
+    home: Path,
+    write_params: Callable[..., Params],
+    notes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params = write_params([files_source(notes)])
+    monkeypatch.setenv("ALMANAC_WATCH_QUIET_SECONDS", "3")
+    params = write_params([files_source(notes, watch=True)])
     weekly = cadences(params)[0]
 
     with worker(tmp_path):
@@ -174,9 +181,16 @@ def test_due_refresh_is_run_by_the_worker(
         soon = Interval(timedelta(days=1), anchor_date=datetime.now(UTC) + timedelta(seconds=10), slug=weekly.name)
         deployment = apply(weekly, soon, PROJECT)
         wait_until(lambda: runs_of(server, deployment, "COMPLETED"), seconds=240)
+        assert runs_of(server, deployment, "COMPLETED")[0]["auto_scheduled"]
+        assert (home / "releases" / "0001.json").exists()
+        for number in range(50):
+            (notes / f"{number}.md").write_text(
+                f"# Page {number}\n\nThe pager number {number} lies in room {number}.\n"
+            )
+        wait_until(lambda: len(runs_of(server, deployment, "COMPLETED")) == 2, seconds=240)
 
-    assert runs_of(server, deployment, "COMPLETED")[0]["auto_scheduled"]
-    assert (home / "releases" / "0001.json").exists()
+    assert json.loads((home / "releases" / "0002.json").read_text())["num_documents"] == 52
+    assert not (home / "releases" / "0003.json").exists()
 
 
 def test_deployment_that_was_paused_stays_paused(server: str, write_params: Callable[..., Params], notes: Path) -> None:
