@@ -5,6 +5,7 @@ import random
 
 import docx
 from docx.document import Document
+from docx.enum.text import WD_COLOR_INDEX
 from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.opc.packuri import PackURI
 from docx.opc.part import Part
@@ -76,8 +77,9 @@ class Author:
         """Runs of all looks, with tabs and line breaks between."""
         paragraph = self.document.add_paragraph()
         for _ in range(self.rng.randint(2, 6)):
-            kind = self.rng.choice(["plain", "bold", "hidden", "white", "style", "tiny", "tab", "break", "shaded"])
-            unseen = kind in {"hidden", "white", "style", "tiny"}
+            kinds = ["plain", "bold", "hidden", "white", "style", "tiny", "tab", "break", "shaded", "black", "marked"]
+            kind = self.rng.choice(kinds)
+            unseen = kind in {"hidden", "white", "style", "tiny", "black", "marked"}
             run = paragraph.add_run(self.words.unseen() if unseen else self.words.shown())
             run.bold = kind == "bold"
             if kind == "hidden":
@@ -86,6 +88,12 @@ class Author:
                 run.font.color.rgb = RGBColor(255, 255, 255)
             if kind == "shaded":
                 run._r.get_or_add_rPr().append(parse_xml(f'<w:shd {_W} w:val="clear" w:fill="1F3864"/>'))
+            if kind in {"black", "marked"}:
+                run.font.color.rgb = RGBColor(0, 0, 0)
+            if kind == "black":
+                run._r.get_or_add_rPr().append(parse_xml(f'<w:shd {_W} w:val="clear" w:fill="000000"/>'))
+            if kind == "marked":
+                run.font.highlight_color = WD_COLOR_INDEX.BLACK
             if kind == "style":
                 run.style = self.document.styles["Secret"]
             if kind == "tiny":

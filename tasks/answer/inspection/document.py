@@ -3,8 +3,11 @@
 For the operator: what it shows is not limited to what an asker may read; `tasks.answer.inspection.reader` limits it.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from tasks.answer.inspection.citing import CitingAnswer, citing_answers
@@ -24,6 +27,7 @@ from tasks.index.table import connect, open_at
 from tasks.params import Params
 from tasks.settings import Settings
 
+_RESTORES = threading.Lock()
 _CHUNK_COLUMNS = ["chunk_id", "ordinal", "start", "end", "headings", "text", "access_id"]
 
 
@@ -126,6 +130,23 @@ def describe(
     )
 
 
+def corpus_files(release: Release | None, settings: Settings) -> list[Path]:
+    """Return the corpus files of a release; their bytes are checked once in a process, which a server asks often."""
+    if release is None:
+        return []
+    with _RESTORES:
+        files = _checked_files(settings, release.number, release.corpus.md5)
+        if not all(path.exists() for path in files):  # the work folder was cleared, or an erasure wrote them anew
+            _checked_files.cache_clear()
+            files = _checked_files(settings, release.number, release.corpus.md5)
+    return list(files)
+
+
+@lru_cache(maxsize=64)
+def _checked_files(settings: Settings, number: int, md5: str) -> tuple[Path, ...]:  # noqa: ARG001 - another, anew
+    return tuple(snapshot_files(settings, load_release(settings, number)))
+
+
 def _serving(settings: Settings) -> Release | None:
     try:
         return serving(settings).release
@@ -136,7 +157,7 @@ def _serving(settings: Settings) -> Release | None:
 def _names(release: Release | None, held: Mapping[str, HeldItem], settings: Settings) -> dict[str, Name]:
     names = {item.document_id: Name(item.document_id, item.title, item.uri) for item in held.values()}
     if release is not None:
-        state = fold_state(snapshot_files(settings, release))
+        state = fold_state(corpus_files(release, settings))
         columns = (state.column(column).to_pylist() for column in ("document_id", "title", "uri"))
         names |= {entry[0]: Name(*entry) for entry in zip(*columns, strict=True)}
     return names
@@ -144,7 +165,7 @@ def _names(release: Release | None, held: Mapping[str, HeldItem], settings: Sett
 
 def _row(release: Release | None, document_id: str, settings: Settings) -> Mapping[str, Any]:
     """The document of a release, empty where it holds none of that id."""
-    for batch in read_documents(snapshot_files(settings, release), {document_id}):
+    for batch in read_documents(corpus_files(release, settings), {document_id}):
         for row in batch.to_pylist():
             return dict(row)
     return {}

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tasks.answer.inspection.citing import CitingAnswer
-from tasks.answer.inspection.document import Event, ShownDocument, describe
+from tasks.answer.inspection.document import Event, ShownDocument, corpus_files, describe
 from tasks.answer.inspection.find import Name, find_documents
 from tasks.corpus import quarantine
 from tasks.corpus.document import EVERYONE
@@ -17,7 +17,6 @@ from tasks.corpus.quarantine import HeldItem
 from tasks.corpus.snapshot import fold_state
 from tasks.index.access import AccessMap, access_id, asker_groups
 from tasks.index.release import Release
-from tasks.index.snapshots import snapshot_files
 from tasks.settings import Settings
 
 MAX_TEXT_CHARACTERS = 200_000
@@ -104,7 +103,7 @@ class Reading:
         """
         self._release, self._settings = release, settings
         self._asker = asker_groups(groups)
-        state = fold_state(snapshot_files(settings, release)).select(["document_id", "title", "uri", "access"])
+        state = fold_state(corpus_files(release, settings)).select(["document_id", "title", "uri", "access"])
         rows = list(zip(*(column.to_pylist() for column in state.columns), strict=True))
         live = {row[0] for row in rows}
         held = {item.document_id: item for item in quarantine.held(settings.home)}

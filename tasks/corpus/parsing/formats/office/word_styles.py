@@ -20,6 +20,15 @@ _MAX_DEPTH = 20
 _MAX_TINY_HALF_POINTS = 3
 _PAPER = {"background1", "light1", "bg1"}
 _NEARLY_WHITE = 0xFA
+_HIGHLIGHTS = {
+    "black": "000000",
+    "blue": "0000FF",
+    "cyan": "00FFFF",
+    "green": "00FF00",
+    "magenta": "FF00FF",
+    "red": "FF0000",
+    "yellow": "FFFF00",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +40,21 @@ class Look:
         white: painted in the colour of the paper.
         shaded: on a ground of its own, on which white can be read.
         tiny: too small to be seen.
+        colour: of the letters, six hex digits; empty where Word chooses one that can be read.
+        ground: behind the letters; empty where it is the paragraph's.
     """
 
     vanish: bool = False
     white: bool = False
     shaded: bool = False
     tiny: bool = False
+    colour: str = ""
+    ground: str = ""
 
     def is_hidden(self, *, on_ground: bool) -> bool:
         """Return whether Word does not show it; `on_ground`: its paragraph or cell is not white."""
-        return self.vanish or self.tiny or (self.white and not (self.shaded or on_ground))
+        blacked_out = bool(self.colour) and self.colour == self.ground
+        return self.vanish or self.tiny or blacked_out or (self.white and not (self.shaded or on_ground))
 
     def over(self, properties: etree._Element | None) -> "Look":
         """Return this look with a run's own properties on top."""
@@ -50,12 +64,24 @@ class Look:
                 case "vanish" | "specVanish":
                     look = replace(look, vanish=is_on(element, VAL))
                 case "color":
-                    look = replace(look, white=_is_white(element))
+                    look = replace(look, white=_is_white(element), colour=_hex(element, VAL, "themeColor"))
                 case "sz":
                     look = replace(look, tiny=_number(element.get(VAL), 20) <= _MAX_TINY_HALF_POINTS)
                 case "shd" | "highlight":
-                    look = replace(look, shaded=is_shaded(element))
+                    look = replace(look, shaded=is_shaded(element), ground=_ground(element))
         return look
+
+
+def _ground(element: etree._Element) -> str:
+    if element.tag == f"{W}highlight":
+        return _HIGHLIGHTS.get(element.get(VAL, ""), "")
+    return _hex(element, f"{W}fill", "themeFill") if element.get(VAL, "clear") == "clear" else ""
+
+
+def _hex(element: etree._Element, name: str, theme: str) -> str:
+    """A plain colour as six hex digits; empty where the theme, or Word itself, decides."""
+    colour = element.get(name, "").upper()
+    return colour if re.fullmatch(r"[0-9A-F]{6}", colour) and f"{W}{theme}" not in element.attrib else ""
 
 
 def is_shaded(element: etree._Element | None) -> bool:
