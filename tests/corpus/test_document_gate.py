@@ -136,7 +136,7 @@ def test_null_fails_a_rule_that_great_expectations_would_pass_over(gate: Gate) -
 
 
 def test_rule_that_raises_stops_and_shows_no_text(gate: Gate) -> None:
-    rule = {"expect": "expect_column_values_to_match_regex", "column": "text", "regex": "(", "on_fail": "quarantine"}
+    rule = {"expect": "expect_column_values_to_be_between", "column": "text", "min_value": 1, "on_fail": "quarantine"}
     report = gate([document("a", f"canary {GOOD}")], params(rule))
     assert report.stopped
     assert report.rules[0].error
@@ -145,7 +145,7 @@ def test_rule_that_raises_stops_and_shows_no_text(gate: Gate) -> None:
 
 
 def test_warn_rule_that_raises_is_reported_and_does_not_stop(gate: Gate) -> None:
-    rule = {"expect": "expect_column_values_to_match_regex", "column": "text", "regex": "(", "on_fail": "warn"}
+    rule = {"expect": "expect_column_values_to_be_between", "column": "text", "min_value": 1, "on_fail": "warn"}
     report = gate([document("a")], params(rule))
     assert not report.stopped
     assert report.rules[0].error
