@@ -83,7 +83,8 @@ def _shifts(
     before, now = _similarities(reference), _similarities(recent)
     if len(before) and len(now):
         # The spread between days is measured where it is counted: at the reference's median.
-        days = _by_day(reference, lambda entry: _below(entry, float(np.median(before))))
+        middle = float(np.median(before))
+        days = _by_day(reference, lambda entry: _below(entry, middle))
         if shift := distribution_shifts(
             "similarity of questions and passages", before, now, spread=overdispersion(days)
         ):

@@ -65,15 +65,15 @@ def rising_topics(
 
 def groups(vectors: npt.NDArray[np.float32]) -> list[list[int]]:
     """Return the rows by topic: each joins the first group whose middle is near, in order; shape (num, dim)."""
-    sums: list[npt.NDArray[np.float32]] = []
+    sums = np.zeros_like(vectors)
     members: list[list[int]] = []
     for index, vector in enumerate(vectors):
-        near = [float(vector @ total / (np.linalg.norm(total) or 1.0)) for total in sums]
-        best = int(np.argmax(near)) if near else -1
-        if best >= 0 and near[best] >= SAME_TOPIC:
-            sums[best] = sums[best] + vector
-            members[best].append(index)
-        else:
-            sums.append(vector.copy())
-            members.append([index])
+        middles = sums[: len(members)]
+        near = middles @ vector / np.linalg.norm(middles, axis=1) if members else np.empty(0)
+        best = int(np.argmax(near)) if members else -1
+        if best < 0 or near[best] < SAME_TOPIC:
+            best = len(members)
+            members.append([])
+        sums[best] += vector
+        members[best].append(index)
     return members

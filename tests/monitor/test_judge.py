@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -71,16 +72,18 @@ def quarter(seed: int, planted: Planted) -> list[Observation]:
 
 def embed(questions: Sequence[str]) -> npt.NDArray[np.float32]:
     """Put variants of a topic near each other, and topics apart."""
-    rows = []
-    for question in questions:
-        _, topic, _, variant = question.split()
-        parts = [
-            np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)).normal(size=DIM)
-            for text in (topic, f"{topic}/{variant}")
-        ]
-        rows.append(parts[0] + 0.5 * parts[1])
-    vectors = np.array(rows, np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.array([vector_of(question) for question in questions], np.float32)
+
+
+@cache
+def vector_of(question: str) -> npt.NDArray[np.float64]:
+    _, topic, _, variant = question.split()
+    first, second = (
+        np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)).normal(size=DIM)
+        for text in (topic, f"{topic}/{variant}")
+    )
+    vector: npt.NDArray[np.float64] = first + 0.5 * second
+    return vector / np.linalg.norm(vector)
 
 
 def alarms(seed: int, planted: Planted) -> dict[str, int]:
