@@ -52,8 +52,11 @@ def main() -> None:
         started = time.monotonic()
         text = " ".join(f"{claim.text} [1]" for claim in claims)
         checked = check(text, [claims[0].passage], embedder)
-        judged += second_opinion(text, claims, checked, generator)
-        print(f"{claims[0].passage.title}: {len(claims)} claims, {time.monotonic() - started:.0f} s", flush=True)
+        new = list(second_opinion(text, claims, checked, generator))
+        judged += new
+        seconds = time.monotonic() - started
+        print(f"{claims[0].passage.title}: {seconds:.0f} s; code alone: {_shares(new, both=False)}", end="", flush=True)
+        print(f"; code and model: {_shares(new, both=True)}", flush=True)
     for name, both in (("code alone", False), ("code and model", True)):
         print(f"{name}: {_shares(judged, both=both)}")
 

@@ -246,7 +246,7 @@ def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: C
         reason = "No passage fits the question well enough to be its answer."
         return closest_passages(question, passages, reason, calibration)
     named = [passage.title for passage in passages if names(question, passage.title)]
-    if named and is_foreign(question, passages[ranked[0].number - 1].title, named):
+    if named and is_foreign(passages[ranked[0].number - 1], named):
         reason = f"What the documents say about {named[0]} does not answer the question."
         return closest_passages(question, passages, reason, calibration)
     return _of_excerpts(close_to_best(ranked), passages, "answer", None)

@@ -40,10 +40,6 @@ everybody needs is shown before what few need."""
 START_CHARACTERS = 2000
 INSTALLATION_RANK = 0.1
 LINKS_RANK = 0.1
-MIN_NAME = 3
-"""Letters of a word, to be looked for in a title."""
-MIN_ASKED_SHARE = 0.6
-"""Of a title's letters, to be words of the question, where the question names another document."""
 MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
 EXCERPT_VERSION = 3
@@ -114,23 +110,15 @@ def _preference(question: str, passage: Passage, span: Span) -> float:
     return preference
 
 
-def names(question: str, title: str) -> bool:
-    """Whether a question names a document: `scikit_learn` is `scikit-learn`."""
-    asked, named = (" ".join(re.findall(r"[^\W_]+", text.casefold())) for text in (question, title))
-    return bool(named) and f" {named} " in f" {asked} "
+def names(text: str, title: str) -> bool:
+    """Whether a question, or a passage, names a document: `scikit_learn` is `scikit-learn`."""
+    said, named = (" ".join(re.findall(r"[^\W_]+", each.casefold())) for each in (text, title))
+    return bool(named) and f" {named} " in f" {said} "
 
 
-def is_foreign(question: str, title: str, named: Sequence[str]) -> bool:
-    """Whether a document is another one than those that the question names, and none that goes with them.
-
-    Beside `docket` or `mlflow` in a question `pydocket` and `mlflow-skinny` go with what is named; beside `celery` and
-    `tasks` `dvc-task` does not.
-    """
-    folded = title.casefold()
-    words = [word for word in terms(question).content if len(word) >= MIN_NAME and word in folded]
-    asked = sum(len(word) for word in words if not any(word != other and word in other for other in words))
-    goes_with = any(name.casefold() in folded for name in named)
-    return not goes_with and asked < MIN_ASKED_SHARE * len(re.sub(r"[\W_]+", "", folded))
+def is_foreign(passage: Passage, named: Sequence[str]) -> bool:
+    """Whether a passage speaks of none of the documents that a question names, by their titles."""
+    return not any(names(f"{passage.title} {passage.headings} {passage.text}", title) for title in named)
 
 
 def _is_mostly_links(text: str) -> bool:

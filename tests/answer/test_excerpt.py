@@ -52,6 +52,13 @@ def test_document_of_another_subject_is_no_answer_about_a_named_one() -> None:
     assert "zephyr" in (answer.reason or "")
 
 
+def test_other_document_that_speaks_of_the_named_one_may_answer() -> None:
+    other = passage("With zephyr a lock is taken with a timeout:\n\n```\nlock(timeout=3)\n```", title="boreas")
+    named = replace(passage("Described elsewhere at length.", title="zephyr"), similarity=0.3)
+    question = "How do I take a lock in zephyr with a timeout?"
+    assert answer_question(question, [other, named], SilentGenerator("excerpt"), EXCERPT).outcome == "answer"
+
+
 def test_question_that_asks_how_gets_the_excerpt_with_code() -> None:
     told, shown = "A retry of a job is set by retries.", "A retry of a job is set by:\n\n```\njob(retries=2)\n```"
     numbers = [excerpts("How do I set the retry of a job?", [passage(a), passage(b)])[0].number for a, b in
