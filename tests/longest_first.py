@@ -17,7 +17,7 @@ TESTS = Path(__file__).parent
 DURATIONS = TESTS / "durations.txt"
 _SECONDS_PER_KILOBYTE = {True: 4.0, False: 0.2}
 """With the mark `slow` (a server, a model), and without."""
-SHARING = ("tests/answer", "tests/index")
+SHARING = ("tests/answer", "tests/corpus", "tests/index")
 _NUM_FAST = 4
 
 

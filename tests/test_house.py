@@ -137,6 +137,22 @@ def test_names_are_words_of_the_field() -> None:
     assert riddles <= {"tasks/erasure/erase.py: found"}
 
 
+def test_the_tree_of_the_readme_is_the_real_one() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tree,) = (block for block in page.split("```") if "\n  refresh.py " in block)
+    missing, folder, listed = [], ROOT, set()
+    for line in filter(None, tree.splitlines()):
+        if not line.startswith(" "):
+            folder = ROOT / line.split()[0] if line.split()[0].endswith("/") else ROOT
+            listed.add(line.split()[0])
+        paths = [folder / name for name in re.findall(r"(?:^ *|    )(\w+(?:/|\.py))", line) if line[0] == " "]
+        missing += [str(path) for path in paths if not path.exists()]
+
+    assert missing == []
+    assert listed >= {f"{name}/" for name in (*PRODUCT, "docs", "golden", "infra", "prompts", "tests")}
+    assert all((ROOT / name).exists() for name in listed if "." in name or name.endswith("/"))
+
+
 def test_architecture_names_modules_that_are_there() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     paths = set(re.findall(rf"`((?:{'|'.join((*PRODUCT, 'golden', 'tests'))})/[\w/]*(?:\.py)?)`", page))
