@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     with whole_file(path) as beside:
         beside.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_json_lines(path: Path, records: Iterable[Any]) -> int:
+    """Write dataclasses, one in JSON a line, whole or not at all; return how many."""
+    count = 0
+    with whole_file(path) as beside, beside.open("w", encoding="utf-8") as stream:
+        for record in records:
+            stream.write(json.dumps(asdict(record), ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
+    return count
 
 
 def write_text(path: Path, text: str) -> None:

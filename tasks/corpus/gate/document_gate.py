@@ -128,7 +128,7 @@ def check_documents(
     failed = _quarantined(judged)
     results = tuple(_result(rule, tally, judged) for rule, tally in judged.findings)
     reasons = (
-        *_broken_rules(results),
+        *broken_rules(results, block="document_gate", what="documents"),
         *_passed_limits(params, num_documents, len(failed), num_rejected=num_rejected, num_known=num_known),
     )
     _write(held, HELD_SCHEMA, _held(parsed, judged, failed))
@@ -219,14 +219,21 @@ def _observed(rule: Rule, tally: Tally, num_failed: int, num_documents: int) -> 
 # --- the decision ---
 
 
-def _broken_rules(results: Sequence[RuleResult]) -> Iterator[str]:
+def broken_rules(results: Sequence[RuleResult], *, block: str, what: str) -> Iterator[str]:
+    """Yield why rules stop a gate.
+
+    Args:
+        results: of all rules.
+        block: of `params.yaml`, where the rules stand.
+        what: a person corrects in place of a rule.
+    """
     for result in results:
         where = f"{result.expect} on `{result.column}`" if result.column else result.expect
         if result.error and result.on_fail != "warn":
-            yield f"rule {where} must run, but it raised {result.error}; correct its arguments in document_gate.rules"
+            yield f"rule {where} must run, but it raised {result.error}; correct its arguments in {block}.rules"
         elif not result.success and result.on_fail == "stop":
             named = f" ({', '.join(result.failed_ids[:3])})" if result.failed_ids else ""
-            yield f"rule {where} must hold, but found {result.observed}{named}; correct the documents or the rule"
+            yield f"rule {where} must hold, but found {result.observed}{named}; correct the {what} or the rule"
 
 
 def _passed_limits(

@@ -6,7 +6,7 @@ Texts are those that the live index embedded, and only such as the training's au
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import CorruptionError, GateError
-from tasks.files import whole_file
+from tasks.files import write_json_lines
 from tasks.index.passage import Passage
 from tasks.model.examples.example import Example, read_examples
 
@@ -192,12 +192,7 @@ class _Rows:
 
 def write_pairs(pairs: Iterable[Pair], path: Path) -> int:
     """Write JSON lines whole or not at all; return the number of pairs."""
-    count = 0
-    with whole_file(path) as beside, beside.open("w", encoding="utf-8") as stream:
-        for pair in pairs:
-            stream.write(json.dumps(asdict(pair), ensure_ascii=False, sort_keys=True) + "\n")
-            count += 1
-    return count
+    return write_json_lines(path, pairs)
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tasks.errors import CorruptionError
-from tasks.files import whole_file
+from tasks.files import write_json_lines
 from tasks.index.passage import Passage
 
 Origin = Literal["golden", "feedback", "synthetic", "teacher", "replay"]
@@ -77,12 +77,7 @@ def example_id(question: str, passages: Iterable[ExamplePassage], answer: str) -
 
 def write_examples(examples: Iterable[Example], path: Path) -> int:
     """Write whole or not at all; return the number of examples."""
-    count = 0
-    with whole_file(path) as beside, beside.open("w", encoding="utf-8") as stream:
-        for example in examples:
-            stream.write(json.dumps(asdict(example), ensure_ascii=False, sort_keys=True) + "\n")
-            count += 1
-    return count
+    return write_json_lines(path, examples)
 
 
 def read_examples(path: Path) -> Iterator[Example]:

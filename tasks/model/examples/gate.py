@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.draft import cited_numbers, without_markers
 from tasks.answer.prompt import NOT_FOUND
-from tasks.corpus.gate.document_gate import MAX_FAILED_IDS, GateReport, RuleResult
+from tasks.corpus.gate.document_gate import MAX_FAILED_IDS, GateReport, RuleResult, broken_rules
 from tasks.corpus.gate.rules import Rule, Tally, resolve, validate
 from tasks.corpus.gate.sensitive import find_personal_data, find_secrets
 from tasks.model.examples.example import Example
@@ -73,7 +73,10 @@ def check_examples(examples: Sequence[Example], params: ExampleGateParams) -> Ga
             failed.setdefault(row, []).append(rule)
     results = tuple(_result(rule, tally, examples) for rule, tally in findings)
     accepted = tuple(example for row, example in enumerate(examples) if row not in failed)
-    reasons = (*_broken_rules(results), *_passed_limits(params, len(examples), len(failed)))
+    reasons = (
+        *broken_rules(results, block="example_gate", what="sources"),
+        *_passed_limits(params, len(examples), len(failed)),
+    )
     quarantined = tuple(
         (examples[row], broken[0].given.expect, _reason(broken)) for row, broken in sorted(failed.items())
     )
@@ -137,16 +140,6 @@ def _result(rule: Rule, tally: Tally, examples: Sequence[Example]) -> RuleResult
         observed=observed,
         error=tally.error,
     )
-
-
-def _broken_rules(results: Sequence[RuleResult]) -> Iterator[str]:
-    for result in results:
-        where = f"{result.expect} on `{result.column}`" if result.column else result.expect
-        if result.error and result.on_fail != "warn":
-            yield f"rule {where} must run, but it raised {result.error}; correct its arguments in example_gate.rules"
-        elif not result.success and result.on_fail == "stop":
-            named = f" ({', '.join(result.failed_ids[:3])})" if result.failed_ids else ""
-            yield f"rule {where} must hold, but found {result.observed}{named}; correct the sources or the rule"
 
 
 def _passed_limits(params: ExampleGateParams, num_examples: int, num_quarantined: int) -> Iterator[str]:
