@@ -27,6 +27,9 @@ from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.chat_model import save_chat_model
 from tests.model.examples_world import GOLDEN, SECRET, TOOLS, build, page, params, question, raw_params, write_golden
 
+NO_SYNTHETIC = {"num_synthetic": 0}
+"""For tests of what people rated: the questions of documents take most of the time."""
+
 
 @pytest.fixture(scope="module")
 def refreshed(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Path:
@@ -246,7 +249,7 @@ def test_rated_answers_become_examples(folder: Path, settings: Settings) -> None
     rate(settings, corrected, "ann", False, "the largest number of records that are read at once")
     rate(settings, disliked, "ann", False)
 
-    found = of_feedback(build(folder))
+    found = of_feedback(build(folder, examples=NO_SYNTHETIC))
 
     assert found.keys() == {liked, corrected}
     assert "workbench for sorting" in found[liked].answer
@@ -260,16 +263,16 @@ def test_latest_vote_of_each_user_counts_once(folder: Path, settings: Settings) 
     liked = ask(settings, folder, "What is the workbench Zephyr for?")
     for user, up in (("ann", True), ("ann", True), ("ann", True), ("bob", False), ("cid", False)):
         rate(settings, liked, user, up)
-    assert of_feedback(build(folder)) == {}
+    assert of_feedback(build(folder, examples=NO_SYNTHETIC)) == {}
     rate(settings, liked, "bob", True)
-    assert of_feedback(build(folder)).keys() == {liked}
+    assert of_feedback(build(folder, examples=NO_SYNTHETIC)).keys() == {liked}
 
 
 @pytest.mark.slow
 def test_trace_that_showed_a_restricted_document_is_left_out_as_a_whole(folder: Path, settings: Settings) -> None:
     liked = ask(settings, folder, f"What is {SECRET}1 for?", groups=["finance"])
     rate(settings, liked, "ann", True)
-    assert of_feedback(build(folder)) == {}
+    assert of_feedback(build(folder, examples=NO_SYNTHETIC)) == {}
 
 
 # --- gate and versions ---
@@ -278,7 +281,7 @@ def test_trace_that_showed_a_restricted_document_is_left_out_as_a_whole(folder: 
 @pytest.mark.slow
 def test_stopped_gate_leaves_a_report_and_no_examples(folder: Path) -> None:
     with pytest.raises(GateError, match="at least 5000 examples"):
-        build(folder, example_gate={"min_examples": 5000})
+        build(folder, examples=NO_SYNTHETIC, example_gate={"min_examples": 5000})
     assert not (folder / "out" / "examples.jsonl").exists()
     assert "Stopped" in (folder / "out" / "report" / "gate.html").read_text()
 
@@ -317,7 +320,7 @@ def test_training_set_comes_back_by_its_tag(folder: Path, settings: Settings) ->
 
 @pytest.mark.slow
 def test_training_set_that_was_changed_by_hand_is_not_versioned(folder: Path, settings: Settings) -> None:
-    built = build_training_set(params(folder), settings, folder / "out")
+    built = build_training_set(params(folder, examples=NO_SYNTHETIC), settings, folder / "out")
     with built.path.open("a") as stream:
         stream.write("\n")
     with pytest.raises(CorruptionError, match="must have sha256"):
