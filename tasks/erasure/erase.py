@@ -207,10 +207,11 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     time.sleep(READER_POLLS * params.serving.poll_seconds)
     remove_old_bytes(settings, ids)
     not_reached = [*_clean_databases(settings, needles), *_elsewhere(settings)]
+    key = load_tombstones(settings).key
     receipt = Receipt(
-        id=f"{work.began_at[:10]}-{keyed_hash(load_tombstones(settings).key, 'receipt', json.dumps(ids))[:10]}",
+        id=f"{work.began_at[:10]}-{keyed_hash(key, 'receipt', json.dumps(ids))[:10]}",
         at=work.began_at,
-        documents=tuple(keyed_hash(load_tombstones(settings).key, "id", name) for name in ids),
+        documents=tuple(keyed_hash(key, "id", name) for name in ids),
         needles=len(work.needles),
         undistinctive=len(work.undistinctive),
         found_before=work.found_before,
@@ -221,7 +222,7 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
         not_reached=tuple(not_reached),
         seconds=round(time.monotonic() - started, 1),
     )
-    path = keep_receipt(settings, receipt)
+    path = keep_receipt(settings, receipt, key)
     log_receipt(settings, path)
     audit = open_audit(settings.layout)
     audit.forget(ids)

@@ -62,12 +62,12 @@ class Receipt:
         return asdict(self) | {"clean": self.is_clean}
 
 
-def keep_receipt(settings: Settings, receipt: Receipt) -> Path:
-    """Write the receipt, signed, as JSON and Markdown; return the JSON file."""
+def keep_receipt(settings: Settings, receipt: Receipt, key: bytes) -> Path:
+    """Write the receipt, signed with the key of the tombstones, as JSON and Markdown; return the JSON file."""
     folder = settings.layout.forgotten / "receipts"
     path = folder / f"{receipt.id}.json"
     content = json.loads(json.dumps(receipt.as_json()))
-    write_json(path, {"receipt": content, "signature": _signature(settings, content)})
+    write_json(path, {"receipt": content, "signature": _signature(key, content)})
     write_text(path.with_suffix(".md"), as_markdown(receipt))
     return path
 
@@ -100,9 +100,9 @@ def verify_receipt(settings: Settings, path: Path, document_id: str | None = Non
         content, signature = raw["receipt"], raw["signature"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptionError(f"{path} must be a receipt of an erasure, found: {error!r}; name another file") from error
-    if not hmac.compare_digest(_signature(settings, content), str(signature)):
-        return False
     key = load_tombstones(settings).key
+    if not hmac.compare_digest(_signature(key, content), str(signature)):
+        return False
     return document_id is None or keyed_hash(key, "id", document_id) in content["documents"]
 
 
@@ -139,6 +139,6 @@ def as_markdown(receipt: Receipt) -> str:
     return "\n".join(lines)
 
 
-def _signature(settings: Settings, content: Mapping[str, Any]) -> str:
+def _signature(key: bytes, content: Mapping[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hmac.new(load_tombstones(settings).key, f"receipt\0{text}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, f"receipt\0{text}".encode(), hashlib.sha256).hexdigest()
