@@ -21,6 +21,9 @@ _STYLES = getSampleStyleSheet()
 _LATIN = tuple(sign for sign in SIGNS if sign.isascii() or sign in {"é", "ß", "½", "°C"})
 
 
+_UNSEEN = ("white", "inkless", "tiny", "beside", "blacked out", "covered")
+
+
 class _Hidden(Flowable):  # type: ignore[misc]
     """Text that takes no place and that nobody sees."""
 
@@ -41,8 +44,16 @@ class _Hidden(Flowable):  # type: ignore[misc]
         text.setFont("Helvetica", size)
         text.setTextRenderMode(3 if self._way == "inkless" else 0)
         text.textOut(self._text)
+        if self._way == "blacked out":
+            self._box()
         canvas.drawText(text)
+        if self._way == "covered":
+            self._box()
         canvas.restoreState()
+
+    def _box(self) -> None:
+        self.canv.setFillColorRGB(0, 0, 0)
+        self.canv.rect(-2, -2, stringWidth(self._text, "Helvetica", 10) + 6, 16, stroke=0, fill=1)
 
 
 class _OnGround(_Hidden):
@@ -93,7 +104,7 @@ class Author:
         return Table(rows, style=[("GRID", (0, 0), (-1, -1), 0.5, "black")])
 
     def hidden(self) -> Flowable:
-        return _Hidden(self.words.unseen(), self.rng.choice(["white", "inkless", "tiny", "beside"]))
+        return _Hidden(self.words.unseen(), self.rng.choice(_UNSEEN))
 
     def ground(self) -> Flowable:
         return _OnGround(self.words.shown(1, 2), "white")

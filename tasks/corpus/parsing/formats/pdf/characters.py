@@ -1,14 +1,16 @@
 """The characters of a PDF page by pdfium: where each stands as the page is shown, and whether a person sees it.
 
-Not seen: drawn with no ink (mode 3 or 7, no opacity), white on white, smaller than a point, beside the page. The text
+Not seen: drawn with no ink (mode 3 or 7, no opacity), white on white, under a box that was drawn later or in its colour
+above it (what people take for blacking out), smaller than a point, beside the page. The text
 layer of a scan is drawn with no ink too, above the scan's picture: where a page shows nothing else, it is its text.
 """
 
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import pi
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pypdfium2.raw as pdfium
 
@@ -21,9 +23,13 @@ _MONOSPACED = ("courier", "mono", "consol", "menlo", "typewriter", "fixed", "cmt
 _NEARLY_WHITE = 250
 _MIN_SIZE = 1.0
 _LEVEL = 0.1
+_FLAT = 0.01
 _MIN_SCAN_SHARE = 0.5
 _MAX_DEPTH = 5
 _SURROGATES = range(0xD800, 0xE000)
+
+
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +91,28 @@ class _Pen:
     monospaced: bool
     inkless: bool
     white: bool
+    colour: Colour | None = None
+    order: int | None = None
 
 
 _NO_PEN = _Pen(False, False, False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """A box through which nothing is seen, and when it is drawn."""
+
+    box: Rectangle
+    colour: Colour
+    order: int
+
+
 @dataclass(slots=True)
 class _Drawn:
-    """Grounds, pictures and thin lines of a page."""
+    """Grounds, covers, pictures and thin lines of a page, and when each text is drawn, by its address."""
 
+    covers: list[_Cover] = field(default_factory=list)
+    texts: dict[int | None, int] = field(default_factory=dict)
     grounds: list[Rectangle] = field(default_factory=list)
     pictures: list[Rectangle] = field(default_factory=list)
     rules: list[Rectangle] = field(default_factory=list)
@@ -192,7 +211,18 @@ class _Reader:
         if beside or 0 < character.size < _MIN_SIZE:
             return True
         drawn = self._drawn
+        if drawn.covers and pen.order is not None and self._is_covered(pen, pen.order, x, y):
+            return True
         return pen.white and not any(ground.holds(x, y) for ground in (*drawn.grounds, *drawn.pictures))
+
+    def _is_covered(self, pen: _Pen, order: int, x: float, y: float) -> bool:
+        """Under a box, or upon one of the letters' own colour with no picture around."""
+        covers = [cover for cover in self._drawn.covers if cover.box.holds(x, y)]
+        if any(cover.order > order for cover in covers):
+            return True
+        if not covers or any(picture.holds(x, y) for picture in self._drawn.pictures):
+            return False
+        return max(covers, key=lambda cover: cover.order).colour == pen.colour
 
     def _character(self, index: int, text: str, pen: _Pen, *, space: bool) -> Character:
         box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
@@ -216,9 +246,10 @@ class _Reader:
 
     def _pen(self, index: int) -> _Pen:
         drawn = pdfium.FPDFText_GetTextObject(self._text, index)
-        address = ctypes.cast(drawn, ctypes.c_void_p).value if drawn else None
+        address = _address(drawn)
         if address not in self._pens:
-            self._pens[address] = self._new_pen(index, drawn) if drawn else _NO_PEN
+            pen = self._new_pen(index, drawn) if drawn else _NO_PEN
+            self._pens[address] = replace(pen, order=self._drawn.texts.get(address))
         return self._pens[address]
 
     def _new_pen(self, index: int, drawn: object) -> _Pen:
@@ -233,6 +264,7 @@ class _Reader:
             monospaced=bool(flags.value & _FIXED_PITCH) or any(sign in family for sign in _MONOSPACED),
             inkless=mode in _INVISIBLE_MODES or (filled and opacity.value == 0),
             white=filled and min(red.value, green.value, blue.value) >= _NEARLY_WHITE,
+            colour=(red.value, green.value, blue.value) if mode == 0 else None,
         )
 
 
@@ -241,17 +273,59 @@ class _Reader:
 
 def _drawn(page: "PdfPage", frame: _Frame) -> _Drawn:
     drawn = _Drawn()
-    for kind, box, thing in _objects(page, frame):
+    for order, (kind, box, thing) in enumerate(_objects(page, frame)):
+        if box is None:
+            drawn.texts[_address(thing)] = order
+            continue
         if kind in {pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_SHADING}:
             drawn.pictures.append(box)
         elif kind == pdfium.FPDF_PAGEOBJ_PATH:
             _add_path(drawn, box, thing)
+            if (colour := _cover_colour(thing)) is not None:
+                drawn.covers.append(_Cover(box, colour, order))
     return drawn
 
 
-def _objects(page: "PdfPage", frame: _Frame) -> Iterator[tuple[int, Rectangle, object]]:
+def _address(thing: Any) -> int | None:
+    return ctypes.cast(getattr(thing, "raw", thing), ctypes.c_void_p).value if thing else None
+
+
+def _cover_colour(path: object) -> Colour | None:
+    """The colour of a plain box that hides what lies beneath; None: it may be seen through, or is no box."""
+    fill, stroke = ctypes.c_int(), ctypes.c_int()
+    pdfium.FPDFPath_GetDrawMode(path, fill, stroke)
+    red, green, blue, opacity = (ctypes.c_uint() for _ in range(4))
+    if not fill.value or not pdfium.FPDFPageObj_GetFillColor(path, red, green, blue, opacity) or opacity.value != 255:
+        return None
+    if (
+        pdfium.FPDFPageObj_HasTransparency(path)
+        or pdfium.FPDFClipPath_CountPaths(pdfium.FPDFPageObj_GetClipPath(path)) > 0
+    ):
+        return None
+    return (red.value, green.value, blue.value) if _is_box(path) else None
+
+
+def _is_box(path: object) -> bool:
+    """Four level or upright lines, one behind the other."""
+    count = pdfium.FPDFPath_CountSegments(path)
+    if not 4 <= count <= 5:
+        return False
+    points = []
+    for number in range(count):
+        segment = pdfium.FPDFPath_GetPathSegment(path, number)
+        x, y = ctypes.c_float(), ctypes.c_float()
+        if pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_BEZIERTO:
+            return False
+        pdfium.FPDFPathSegment_GetPoint(segment, x, y)
+        points.append((x.value, y.value))
+    return all(abs(a[0] - b[0]) < _FLAT or abs(a[1] - b[1]) < _FLAT for a, b in pairwise(points))
+
+
+def _objects(page: "PdfPage", frame: _Frame) -> Iterator[tuple[int, Rectangle | None, object]]:
+    """Kind, place and object in the order in which they are drawn; texts, also within groups, without a place."""
     for thing in page.get_objects(max_depth=_MAX_DEPTH):
         if thing.type == pdfium.FPDF_PAGEOBJ_TEXT:
+            yield thing.type, None, thing
             continue
         corners = [ctypes.c_float() for _ in range(4)]
         if thing.level or not pdfium.FPDFPageObj_GetBounds(thing, *corners):
