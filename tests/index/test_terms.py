@@ -1,6 +1,7 @@
 """Search terms: a text and a question are cut alike, whatever the script; nothing that was typed is lost."""
 
 import os
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ SCRIPTS = (
     "--dry-run -x C++ C# F# .NET .env",
     "pytest.mark.timeout(60) max_retries=0 LoraConfig 1,000 3.12.1 a@b.org",
 )
+ASKED = ("{}", "What is {}?", "({})", "“{}”", "use {}, please", "**{}**")
 words = st.sampled_from(" ".join(SCRIPTS).split()) | st.text(min_size=1, max_size=20)
 texts = st.lists(words, max_size=12).map(" ".join)
 
@@ -37,7 +39,7 @@ def test_every_term_of_a_question_stands_in_the_text_that_it_repeats(text: str) 
 
 
 @settings(max_examples=NUM_EXAMPLES, deadline=None)
-@given(words, texts, texts, st.sampled_from(("{}", "What is {}?", "({})", "“{}”", "use {}, please", "**{}**")))
+@given(words, texts, texts, st.sampled_from(ASKED))
 def test_a_word_is_found_wherever_it_stands_in_a_text_and_however_it_is_asked(
     word: str, before: str, after: str, asked: str
 ) -> None:
@@ -45,6 +47,24 @@ def test_a_word_is_found_wherever_it_stands_in_a_text_and_however_it_is_asked(
     alone = set(question_terms(word, ENGLISH))
     assert alone <= set(terms(f"{before} {word} {after}"))
     assert alone <= STOP_WORDS or alone & set(question_terms(asked.format(word), ENGLISH))
+
+
+def drawn_words(draw: Random, most: int) -> str:
+    """Words of all scripts, some of signs and letters of any plane."""
+    known = " ".join(SCRIPTS).split()
+    odd = "".join(chr(draw.choice((draw.randrange(0x21, 0x250), draw.randrange(0x250, 0xD800)))) for _ in range(4))
+    return " ".join(draw.choice((*known, odd)) for _ in range(draw.randint(1, most)))
+
+
+def test_words_drawn_by_their_number_are_found_however_they_are_asked() -> None:
+    """`ALMANAC_WORLD_EXAMPLES=100000` tries so many: to draw them so takes a tenth of what hypothesis needs."""
+    for seed in range(NUM_EXAMPLES):
+        draw = Random(seed)
+        word, before, after = (drawn_words(draw, most) for most in (1, 8, 8))
+        asked = draw.choice(ASKED).format(word)
+        alone, held = set(question_terms(word, ENGLISH)), set(terms(f"{before} {word} {after}"))
+        assert alone <= held, (seed, word)
+        assert alone <= STOP_WORDS or alone & set(question_terms(asked, ENGLISH)), (seed, asked)
 
 
 @settings(max_examples=NUM_EXAMPLES, deadline=None)
