@@ -71,10 +71,10 @@ def test_what_cannot_go_without_harm_stays_unverified(draft: str):
     assert [claim.verdict for claim in answer.claims] == ["unverified", "supported"]
 
 
-def test_supported_clears_a_doubt_and_not_there_makes_one():
+def test_not_there_makes_a_doubt_and_supported_clears_none():
     draft = f"{FIRST} It calls `frobnicate` [1]."
     answer = verified(draft, verdicts("not_there", "supported"))
-    assert [claim.verdict for claim in answer.claims] == ["unverified", "supported"]
+    assert [claim.verdict for claim in answer.claims] == ["unverified", "unverified"]
     assert answer.text == draft
 
 
