@@ -47,7 +47,7 @@ class Pairs(Protocol):
         """Follow no longer."""
 
     def acquire(self, user_key: str | None = None) -> AbstractContextManager[Pair]:
-        """The pair of one request, held to its end; a share of users gets the challenger."""
+        """Return the pair of one request, held to its end; a share of users gets the challenger."""
 
     def poll_now(self) -> None:
         """Look at the aliases at once; returns before that is done."""

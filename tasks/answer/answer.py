@@ -161,7 +161,7 @@ def prepare(
     calibration: Calibration = FALLBACK,
     client_system: str = "",
 ) -> GenerationRequest | Answer:
-    """What `answer_question` does before a model writes: the messages, or an answer without it.
+    """Return what `answer_question` does before a model writes: the messages, or an answer without it.
 
     Raises:
         ConfigurationError: as `answer_question`.
@@ -182,7 +182,7 @@ def prepare(
 
 
 def finish(request: GenerationRequest, generation: Generation, verifier: Generator | None = None) -> Answer:
-    """What `answer_question` does with the model's draft: keep it, cite, check; or show the closest passages.
+    """Return what `answer_question` does with the model's draft: keep it, cite, check; or show the closest passages.
 
     Args:
         request: what was asked.
@@ -225,7 +225,7 @@ def is_refusal(text: str) -> bool:
 def closest_passages(
     question: str, passages: tuple[Passage, ...], reason: str, calibration: Calibration = FALLBACK
 ) -> Answer:
-    """The best excerpts of different passages, said to be no answer; none where all are about something else."""
+    """Return the best excerpts of different passages, said to be no answer; none where all are about something else."""
     is_measured = any(passage.similarity is not None for passage in passages)
     if is_measured and relevance(question, passages) < calibration.min_relevance:
         return _unanswered(NOTHING, "nothing_found", "The documents are about other subjects.", passages)

@@ -82,7 +82,7 @@ class Scored:
 
 
 def calibrate(scored: Sequence[Scored], others: Sequence[float] = (), fallback: Calibration = FALLBACK) -> Calibration:
-    """The thresholds that the questions give; the fallback for those for which there are too few.
+    """Return the thresholds that the questions give; the fallback for those for which there are too few.
 
     The excerpt's is the lowest that keeps the share of unanswerable questions shown as answered at its bound, the
     similarity that which leaves out no more answerable questions than may be lost.

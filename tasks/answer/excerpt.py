@@ -79,7 +79,7 @@ class Excerpt:
 
 
 def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
-    """The excerpts of passages, best first; headings, badges and lists of links are none."""
+    """Return the excerpts of passages, best first; headings, badges and lists of links are none."""
     asked = terms(question)
     weights = _weights(asked.content, passages)
     offered = [
@@ -111,13 +111,13 @@ def _preference(question: str, passage: Passage, span: Span) -> float:
 
 
 def names(text: str, title: str) -> bool:
-    """Whether a question, or a passage, names a document: `scikit_learn` is `scikit-learn`."""
+    """Return whether a question, or a passage, names a document: `scikit_learn` is `scikit-learn`."""
     said, named = (" ".join(re.findall(r"[^\W_]+", each.casefold())) for each in (text, title))
     return bool(named) and f" {named} " in f" {said} "
 
 
 def is_foreign(passage: Passage, named: Sequence[str]) -> bool:
-    """Whether a passage speaks of none of the documents that a question names, by their titles."""
+    """Return whether a passage speaks of none of the documents that a question names, by their titles."""
     return not any(names(f"{passage.title} {passage.headings} {passage.text}", title) for title in named)
 
 
@@ -127,7 +127,7 @@ def _is_mostly_links(text: str) -> bool:
 
 
 def relevance(question: str, passages: Sequence[Passage]) -> float:
-    """How much the passages have to do with a question at all: low where the documents are about another world.
+    """Return how much the passages have to do with a question at all: low where the documents are about another world.
 
     The best similarity, and a quarter of the share of the question's words, rarer ones counting more, that any of them
     holds. Other weights of the two part the golden questions from those about other subjects as well, each alone worse
@@ -176,7 +176,7 @@ def _score(passage: Passage, span: Span, weights: dict[str, float], number: int)
 
 @lru_cache(maxsize=512)
 def excerpt_spans(text: str) -> tuple[Span, ...]:
-    """The excerpts that a text offers, in order: prose with the list or the code that follows it."""
+    """Return the excerpts that a text offers, in order: prose with the list or the code that follows it."""
     cut = _end_of_cut_code(text)
     if cut:
         rest = excerpt_spans(text[cut:])
@@ -231,7 +231,7 @@ def _has_content(text: str) -> bool:
 
 
 def shown(excerpt: Excerpt, passage: Passage) -> str:
-    """An excerpt under its title and headings, with its marker, as Markdown without pictures."""
+    """Return an excerpt under its title and headings, with its marker, as Markdown without pictures."""
     place = " \u203a ".join(part for part in (passage.title, passage.headings) if part)
     text = without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip()
     fences = list(_FENCE.finditer(text))
@@ -247,7 +247,7 @@ def without_places(text: str) -> str:
 
 
 def widened(excerpt: Excerpt, text: str, max_characters: int = MAX_CHARACTERS) -> Excerpt:
-    """The excerpt with the blocks after and before it, as far as `max_characters` allows."""
+    """Return the excerpt with the blocks after and before it, as far as `max_characters` allows."""
     spans = excerpt_spans(text)
     first = last = spans.index(excerpt.span)
     while True:
@@ -264,13 +264,13 @@ def widened(excerpt: Excerpt, text: str, max_characters: int = MAX_CHARACTERS) -
 
 
 def close_to_best(ranked: Sequence[Excerpt]) -> list[Excerpt]:
-    """The best excerpt, and those of other passages that fit nearly as well."""
+    """Return the best excerpt, and those of other passages that fit nearly as well."""
     best = diverse(ranked, MAX_EXCERPTS)
     return [excerpt for excerpt in best if excerpt.rank >= best[0].rank - CLOSE_SCORE]
 
 
 def diverse(ranked: Sequence[Excerpt], count: int) -> list[Excerpt]:
-    """The best excerpts of different passages."""
+    """Return the best excerpts of different passages."""
     taken: dict[int, Excerpt] = {}
     for excerpt in ranked:
         taken.setdefault(excerpt.number, excerpt)

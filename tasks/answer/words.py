@@ -88,7 +88,7 @@ def is_exact(token: str) -> bool:
 
 @lru_cache(maxsize=2048)
 def vocabulary(text: str) -> frozenset[str]:
-    """Everything that a text offers to a match: stems, whole tokens, and the parts of compound tokens."""
+    """Return everything that a text offers to a match: stems, whole tokens, and the parts of compound tokens."""
     words: set[str] = set()
     for token in _TOKEN.findall(_CONTRACTED_NOT.sub(" ", text)):
         folded = token.casefold()
@@ -99,7 +99,7 @@ def vocabulary(text: str) -> frozenset[str]:
 
 
 def missing_terms(question: str, passages: Sequence[Passage]) -> tuple[str, ...]:
-    """The question's rare terms (identifiers, numbers, names) that no passage, title or heading holds.
+    """Return the question's rare terms (identifiers, numbers, names) that no passage, title or heading holds.
 
     A name is a word with a capital that does not open a sentence. Separators do not count: `scikit_learn` is
     `scikit-learn`.
@@ -117,7 +117,7 @@ def missing_terms(question: str, passages: Sequence[Passage]) -> tuple[str, ...]
 
 
 def rare_terms(question: str) -> tuple[str, ...]:
-    """Identifiers, numbers and names of a question, in order, each once, without a possessive ending."""
+    """Return identifiers, numbers and names of a question, in order, each once, without a possessive ending."""
     rare: dict[str, None] = {}
     for match in _TOKEN.finditer(question):
         token = re.sub(r"['\u2019]s$", "", match.group())

@@ -148,13 +148,13 @@ class Rejected(Protocol):
 
 
 def from_rejects(rejects: Iterable[Rejected]) -> Iterator[Entry]:
-    """Entries of items that parsing rejected."""
+    """Yield entries of items that parsing rejected."""
     for reject in rejects:
         yield Entry(reject.source, reject.key, reject.raw_hash, reject.uri, "parse", reject.code, reject.reason)
 
 
 def from_held(path: Path) -> Iterator[Entry]:
-    """Entries of the documents in the `held` file of the document gate."""
+    """Yield entries of the documents in the `held` file of the document gate."""
     columns = ["source", "key", "raw_hash", "uri", "rule", "reason", "title", "text", "access"]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=256, columns=columns):
@@ -215,7 +215,7 @@ def clear_absent(home: Path, listed: Iterable[tuple[str, str]]) -> int:
 
 
 def held(home: Path) -> list[HeldItem]:
-    """Everything in quarantine, held and released, newest first, without texts."""
+    """Return everything in quarantine, held and released, newest first, without texts."""
     return _select(home, "ORDER BY first_seen DESC, source, key")
 
 
@@ -236,12 +236,12 @@ def held_by(home: Path, rules: Iterable[str]) -> frozenset[tuple[str, str]]:
 
 
 def approved(home: Path) -> frozenset[str]:
-    """The `raw_hash`es that a person released."""
+    """Return the `raw_hash`es that a person released."""
     return frozenset(item.raw_hash for item in _select(home, "WHERE status = 'released'"))
 
 
 def show(home: Path, item_id: str) -> HeldItem:
-    """One item with the beginning of its text.
+    """Return one item with the beginning of its text.
 
     Raises:
         ConfigurationError: the quarantine holds no such item.

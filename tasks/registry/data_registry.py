@@ -126,17 +126,17 @@ class Registry:
         return self._revision(tag)
 
     def tags(self, pattern: str) -> list[str]:
-        """Tags that match a glob, newest first."""
+        """Return tags that match a glob, newest first."""
         if not self.root.exists():
             return []
         return self._repository.git("tag", "--list", "--sort=-creatordate", pattern).split()
 
     def holds(self, tag: str, files: Sequence[Path]) -> bool:
-        """Whether the tag's files are exactly these, by name and content."""
+        """Return whether the tag's files are exactly these, by name and content."""
         return self._sums(f"refs/tags/{tag}") == _checked_sums(files, tag)
 
     def files(self, tag: str) -> list[str]:
-        """Names of the files of a snapshot, sorted.
+        """Return names of the files of a snapshot, sorted.
 
         Raises:
             ConfigurationError: there is no such tag.

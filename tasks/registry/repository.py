@@ -44,7 +44,7 @@ class Repository:
         self.remote = remote
 
     def show(self, revision: str, path: str) -> str | None:
-        """Text of a file at a revision; None: the revision or the file does not exist."""
+        """Return text of a file at a revision; None: the revision or the file does not exist."""
         if not self.root.exists():
             return None
         result = self._run([*_GIT, "show", f"{revision}:{path}"], self.root)

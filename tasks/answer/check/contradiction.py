@@ -91,7 +91,7 @@ class _Said:
 
 
 def contradicted(claim: str, sentences: Sequence[str], titles: str) -> bool:
-    """Whether one of the looks finds that the sentences say something else.
+    """Return whether one of the looks finds that the sentences say something else.
 
     Args:
         claim: a sentence without its markers.

@@ -183,7 +183,7 @@ def _plain_numbers(text: str) -> str:
 
 
 def exact_terms(sentence: str) -> list[ExactTerm]:
-    """The exact terms of a sentence, in order, each once; its markers are taken out already."""
+    """Return the exact terms of a sentence, in order, each once; its markers are taken out already."""
     terms: dict[ExactTerm, None] = {}
     sentence = _plain_numbers(sentence)
     spans = code_spans(sentence, 0, len(sentence))
@@ -265,7 +265,7 @@ def _canonical(digits: str, *, is_amount: bool = False) -> str:
 
 @lru_cache(maxsize=256)
 def evidence(texts: tuple[str, ...]) -> Evidence:
-    """What the texts of passages, with titles and headings, offer."""
+    """Return what the texts of passages, with titles and headings, offer."""
     whole = folded("\n".join(texts))
     words: set[str] = set()
     for match in re.finditer(r"[^\W_][\w]*(?:[.\-/:+#]+\w+)*(?:\+\+|#)?|_\w+", whole):
@@ -287,12 +287,12 @@ def _frozen(sets: dict[str, set[str]]) -> dict[str, frozenset[str]]:
 
 
 def missing(terms: Iterable[ExactTerm], held: Evidence) -> tuple[str, ...]:
-    """The terms that the texts do not hold, as they were written."""
+    """Return the terms that the texts do not hold, as they were written."""
     return tuple(dict.fromkeys(term.text for term in terms if not holds(held, term)))
 
 
 def holds(held: Evidence, term: ExactTerm) -> bool:
-    """Whether a term stands in the texts."""
+    """Return whether a term stands in the texts."""
     if term.kind == "number":
         return _holds_number(held, term)
     if term.kind == "address":

@@ -73,7 +73,7 @@ def _scope(clause: str) -> tuple[list[str], list[str]]:
 
 
 def content(text: str) -> list[str]:
-    """The content words of a text in order: exact terms casefolded, others stemmed."""
+    """Return the content words of a text in order: exact terms casefolded, others stemmed."""
     words: list[str] = []
     for token in _TOKEN.findall(text):
         folded = token.casefold()

@@ -21,7 +21,7 @@ _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([A-Za-z0-9_.
 
 
 def decode_text(data: bytes) -> str:
-    """Text of the bytes, without the byte-order mark.
+    """Return text of the bytes, without the byte-order mark.
 
     Raises:
         ParseError: `type_mismatch`: the bytes are no text; `encoding`: no encoding fits surely.

@@ -192,7 +192,7 @@ def stated_access(record: Mapping[str, Any], fields: RecordFields) -> tuple[str,
 
 
 def record_key(record: Mapping[str, Any], fields: RecordFields) -> str:
-    """The identifier of a record.
+    """Return the identifier of a record.
 
     Raises:
         ParseError: `invalid_metadata`: it has none that can name a document.
@@ -208,7 +208,7 @@ def record_key(record: Mapping[str, Any], fields: RecordFields) -> str:
 
 
 def record_text(record: Mapping[str, Any], fields: RecordFields) -> str:
-    """The text of a record, empty where it has none: what it says beside it must be heard all the same.
+    """Return the text of a record, empty where it has none: what it says beside it must be heard all the same.
 
     Raises:
         ParseError: `invalid_metadata`: it is no text.
@@ -222,7 +222,7 @@ def record_text(record: Mapping[str, Any], fields: RecordFields) -> str:
 
 
 def carried(record: Mapping[str, Any], fields: RecordFields) -> dict[str, Any]:
-    """What the record says beside its text, under our names; nulls left out."""
+    """Return what the record says beside its text, under our names; nulls left out."""
     names = {name: getattr(fields, name) for name in _CARRIED}
     values = {name: record[field] for name, field in names.items() if field and record.get(field) is not None}
     if record.get("metadata") is not None:
@@ -231,7 +231,7 @@ def carried(record: Mapping[str, Any], fields: RecordFields) -> dict[str, Any]:
 
 
 def record_hash(record: Mapping[str, Any], fields: RecordFields) -> str:
-    """Sha256 of text and details, without id and operation: equal for a record that only moved."""
+    """Return sha256 of text and details, without id and operation: equal for a record that only moved."""
     text = record.get(fields.text)
     details = carried(record, fields)
     return sha256(

@@ -37,7 +37,7 @@ _SIGNS = (
 
 
 def open_files(source: FilesSource) -> SourceReader:
-    """The reader of a local folder or of a remote one.
+    """Return the reader of a local folder or of a remote one.
 
     Raises:
         ConfigurationError: no file system is known for the URL.
@@ -49,12 +49,12 @@ def open_files(source: FilesSource) -> SourceReader:
 
 
 def local_folder(source: FilesSource) -> Path:
-    """The folder of a source of local files."""
+    """Return the folder of a source of local files."""
     return Path(file_system_of(source.url)[1]).resolve()
 
 
 def file_system_of(url: str) -> tuple[AbstractFileSystem, str]:
-    """The fsspec file system of a URL, and the path in it.
+    """Return the fsspec file system of a URL, and the path in it.
 
     Raises:
         ConfigurationError: the protocol is unknown, or its package is not installed.
@@ -156,7 +156,7 @@ class LocalFilesReader:
         )
 
     def raw_hash(self, item: Item) -> str:
-        """Sha256 of the file.
+        """Return sha256 of the file.
 
         Raises:
             ParseError: the file can't be read.
@@ -164,7 +164,7 @@ class LocalFilesReader:
         return hashlib.sha256(self._read(item)).hexdigest()
 
     def fetch(self, item: Item) -> RawItem:
-        """The file's bytes.
+        """Return the file's bytes.
 
         Raises:
             ParseError: the file can't be read.
@@ -269,11 +269,11 @@ class RemoteFilesReader:
         )
 
     def raw_hash(self, item: Item) -> str:
-        """Sha256 of the file."""
+        """Return sha256 of the file."""
         return self.fetch(item).raw_hash
 
     def fetch(self, item: Item) -> RawItem:
-        """The file's bytes.
+        """Return the file's bytes.
 
         Raises:
             ParseError: the file is gone or forbidden.

@@ -151,7 +151,7 @@ class WebClient:
         self._hosts.add(_origin(url))
 
     def is_ours(self, url: str) -> bool:
-        """Whether an address is of a host of this source."""
+        """Return whether an address is of a host of this source."""
         return _origin(url) in self._hosts
 
     def _follow(self, url: str, headers: Mapping[str, str], *, is_entry: bool) -> Answer | None:

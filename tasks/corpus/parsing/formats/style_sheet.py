@@ -32,7 +32,7 @@ class Compound:
     is_child: bool
 
     def fits(self, element: etree._Element) -> bool:
-        """Whether an element is so."""
+        """Return whether an element is so."""
         return (
             (not self.kind or self.kind == element.tag)
             and self.classes <= set((element.get("class") or "").split())
@@ -49,7 +49,7 @@ class Rule:
     declarations: Mapping[str, str]
 
     def selects(self, element: etree._Element) -> bool:
-        """Whether the rule is for an element."""
+        """Return whether the rule is for an element."""
         return _fits(self.compounds, element)
 
     @property
