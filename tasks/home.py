@@ -65,12 +65,12 @@ class Home:
             ConfigurationError: its format is above `FORMAT`.
         """
         try:
-            found = json.loads(self.record.read_text(encoding="utf-8")).get("format", 1)
+            number = json.loads(self.record.read_text(encoding="utf-8")).get("format", 1)
         except (OSError, ValueError, AttributeError):
             return
-        if found > FORMAT:
+        if number > FORMAT:
             raise ConfigurationError(
-                f"the home {self.root} must have a format up to {FORMAT} to be used by this software, found {found}; "
+                f"the home {self.root} must have a format up to {FORMAT} to be used by this software, found {number}; "
                 "upgrade Almanac here, or set ALMANAC_HOME to another folder"
             )
 

@@ -30,8 +30,8 @@ def add_inspection(router: APIRouter, service: Service, asker_of: Callable[[Requ
 
     @router.get("/inspection/names", summary="Documents that a name, a path or an address may mean")
     async def names(wanted: Text, asker: Caller) -> Response:
-        found = await _in_thread(service, lambda: _names(service, wanted, asker))
-        return Response(encoded({"documents": found}), media_type="application/json")
+        names = await _in_thread(service, lambda: _names(service, wanted, asker))
+        return Response(encoded({"documents": names}), media_type="application/json")
 
 
 async def _in_thread(service: Service, work: Callable[[], Any]) -> Any:

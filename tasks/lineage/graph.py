@@ -143,8 +143,8 @@ def _tree(
         if shown[kind] > MAX_DRAWN:
             continue
         again = name in drawn
-        told = f" ({how})" if how else ""
-        yield f"{indent}{name if again else _label(nodes[name])}{told}{' …' if again and name in neighbours else ''}"
+        note = f" ({how})" if how else ""
+        yield f"{indent}{name if again else _label(nodes[name])}{note}{' …' if again and name in neighbours else ''}"
         if not again:
             drawn.add(name)
             yield from _tree(name, nodes, neighbours, drawn, f"{indent}  ")

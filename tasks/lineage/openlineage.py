@@ -35,8 +35,8 @@ def events_of(lineage: Lineage) -> str:
     inputs: dict[str, list[Node]] = {}
     for edge in lineage.edges:
         inputs.setdefault(edge.target, []).append(nodes[edge.source])
-    made = [node for node in lineage.nodes if node.kind in _JOBS and node.id in inputs]
-    return "".join(f"{json.dumps(_event(node, inputs[node.id]), ensure_ascii=False)}\n" for node in made)
+    jobs = [node for node in lineage.nodes if node.kind in _JOBS and node.id in inputs]
+    return "".join(f"{json.dumps(_event(node, inputs[node.id]), ensure_ascii=False)}\n" for node in jobs)
 
 
 def _event(node: Node, inputs: list[Node]) -> dict[str, Any]:

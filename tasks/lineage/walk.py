@@ -79,20 +79,20 @@ class _Walk:
             for entry in zip(*columns, strict=True):
                 names[entry[0]] = Name(*entry)
                 holding.setdefault(entry[0], []).append(release)
-        found = find_document(wanted, names)
-        document = _document(found.document_id, found.title, found.uri)
-        source = Node("source", found.document_id.partition(":")[0])
+        named = find_document(wanted, names)
+        document = _document(named.document_id, named.title, named.uri)
+        source = Node("source", named.document_id.partition(":")[0])
         self._graph.join(source, document)
-        for release in holding[found.document_id]:
+        for release in holding[named.document_id]:
             self._out_of_document(document, release)
-        examples = list(self._examples_of(found.document_id))
+        examples = list(self._examples_of(named.document_id))
         for kept, example in examples:
-            self._join_example(kept, example, only=found.document_id)
+            self._join_example(kept, example, only=named.document_id)
         for tag in dict.fromkeys(kept.tag for kept, _ in examples):
             self._out_of_training_set(self._records.training_sets[tag])
         self._add_answers(
-            self._records.answers_by_tag("almanac.document_ids", found.document_id, is_part=True),
-            only=found.document_id,
+            self._records.answers_by_tag("almanac.document_ids", named.document_id, is_part=True),
+            only=named.document_id,
         )
         return document
 

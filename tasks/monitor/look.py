@@ -118,8 +118,8 @@ def _golden(live: LiveIndex | None, params: Params) -> npt.NDArray[np.float64] |
         return None
     groups = {group for names in live.access().sets.values() for group in names}
     asked = [entry for entry in load_golden(Path(params.index_gate.golden)) if entry.document is not None]
-    found = [live.search(Request(entry.question, tuple(sorted(groups)))) for entry in asked[:MAX_GOLDEN]]
-    best = [max((passage.similarity or 0.0 for passage in passages), default=0.0) for passages in found]
+    retrieved = [live.search(Request(entry.question, tuple(sorted(groups)))) for entry in asked[:MAX_GOLDEN]]
+    best = [max((passage.similarity or 0.0 for passage in passages), default=0.0) for passages in retrieved]
     return np.array(best, dtype=np.float64)
 
 

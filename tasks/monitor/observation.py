@@ -85,7 +85,7 @@ def _observation(trace: "Trace") -> Observation:
     root = next((span for span in spans if span.parent_id is None), None)
     outputs: dict[str, Any] = (root.outputs if root else None) or {}
     retrieved = [entry for span in spans if span.name == "retrieve" for entry in span.outputs or []]
-    found = [entry["metadata"].get("similarity") for entry in retrieved if isinstance(entry, dict)]
+    similarities = [entry["metadata"].get("similarity") for entry in retrieved if isinstance(entry, dict)]
     claims = outputs.get("claims") or []
     usage = info.token_usage or {}
     assessments: list[Any] = info.assessments or []
@@ -94,7 +94,7 @@ def _observation(trace: "Trace") -> Observation:
         day=info.request_time // 86_400_000,
         user=info.trace_metadata.get("mlflow.trace.user", ""),
         question=str(((root.inputs if root else None) or {}).get("question", "")),
-        similarity=max((value for value in found if value is not None), default=None),
+        similarity=max((value for value in similarities if value is not None), default=None),
         unanswered=outputs.get("outcome") not in ("answer", None),
         answerer=info.tags.get("almanac.answerer_version", ""),
         index=info.tags.get("almanac.index_version", ""),

@@ -146,12 +146,12 @@ def check(text: str, passages: Sequence[Passage], embedder: TextEmbedder | None)
         passages: all that the model read, in the order of their numbers, whole.
         embedder: judges meaning; None: exact terms alone are looked at.
     """
-    found = statements(text)
-    if not found:
+    stated = statements(text)
+    if not stated:
         return ()
-    cited = [_cited(statement.markers, passages) for statement in found]
-    similar = _similarities([statement.text for statement in found], cited, embedder)
-    return tuple(_judged(statement, cited[place], passages, similar[place]) for place, statement in enumerate(found))
+    cited = [_cited(statement.markers, passages) for statement in stated]
+    similar = _similarities([statement.text for statement in stated], cited, embedder)
+    return tuple(_judged(statement, cited[place], passages, similar[place]) for place, statement in enumerate(stated))
 
 
 def _cited(numbers: Sequence[int], passages: Sequence[Passage]) -> tuple[Passage, ...]:

@@ -66,10 +66,10 @@ def polarity(text: str) -> Polarity:
 
 def _scope(clause: str) -> tuple[list[str], list[str]]:
     """The words before the first negation of a clause, and those behind it; two negations cancel each other."""
-    found = list(_NEGATION.finditer(clause))
-    if len(found) != 1:
+    negations = list(_NEGATION.finditer(clause))
+    if len(negations) != 1:
         return content(_NEGATION.sub(" ", clause)), []
-    return content(clause[: found[0].start()]), content(clause[found[0].end() :])
+    return content(clause[: negations[0].start()]), content(clause[negations[0].end() :])
 
 
 def content(text: str) -> list[str]:
