@@ -2,7 +2,7 @@
 
 To import torch, MLflow and LanceDB takes ten seconds of a core, so files share a process where they can. A file with
 the mark `slow` gets one of its own, since Prefect and servers keep state for the whole process and one file's would be
-another's; those of a folder in `SHARING` start none and share one. The files without the mark share a few.
+another's; those of a folder in `SHARING` leave none behind, and share one. The files without the mark share a few.
 
 `python -m tests.longest_first` prints the files of each process on a line, by `tests/durations.txt`;
 `python -m tests.longest_first LOG` rewrites that file from the output of `make test`. A process stands there by its
@@ -17,7 +17,7 @@ TESTS = Path(__file__).parent
 DURATIONS = TESTS / "durations.txt"
 _SECONDS_PER_KILOBYTE = {True: 4.0, False: 0.2}
 """With the mark `slow` (a server, a model), and without."""
-SHARING = ("tests/answer", "tests/corpus", "tests/index")
+SHARING = ("tests/answer", "tests/corpus", "tests/index", "tests/world")
 _NUM_FAST = 4
 
 
