@@ -23,6 +23,7 @@ from cli import (
     refresh,
     releases,
     retrain,
+    review,
     servers,
     show,
     status,
@@ -44,6 +45,7 @@ for group in (refresh, ask, retrain, advise, releases, servers, show, status, tu
 for group in (monitor, lineage, audit, forget, backup):
     app.add_typer(group.app)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(review.app, name="review")
 app.add_typer(keys.app, name="keys")
 
 

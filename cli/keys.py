@@ -15,6 +15,7 @@ def keys_add(
     name: str,
     groups: Annotated[str, typer.Option(help="Groups of the user, with commas.")] = "",
     may_push: Annotated[bool, typer.Option(help="May push documents to `POST /v1/documents`.")] = False,
+    may_review: Annotated[bool, typer.Option(help="May decide on drafts at `/review`.")] = False,
     json_: Json = False,
 ) -> None:
     """Make an API key and print it; it cannot be shown again. The server takes it at once.
@@ -26,11 +27,10 @@ def keys_add(
 
     wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
     settings = Settings()
-    credential = KeyFile(settings.api_keys).add(name, wanted, may_push=may_push)
-    open_audit(settings.layout).done("key added", name=name, groups=wanted, may_push=may_push)
-    print_result(
-        {"name": name, "groups": wanted, "may_push": may_push, "key": credential}, json_, lambda r: typer.echo(r["key"])
-    )
+    credential = KeyFile(settings.api_keys).add(name, wanted, may_push=may_push, may_review=may_review)
+    open_audit(settings.layout).done("key added", name=name, groups=wanted, may_push=may_push, may_review=may_review)
+    made = {"name": name, "groups": wanted, "may_push": may_push, "may_review": may_review, "key": credential}
+    print_result(made, json_, lambda r: typer.echo(r["key"]))
 
 
 @app.command("list")
@@ -42,7 +42,12 @@ def keys_list(json_: Json = False) -> None:
     from serving.api.auth import KeyFile
 
     keys = [
-        {"name": key.name, "groups": ", ".join(key.groups), "may_push": key.may_push}
+        {
+            "name": key.name,
+            "groups": ", ".join(key.groups),
+            "may_push": key.may_push,
+            "may_review": key.may_review,
+        }
         for key in KeyFile(Settings().api_keys).entries()
     ]
     print_result(

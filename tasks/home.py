@@ -11,6 +11,7 @@ ALMANAC_HOME
 ├── dvc-remote/    their second copy                                                     unless ALMANAC_DVC_REMOTE
 ├── releases/      a manifest for each index release
 ├── quarantine/    what the gates set aside
+├── review/        drafts of training and evaluation that wait for a person, and what was decided
 ├── inbox/         documents that programs pushed
 ├── feedback/      ratings that MLflow has not taken yet
 ├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
@@ -153,6 +154,11 @@ class Home:
     def feedback(self) -> Path:
         """Ratings that MLflow has not taken yet."""
         return self.root / "feedback"
+
+    @property
+    def review(self) -> Path:
+        """Drafts of examples and golden questions, with what people decided."""
+        return self.root / "review"
 
     @property
     def inbox(self) -> Path:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from tasks.errors import ConfigurationError
 from tasks.params_checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
 from tasks.params_embedding import EmbeddingNeeds
+from tasks.params_examples import ExampleGateParams, ExamplesParams
 from tasks.params_needs import NeedsParams
 from tasks.params_prices import PricesParams
 from tasks.params_sources import Block, Name, Share, Source
@@ -170,40 +171,6 @@ class GenerationParams(Block):
         return self.answerer == "excerpt" and self.endpoint is None
 
 
-class TeacherParams(Block):
-    """A model behind an OpenAI-compatible endpoint that writes questions; stops before `max_tokens` are spent."""
-
-    endpoint: Annotated[str, AfterValidator(check_endpoint)]
-    model: str
-    max_tokens: Annotated[int, Field(ge=1)]
-
-
-class ExamplesParams(Block):
-    """What the training set is made of; see docs/retrain.md.
-
-    `audience` is the group whose documents may enter the weights: a document that it may not read never does.
-    """
-
-    audience: Name
-    feedback: bool
-    num_synthetic: Annotated[int, Field(ge=0)]
-    num_passages: Annotated[int, Field(ge=1, le=20)]
-    unanswerable_fraction: Share
-    random_distractor_fraction: Share
-    validation_fraction: Share
-    replay_fraction: Share
-    teacher: TeacherParams | None
-    seed: int
-
-
-class ExampleGateParams(Block):
-    """The example gate: rules as in the document gate, and two bounds on the whole set."""
-
-    max_quarantined_fraction: Share
-    min_examples: Annotated[int, Field(ge=1)]
-    rules: tuple[GateRule, ...]
-
-
 Method = Literal["lora", "full", "continual_pretraining", "dpo", "embedder"]
 
 
@@ -242,9 +209,13 @@ class JudgeParams(Block):
 
 
 class EvaluationParams(Block):
-    """The held-out questions on which answerers are compared; `max_questions` null: all of the split."""
+    """The held-out questions on which answerers are compared; `max_questions` null: all of the split.
+
+    `reviewed_golden`: a file of more, which the review queue writes; it may be absent.
+    """
 
     golden: str
+    reviewed_golden: str | None = None
     split: Literal["validation", "test", "all"]
     max_questions: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=1)]

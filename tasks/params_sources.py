@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from tasks.corpus.use import Use
 from tasks.params_checks import check_database_url, check_globs, check_select, check_web_url, one_or_more
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -19,11 +20,15 @@ class Block(BaseModel):
 
 
 class SourceBase(Block):
-    """What every source says: who may read it, and how much of it may vanish at once."""
+    """What every source says: who may read it, what for, and how much of it may vanish at once.
+
+    `use`: `retrieve`: its documents never enter weights; `train`: they are never served. A document may narrow it.
+    """
 
     name: Name
     knowledge_base: Name
     access: tuple[Name, ...]
+    use: Use = "both"
     max_removed_fraction: Share
 
 

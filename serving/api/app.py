@@ -71,7 +71,7 @@ def _add_page(app: FastAPI) -> None:
 
         return answered
 
-    for path, name in (("/", "index.html"), ("/document", "document.html")):
+    for path, name in (("/", "index.html"), ("/document", "document.html"), ("/review", "review.html")):
         app.add_route(path, page(name), methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 

@@ -41,12 +41,14 @@ class Asker:
         groups: as `almanac ask --as` takes them; `everyone` is added by the search.
         may_push: whether the key may push documents.
         is_anonymous: nobody in particular: many askers share this user.
+        may_review: whether the key may decide on drafts of training and evaluation.
     """
 
     user: str
     groups: tuple[str, ...]
     may_push: bool = False
     is_anonymous: bool = False
+    may_review: bool = False
 
 
 class Identity:
@@ -85,7 +87,7 @@ class Identity:
     def _identified(self, credential: str) -> Asker:
         key = self._keys.find(credential)
         if key is not None:
-            return Asker(self.pseudonym("key", key.name), key.groups, may_push=key.may_push)
+            return Asker(self.pseudonym("key", key.name), key.groups, key.may_push, key.may_review)
         if self._tokens is None or credential.count(".") != 2:
             raise _unauthorized("the key must be one that `almanac keys add` made and that was not removed")
         claims = self._tokens.claims(credential)
@@ -101,6 +103,7 @@ class Key:
     sha256: str
     groups: tuple[str, ...]
     may_push: bool = False
+    may_review: bool = False
 
 
 class KeyFile:
@@ -120,7 +123,7 @@ class KeyFile:
         """All keys, by name."""
         return sorted(self._current().values(), key=lambda key: key.name)
 
-    def add(self, name: str, groups: tuple[str, ...], *, may_push: bool = False) -> str:
+    def add(self, name: str, groups: tuple[str, ...], *, may_push: bool = False, may_review: bool = False) -> str:
         """Make a key and return it; it cannot be shown again.
 
         Raises:
@@ -130,7 +133,7 @@ class KeyFile:
         if not name.strip() or any(key.name == name for key in self.entries()):
             raise ConfigurationError(f"a key must have a name of its own, found {name!r}; choose another or remove it")
         credential = KEY_PREFIX + secrets.token_urlsafe(32)
-        self._write([*self.entries(), Key(name, _digest(credential), groups, may_push)])
+        self._write([*self.entries(), Key(name, _digest(credential), groups, may_push, may_review)])
         return credential
 
     def remove(self, name: str) -> None:
@@ -162,10 +165,7 @@ class KeyFile:
     def _read(self) -> Mapping[str, Key]:
         try:
             rows = json.loads(self.path.read_text(encoding="utf-8"))["keys"]
-            keys = [
-                Key(str(row["name"]), str(row["sha256"]), tuple(map(str, row["groups"])), row.get("may_push") is True)
-                for row in rows
-            ]
+            keys = [_key(row) for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptionError(
                 f"{self.path} must be the file that `almanac keys add` writes, found: {error!r}; restore or delete it"
@@ -262,6 +262,11 @@ class Tokens:
                 headers={"Retry-After": "5"},
             ) from error
         return {str(key.key_id): key for key in found.keys}
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    rights = {name: row.get(name) is True for name in ("may_push", "may_review")}
+    return Key(str(row["name"]), str(row["sha256"]), tuple(map(str, row["groups"])), **rights)
 
 
 def _digest(credential: str) -> str:

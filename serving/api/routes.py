@@ -25,6 +25,7 @@ from serving.api.errors import RESPONSES, late
 from serving.api.feedback import FeedbackRequest
 from serving.api.inspection import add_inspection
 from serving.api.pending import answered, begin, events
+from serving.api.review import add_review
 from serving.api.search_body import SearchBody
 from serving.api.service import ChatQuestion, Service
 from serving.api.text import CleanRoute, encoded
@@ -102,6 +103,7 @@ def api(service: Service) -> APIRouter:
 
     _add_documents(router, service, asker_of)
     add_inspection(router, service, asker_of)
+    add_review(router, service, asker_of)
     return router
 
 

@@ -51,6 +51,16 @@ export async function documentNames(wanted, key) {
   return (await (await call(`v1/inspection/names?${new URLSearchParams({ wanted })}`, { key })).json()).documents;
 }
 
+/** Drafts that wait for a person, with counts by status; throws Failure with status 401 or 403 where this key may not. */
+export async function waitingDrafts(key) {
+  return (await call("v1/review", { key })).json();
+}
+
+/** Decide on a draft: `verdict` is accept, drop or undo, with another question, answer or anchor where one is given. */
+export async function judge({ key, id, ...decision }) {
+  return (await call(`v1/review/${id}`, { body: decision, key })).json();
+}
+
 /** What serves now; `null` where no answer comes. */
 export async function whatServes() {
   try {

@@ -141,7 +141,7 @@ class App extends Component {
         items.map(turn),
         h("div", { ref: this.end }),
       ]),
-      h("footer", null, [needsKey && h(KeyForm, { isWrong: this.options.key !== "", onSave: this.saveKey }), this.composer()]),
+      h("footer", null, [needsKey && this.keyForm(), this.composer()]),
       h("p", { class: "unseen", role: "status", "aria-live": "polite" }, said),
       source && h(SourceDialog, { ...source, onClose: () => this.setState({ source: null }) }),
     ];
@@ -162,6 +162,12 @@ class App extends Component {
         h("button", { type: "button", ...closing, onClick: () => this.saveKey("") }, "Forget the API key"),
       ]),
     ]);
+  }
+
+  keyForm() {
+    const isWrong = this.options.key !== "";
+    const asked = isWrong ? "The server does not take this API key; use another" : "This assistant answers only with an API key";
+    return h(KeyForm, { asked, command: "almanac keys add NAME", onSave: this.saveKey });
   }
 
   composer() {

@@ -17,17 +17,19 @@ export function keepKey(key) {
   return kept;
 }
 
-export function KeyForm({ isWrong, onSave }) {
+const ASKED = "This assistant answers only with an API key";
+
+export function KeyForm({ isWrong, onSave, asked = ASKED, command = "almanac keys add NAME" }) {
   const save = (event) => {
     event.preventDefault();
     onSave(new FormData(event.currentTarget).get("key"));
   };
   return h("form", { class: "key", onSubmit: save }, [
     h("label", null, [
-      isWrong ? "The server does not take this API key; use another" : "This assistant answers only with an API key",
+      isWrong ? "The server does not take this API key; use another" : asked,
       h("input", { name: "key", type: "password", autocomplete: "off", required: true }),
     ]),
     h("button", { type: "submit" }, "Use this key"),
-    h("p", { class: "quiet" }, "It is kept until this tab is closed. Who runs the server makes one by: almanac keys add NAME"),
+    h("p", { class: "quiet" }, `It is kept until this tab is closed. Who runs the server makes one by: ${command}`),
   ]);
 }

@@ -17,7 +17,7 @@ from tasks.advise.scorecard import Fact
 from tasks.answer.trace import EXPERIMENT
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import AlmanacError
-from tasks.index.golden import GoldenQuestion, load_golden
+from tasks.index.golden import GoldenQuestion, load_evaluation
 from tasks.index.release import Release, load_release, release_numbers
 from tasks.model.examples.feedback import RatedAnswer, read_rated
 from tasks.params import Params
@@ -55,7 +55,7 @@ def read_home(params: Params, settings: Settings, *, questions_per_month: float)
     rated: list[RatedAnswer] = []
     parts: tuple[Callable[[], None], ...] = (
         lambda: _read_releases(reading, params, settings),
-        lambda: golden.extend(load_golden(Path(params.evaluation.golden))),
+        lambda: golden.extend(load_evaluation(params.evaluation.golden, params.evaluation.reviewed_golden)),
         lambda: rated.extend(read_rated(settings)),
         lambda: _read_traces(reading, settings),
         lambda: _read_comparison(reading, settings, questions_per_month),

@@ -50,6 +50,8 @@ from tasks.index.embedding.cache import erase_vectors
 from tasks.index.registration import renew_manifest
 from tasks.index.release import lance_tag, load_release, release_numbers, renew_release
 from tasks.lease import Lease
+from tasks.model.review import queue as review_queue
+from tasks.model.review.golden import forget_golden
 from tasks.params import Params
 from tasks.registry.shared import open_registry, share_registry
 from tasks.releases.tracking_store import is_embedded
@@ -199,6 +201,8 @@ def _carry_out(settings: Settings, params: Params, work: _Work, lease: Lease) ->
     places = [(source, key) for source, _, key in (name.partition(":") for name in ids)]
     _count(work, "quarantine", quarantine.resolve(settings.home, gone=places))
     _count(work, "inbox", sum(inbox.take_back(settings.layout, source, key) for source, key in places))
+    _count(work, "review", review_queue.purge(settings.layout, ids, needles.stand_in))
+    _count(work, "golden", forget_golden(params, ids, needles.stand_in))
     _count(work, "cache", erase_vectors(settings.layout.cache, work.text_keys))
     for store, number in scrub(settings.layout, needles).items():
         _count(work, store, number)

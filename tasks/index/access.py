@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.corpus.document import EVERYONE, sha256
+from tasks.corpus.use import RESERVED, may_train, trainers_of
 from tasks.errors import ConfigurationError
 
 MAX_GROUP_CHARACTERS = 200
@@ -42,9 +43,18 @@ class AccessMap:
             return False
         return document_id not in self.changes or bool(self.changes[document_id] & asker)
 
+    def may_train(self, document_id: str, identifier: int) -> bool:
+        """Say whether a row may enter weights, by the row's own set and by what was learned since; fails closed."""
+        row = self.sets.get(identifier)
+        return row is not None and may_train(row | self.changes.get(document_id, frozenset()))
+
+
+class TrainingGroups(frozenset[str]):
+    """The audience of a training set: what is only for training is read by it, and by no asker."""
+
 
 def asker_groups(groups: Iterable[str]) -> frozenset[str]:
-    """Return the asker's groups with `everyone`.
+    """Return the asker's groups with `everyone`; a name of ours that an asker brings counts for nothing.
 
     Raises:
         ConfigurationError: a group's name is empty or longer than `MAX_GROUP_CHARACTERS`.
@@ -53,4 +63,5 @@ def asker_groups(groups: Iterable[str]) -> frozenset[str]:
     for name in names:
         if not name or len(name) > MAX_GROUP_CHARACTERS:
             raise ConfigurationError(f"a group must have 1 to {MAX_GROUP_CHARACTERS} characters, found {len(name)}")
-    return names | {EVERYONE}
+    readers = frozenset(name for name in names if not name.startswith(RESERVED)) | {EVERYONE}
+    return readers | frozenset(trainers_of(readers)) if isinstance(groups, TrainingGroups) else readers

@@ -52,6 +52,16 @@ def load_golden(path: Path, split: str = "all") -> list[GoldenQuestion]:
     return [question for question in questions if split in ("all", question.split)]
 
 
+def load_evaluation(golden: str, reviewed: str | None, split: str = "all") -> list[GoldenQuestion]:
+    """Read the questions of evaluation: those of `golden`, and those of the review queue's file where there is one.
+
+    Raises:
+        ConfigurationError: `golden` is absent, or a line is no golden question.
+    """
+    own = [Path(reviewed)] if reviewed is not None and Path(reviewed).exists() else []
+    return [question for path in (Path(golden), *own) for question in load_golden(path, split)]
+
+
 def _parse(path: Path, number: int, line: str) -> GoldenQuestion:
     try:
         question = GoldenQuestion(**json.loads(line))

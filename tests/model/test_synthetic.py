@@ -7,7 +7,7 @@ import pytest
 
 from tasks.model.examples.synthetic import make_questions
 from tasks.model.examples.teacher import Teacher
-from tasks.params import TeacherParams
+from tasks.params_examples import TeacherParams
 from tests.model.examples_world import passage
 
 

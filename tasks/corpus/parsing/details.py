@@ -7,6 +7,7 @@ from re import compile as pattern
 from typing import Any
 
 from tasks.corpus.parsing.clean import clean_line
+from tasks.corpus.use import USES, Use
 from tasks.errors import ParseError
 
 _NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}\Z")
@@ -23,11 +24,13 @@ class Details:
 
     Attributes:
         access: groups that may read it; empty: nobody may.
+        use: what for, where the source leaves it open.
     """
 
     title: str | None = None
     uri: str | None = None
     access: tuple[str, ...] | None = None
+    use: Use = "both"
     knowledge_base: str | None = None
     updated_at: datetime | None = None
     expires_at: datetime | None = None
@@ -48,13 +51,14 @@ def read_details(carried: Mapping[str, Any]) -> Details:
             title=_line("title", carried.get("title")),
             uri=_line("uri", carried.get("uri")),
             access=access,
+            use=read_use(carried.get("use")),
             knowledge_base=_knowledge_base(carried.get("knowledge_base")),
             updated_at=read_time("updated_at", carried.get("updated_at")),
             expires_at=read_time("expires_at", carried.get("expires_at")),
             metadata=_metadata(carried.get("metadata")),
         )
     except ParseError as error:
-        raise ParseError(error.code, str(error), access=access) from error
+        raise ParseError(error.code, str(error), access=access if error.access is None else error.access) from error
 
 
 def read_access(value: object) -> tuple[str, ...] | None:
@@ -70,6 +74,21 @@ def read_access(value: object) -> tuple[str, ...] | None:
         error = invalid("access", "a list of group names (letters, digits, `_`, `.`, `-`)", value)
         raise ParseError(error.code, str(error), access=())
     return tuple(groups)
+
+
+def read_use(value: object) -> Use:
+    """Return what a document may be used for; `both` where nothing is said.
+
+    Raises:
+        ParseError: `invalid_metadata`: what is said can't be understood; then nobody may read it.
+    """
+    if value is None:
+        return "both"
+    use = next((use for use in USES if use == value), None)
+    if use is None:
+        error = invalid("use", f"one of {', '.join(USES)}", value)
+        raise ParseError(error.code, str(error), access=())
+    return use
 
 
 def read_time(name: str, value: object) -> datetime | None:

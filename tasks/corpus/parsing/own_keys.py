@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-OWN_KEYS = frozenset({"title", "uri", "access", "knowledge_base", "metadata"})
+OWN_KEYS = frozenset({"title", "uri", "access", "use", "knowledge_base", "metadata"})
 DATE_KEYS: Mapping[str, tuple[str, ...]] = {
     "updated_at": ("updated_at", "lastmod", "date"),
     "expires_at": ("expires_at", "expires", "expirydate"),

@@ -12,13 +12,14 @@ from typing import Any
 
 from tasks.corpus.document import Document, Item, make_document
 from tasks.corpus.parsing.clean import CLEANING_RULES, clean, clean_line
-from tasks.corpus.parsing.details import Details, read_access, read_details
+from tasks.corpus.parsing.details import Details, read_access, read_details, read_use
 from tasks.corpus.parsing.extract import Extractor
 from tasks.corpus.parsing.formats import READERS_VERSION
 from tasks.corpus.parsing.payloads import without_payloads
 from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_of
 from tasks.corpus.parsing.title import first_heading
 from tasks.corpus.sources import BatchReader, RawItem, SourceReader, open_source
+from tasks.corpus.use import marked, narrower
 from tasks.errors import AlmanacError, ParseError
 from tasks.params import ParsingParams
 from tasks.params_sources import Source
@@ -122,7 +123,7 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
         title=title[:_MAX_TITLE_CHARACTERS],
         text=text,
         knowledge_base=details.knowledge_base or source.knowledge_base,
-        access=source.access if details.access is None else details.access,
+        access=_readers(source, details),
         raw_hash=raw.raw_hash,
         uri=details.uri,
         updated_at=details.updated_at,
@@ -133,6 +134,12 @@ def _document(source: Source, item: Item, raw: RawItem, extractor: Extractor, pa
             **({"hidden_characters": str(num_hidden)} if num_hidden else {}),
         },
     )
+
+
+def _readers(source: Source, details: Details) -> tuple[str, ...]:
+    """Return who may read a document, and what for: of source and document the narrower holds."""
+    access = source.access if details.access is None else details.access
+    return marked(access, narrower(source.use, details.use))
 
 
 def _refuse_draft(source: Source, details: Details) -> None:
@@ -171,13 +178,13 @@ def _reject(source: Source, item: Item, reader: SourceReader, raw: RawItem | Non
 def _said_access(source: Source, raw: RawItem) -> tuple[str, ...] | None:
     """The groups that hold for an item that can't be used; None where it can't be read so far."""
     try:
-        access = read_access(_merged(said_of(source, raw), raw.overrides).get("access"))
+        said = _merged(said_of(source, raw), raw.overrides)
+        return _readers(source, Details(access=read_access(said.get("access")), use=read_use(said.get("use"))))
     except ParseError as error:
         return error.access
     except Exception:  # what a parser failed on fails here again: who may read it is in doubt, and the others go on
         logger.warning("nobody can tell who may read the item of the source %s", source.name, exc_info=True)
         return ()
-    return source.access if access is None else access
 
 
 def _check_size(size_bytes: int, parsing: ParsingParams) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tasks.errors import CorruptionError, GateError
 from tasks.files import write_json_lines
+from tasks.index.access import TrainingGroups
 from tasks.index.passage import Passage
 from tasks.model.examples.example import Example, read_examples
 
@@ -144,7 +145,9 @@ def mine_pairs(
             continue
         held_out = question.split == "validation"
         mode: Mode | None = "full_text" if held_out else None
-        passages = index.search(Request(question.question, groups=(audience,), mode=mode, top_k=depth), access)
+        passages = index.search(
+            Request(question.question, groups=TrainingGroups({audience}), mode=mode, top_k=depth), access
+        )
         if held_out:
             positive, bound = next((p.chunk_id for p in passages if p.chunk_id in readable), readable[0]), math.inf
         else:
@@ -164,10 +167,10 @@ def _is_negative(passage: Passage, question: EmbedderQuestion, bound: float) -> 
 
 
 class _Rows:
-    """Rows of a release that the audience may read, each read once."""
+    """Rows of a release that may enter weights as the audience reads them, each read once."""
 
     def __init__(self, index: "Index", access: "AccessMap", audience: str) -> None:
-        self._table, self._access, self._audience = index.table, access, audience
+        self._table, self._access, self._groups = index.table, access, TrainingGroups({audience})
         self.rows: dict[str, _Row] = {}
 
     def fetch(self, keys: Iterable[str]) -> None:
@@ -179,7 +182,8 @@ class _Rows:
             query = self._table.search().where(col("chunk_id").isin(part)).limit(len(part))
             columns = ["chunk_id", "document_id", "access_id", "search_text", "vector"]
             for row in query.select(columns).to_arrow().to_pylist():
-                if self._access.may_read(row["document_id"], row["access_id"], (self._audience,)):
+                place = row["document_id"], row["access_id"]
+                if self._access.may_read(*place, self._groups) and self._access.may_train(*place):
                     text = ChunkText(row["chunk_id"], row["document_id"], row["search_text"])
                     self.rows[row["chunk_id"]] = _Row(text, np.asarray(row["vector"]))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.corpus.document import sha256
 from tasks.errors import ConfigurationError
-from tasks.index.golden import GoldenQuestion, load_golden, locate
+from tasks.index.golden import GoldenQuestion, load_evaluation, load_golden, locate
 from tasks.index.passage import Passage
 from tasks.index.search import Request
 from tasks.model.evaluation.metrics import contains, normalized
@@ -127,7 +127,7 @@ def open_retrieval(params: Params, settings: Settings) -> Retrieval:
     Raises:
         ConfigurationError: nothing was released yet.
     """
-    return Retrieval(open_release_data(params, settings))
+    return Retrieval(open_release_data(params, settings, for_training=False))
 
 
 def held_out(
@@ -141,8 +141,9 @@ def held_out(
     Raises:
         ConfigurationError: the file is absent or damaged, or holds no question that can be asked.
     """
-    path = golden or Path(params.evaluation.golden)
-    questions = load_golden(path, params.evaluation.split)
+    asked, split = params.evaluation, params.evaluation.split
+    path = golden or Path(asked.golden)
+    questions = load_golden(path, split) if golden else load_evaluation(asked.golden, asked.reviewed_golden, split)
     wanted = {question.document for question in questions if question.document is not None}
     located, missing = locate(questions, retrieval.data.texts(wanted))
     positions = {entry.question.id: entry.positions for entry in located}

@@ -24,14 +24,16 @@ from tasks.model.examples.contamination import HeldOutQuestions, normalized_ques
 from tasks.model.examples.example import Example, write_examples
 from tasks.model.examples.feedback import feedback_seeds, read_rated
 from tasks.model.examples.gate import GatedExamples, check_examples
-from tasks.model.examples.golden_seeds import golden_seeds, load_questions
+from tasks.model.examples.golden_seeds import golden_seeds, load_questions, splits_of
 from tasks.model.examples.raft import Raft, Seed
 from tasks.model.examples.release_data import ReleaseData, open_release_data
 from tasks.model.examples.replay import replay_examples
-from tasks.model.examples.splits import Splits, hashed_share, make_splits
+from tasks.model.examples.splits import Splits, hashed_share
 from tasks.model.examples.synthetic_seeds import read_sample, rule_seeds, sample_passages, teacher_seeds
-from tasks.model.examples.teacher import Teacher
+from tasks.model.examples.teacher import open_teacher
 from tasks.model.examples.training_set import FILE, MANIFEST, TrainingSet, write_manifest
+from tasks.model.review import queue
+from tasks.model.review.verdicts import Verdicts
 from tasks.params import Params, digest
 from tasks.settings import Settings
 
@@ -57,28 +59,13 @@ def build_training_set(params: Params, settings: Settings, output: Path) -> Trai
         (output / stale).unlink(missing_ok=True)
     release = open_release_data(params, settings)
     questions = load_questions(params)
-    splits = _splits(questions, release, params)
+    splits = splits_of(questions, release, params)
     held_out = HeldOutQuestions(question for question in questions if question.split != "train")
     examples, left_out = _examples(params, settings, release, splits, questions, held_out)
     gated = check_examples(examples, params.example_gate)
     _write_report(gated, output / "report")
     _check(gated, release, held_out)
     return _write(gated, release, params, left_out, output)
-
-
-def _splits(questions: Sequence[GoldenQuestion], release: ReleaseData, params: Params) -> Splits:
-    documents = {
-        split: {
-            question.document for question in questions if question.split == split and question.document is not None
-        }
-        for split in ("validation", "test")
-    }
-    return make_splits(
-        release.clusters(),
-        tested=documents["test"],
-        validated=documents["validation"],
-        validation_fraction=params.examples.validation_fraction,
-    )
 
 
 # --- examples ---
@@ -95,9 +82,10 @@ def _examples(
     generator = load_base(params.generation, settings)
     raft = Raft(release, splits, params, generator.count_tokens)
     seeds, left_out = golden_seeds(questions, release, splits)
+    verdicts = Verdicts(queue.verdicts(settings.layout), params.examples.review == "required")
     if params.examples.feedback:
         rated, unused = feedback_seeds(read_rated(settings), release, splits)
-        seeds += rated
+        seeds += verdicts.applied(rated, left_out)
         left_out.update({f"feedback: {reason}": count for reason, count in unused.items()})
     _refuse_contamination(seeds, held_out)
     passages, sampled = read_sample(
@@ -107,10 +95,11 @@ def _examples(
     grown = _grow(seeds, raft, left_out)
     logger.info("%d examples from golden questions and feedback", len(grown))
     if params.examples.num_synthetic:
-        teacher = _teacher(params, settings)
+        teacher = open_teacher(params, settings)
         taught = teacher_seeds(passages, teacher, splits) if teacher else iter(())
         candidates = _chained(taught, rule_seeds(sampled, splits, seed=params.examples.seed))
         asked = {normalized_question(seed.question) for seed in seeds}
+        candidates = verdicts.applied(candidates, left_out)
         grown += _grow_new(candidates, raft, asked, held_out, params.examples.num_synthetic, left_out)
         if teacher:
             left_out["teacher: the answer is not in the passage"] += teacher.num_refused
@@ -201,13 +190,6 @@ def _without_support(grown: Sequence[Grown], raft: Raft, params: Params) -> list
 def _share(count: int, fraction: float) -> int:
     """Return how many must be added to `count` so that they are this fraction of all; as many again at most."""
     return count if fraction >= 0.5 else round(count * fraction / (1 - fraction))
-
-
-def _teacher(params: Params, settings: Settings) -> Teacher | None:
-    if params.examples.teacher is None:
-        return None
-    key = settings.teacher_api_key.get_secret_value() if settings.teacher_api_key else ""
-    return Teacher(params.examples.teacher, settings.layout.cache, key)
 
 
 # --- what is written ---

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.answer import is_refusal
@@ -95,7 +96,22 @@ def read_rated(settings: Settings) -> list[RatedAnswer]:
     return sorted(rated.values(), key=lambda answer: answer.trace_id)
 
 
-def _traces(client: Any, experiment_id: str, condition: str) -> Iterator["Trace"]:
+def read_unanswered(settings: Settings, *, max_traces: int = 2000) -> list[RatedAnswer]:
+    """Return the newest of the last `max_traces` questions that got no answer, each question once.
+
+    Raises:
+        DependencyError: MLflow does not answer.
+    """
+    with mlflow_client(settings) as client:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return []
+        traces = islice(_traces(client, experiment.experiment_id, None), max_traces)
+        asked = [answer for answer in map(_rated, traces) if answer is not None and answer.abstained]
+    return list({" ".join(answer.question.split()).casefold(): answer for answer in asked}.values())
+
+
+def _traces(client: Any, experiment_id: str, condition: str | None) -> Iterator["Trace"]:
     token = None
     while True:
         page = client.search_traces(

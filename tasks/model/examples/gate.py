@@ -25,8 +25,8 @@ from tasks.corpus.gate.rules import Rule, Tally, resolve, validate
 from tasks.corpus.gate.sensitive import find_personal_data, find_secrets
 from tasks.model.examples.example import Example
 from tasks.model.examples.synthetic import holds_span
-from tasks.params import ExampleGateParams
 from tasks.params_checks import GateRule
+from tasks.params_examples import ExampleGateParams
 
 if TYPE_CHECKING:
     import pandas as pd

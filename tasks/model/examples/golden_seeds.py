@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tasks.answer.words import terms, vocabulary
-from tasks.index.golden import GoldenQuestion, Located, load_golden, locate
+from tasks.index.golden import GoldenQuestion, Located, load_evaluation, load_golden, locate
 from tasks.index.passage import Passage
 from tasks.model.examples.raft import Seed
 from tasks.model.examples.release_data import ReleaseData
-from tasks.model.examples.splits import Splits
+from tasks.model.examples.splits import Splits, make_splits
 from tasks.params import Params
 
 
@@ -19,8 +19,25 @@ def load_questions(params: Params) -> list[GoldenQuestion]:
     Raises:
         ConfigurationError: a file is absent or damaged.
     """
-    paths = {Path(path) for path in (params.evaluation.golden, params.index_gate.golden) if path is not None}
-    return [question for path in sorted(paths) for question in load_golden(path)]
+    asked, gate = params.evaluation, params.index_gate.golden
+    questions = load_evaluation(asked.golden, asked.reviewed_golden)
+    return questions + (load_golden(Path(gate)) if gate not in (None, asked.golden) else [])
+
+
+def splits_of(questions: Sequence[GoldenQuestion], release: ReleaseData, params: Params) -> Splits:
+    """Return the splits of the release's documents, those of golden questions held out."""
+    documents = {
+        split: {
+            question.document for question in questions if question.split == split and question.document is not None
+        }
+        for split in ("validation", "test")
+    }
+    return make_splits(
+        release.clusters(),
+        tested=documents["test"],
+        validated=documents["validation"],
+        validation_fraction=params.examples.validation_fraction,
+    )
 
 
 def golden_seeds(

@@ -6,6 +6,7 @@ learned since, as in a search.
 """
 
 import datetime as dt
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ import pyarrow as pa
 
 from tasks.corpus.quarantine import known_held
 from tasks.corpus.snapshot import fold_state, read_documents
-from tasks.index.access import AccessMap, access_id
+from tasks.corpus.use import may_train
+from tasks.index.access import AccessMap, TrainingGroups, access_id
 from tasks.index.access_tables import load_access
 from tasks.index.lance_errors import lance_errors
 from tasks.index.live import open_index, serving
@@ -38,6 +40,7 @@ class ReleaseData:
     """The corpus as the audience may read it.
 
     Attributes:
+        for_training: whether it is read to train: without what is only retrieved, with what only trains.
         corpus: tag of the snapshot.
         topics: knowledge base by `document_id`, of the usable documents only.
     """
@@ -45,14 +48,19 @@ class ReleaseData:
     index: Index
     access: AccessMap
     audience: str
+    for_training: bool
     corpus: str
     snapshot: tuple[Path, ...]
     topics: dict[str, str]
     _db: "DBConnection" = field(repr=False)
 
+    @property
+    def _groups(self) -> frozenset[str]:
+        return _groups(self.audience, for_training=self.for_training)
+
     def search(self, question: str, top_k: int) -> list[Passage]:
         """Return the usable passages that retrieval finds, best first."""
-        passages = self.index.search(Request(question, groups=(self.audience,), top_k=top_k), self.access)
+        passages = self.index.search(Request(question, groups=self._groups, top_k=top_k), self.access)
         return [passage for passage in passages if passage.document_id in self.topics]
 
     def chunks(self, document_ids: Collection[str]) -> Iterator[Passage]:
@@ -69,6 +77,11 @@ class ReleaseData:
         """Return texts of the usable documents among these."""
         return texts_of(self.snapshot, document_ids & self.topics.keys())
 
+    def texts_with(self, pattern: re.Pattern[str]) -> dict[str, str]:
+        """Return texts of the usable documents in which a pattern stands."""
+        rows = (row for batch in read_documents(self.snapshot, self.topics.keys()) for row in batch.to_pylist())
+        return {row["document_id"]: row["text"] for row in rows if pattern.search(row["text"])}
+
     def clusters(self) -> dict[str, str]:
         """Return the near-duplicate cluster of every document of the snapshot, usable or not."""
         return cluster_documents(
@@ -77,7 +90,7 @@ class ReleaseData:
 
     def still_readable(self, document_ids: Collection[str]) -> bool:
         """Return whether the audience may read all of these at this very moment, by the tables as they are now."""
-        return set(document_ids) <= _usable(self.snapshot, load_access(self._db), self.audience).keys()
+        return set(document_ids) <= _usable(self.snapshot, load_access(self._db), self._groups).keys()
 
     @lance_errors("the release that serves")
     def _rows(self, column: str, values: Sequence[str]) -> Iterator[Passage]:
@@ -93,11 +106,17 @@ class ReleaseData:
                 yield _passage(row)
 
     def _may_read(self, row: dict[str, Any]) -> bool:
-        return self.access.may_read(row["document_id"], row["access_id"], (self.audience,))
+        place = row["document_id"], row["access_id"]
+        return self.access.may_read(*place, self._groups) and (not self.for_training or self.access.may_train(*place))
 
 
-def open_release_data(params: Params, settings: Settings) -> ReleaseData:
+def open_release_data(params: Params, settings: Settings, *, for_training: bool = True) -> ReleaseData:
     """Open what serves now.
+
+    Args:
+        params: `examples.audience` reads it.
+        settings: the home.
+        for_training: what may only be retrieved is left out; False: what may only train is left out, as in serving.
 
     Raises:
         ConfigurationError: nothing was released yet.
@@ -109,23 +128,32 @@ def open_release_data(params: Params, settings: Settings) -> ReleaseData:
     access = load_access(db)
     snapshot = tuple(snapshot_files(settings, release))
     quarantined = known_held(settings.home.resolve())
+    groups = _groups(params.examples.audience, for_training=for_training)
     topics = {
         document_id: topic
-        for document_id, (topic, item) in _usable(snapshot, access, params.examples.audience).items()
+        for document_id, (topic, item) in _usable(snapshot, access, groups).items()
         if item not in quarantined
     }
-    return ReleaseData(index, access, params.examples.audience, release.corpus.tag, snapshot, topics, db)
+    return ReleaseData(index, access, params.examples.audience, for_training, release.corpus.tag, snapshot, topics, db)
 
 
-def _usable(snapshot: Sequence[Path], access: AccessMap, audience: str) -> dict[str, tuple[str, tuple[str, str]]]:
-    """Return knowledge base, source and key of each document that the audience may read."""
+def _groups(audience: str, *, for_training: bool) -> frozenset[str]:
+    return TrainingGroups({audience}) if for_training else frozenset({audience})
+
+
+def _usable(
+    snapshot: Sequence[Path], access: AccessMap, groups: frozenset[str]
+) -> dict[str, tuple[str, tuple[str, str]]]:
+    """Return knowledge base, source and key of each document that the groups may read, and learn from if they train."""
+    trains = isinstance(groups, TrainingGroups)
     now = dt.datetime.now(dt.UTC)
     columns = ["document_id", "source", "key", "knowledge_base", "access", "expires_at"]
     state: pa.Table = fold_state(snapshot).select(columns)
     return {
         row["document_id"]: (row["knowledge_base"], (row["source"], row["key"]))
         for row in state.to_pylist()
-        if access.may_read(row["document_id"], access_id(row["access"]), (audience,))
+        if access.may_read(row["document_id"], access_id(row["access"]), groups)
+        and not (trains and not may_train([*row["access"], *access.changes.get(row["document_id"], ())]))
         and (row["expires_at"] is None or row["expires_at"] > now)
     }
 

@@ -14,6 +14,7 @@ from tasks.index.live import serving
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.training_set import TrainingSet, read_training_set
 from tasks.model.retrain.result import RetrainResult, read_result
+from tasks.model.review.queue import verdicts_digest
 from tasks.params import Method, Params, digest, load_params
 from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import champion
@@ -44,7 +45,7 @@ def read_inputs(settings: Settings, profile: str | None, method: Method | None) 
     """Find what serves, and the folder in which an equal retrain that was killed left its work."""
     params = _with_method(load_params(settings.params, profile or settings.profile), method)
     release = str(serving(settings).release.number)
-    folder = settings.layout.retrain / f"work-{_inputs_digest(params, release)}"
+    folder = settings.layout.retrain / f"work-{_inputs_digest(params, release, verdicts_digest(settings.layout))}"
     return RetrainInputs(params, settings, profile, release, champion(settings, ANSWERER), folder)
 
 
@@ -93,10 +94,10 @@ def _with_method(params: Params, method: Method | None) -> Params:
     return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"method": method})})
 
 
-def _inputs_digest(params: Params, release: str) -> str:
+def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
     """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
     blocks = (params.examples, params.example_gate, params.generation, params.fine_tuning, params.search)
-    return sha256(release, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
+    return sha256(release, verdicts, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
 
 
 def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
@@ -121,4 +122,5 @@ def _golden(params: Params) -> str:
         raise ConfigurationError(
             f"the held-out questions must be at {path}, found no file; set evaluation.golden to their path"
         )
-    return sha256_of_file(path)
+    own = Path(params.evaluation.reviewed_golden or "")
+    return sha256_of_file(path) + (sha256_of_file(own) if own.is_file() else "")
