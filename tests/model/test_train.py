@@ -1,5 +1,6 @@
 """Training: what is read is what is served, sharing changes no loss, and a folder of an answerer comes out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tasks.model.training.sequences import (
     messages_of,
     text_sequences,
 )
-from tasks.model.training.supervised import Supervised
+from tasks.model.training.supervised import Supervised, anchor_paragraphs, make_supervised
 from tasks.model.training.train import answerer_manifest, train
 from tasks.model.training.trainer import TrainingProgress
 from tasks.model.training.weights import trainable, trained_tensors
@@ -190,6 +191,33 @@ def test_gradients_of_two_processes_are_those_of_one(base: TransformersGenerator
     whole = sum(float(loss().detach()) for loss in objective.losses(network, 0, Share()))
     halves = [sum(float(loss().detach()) for loss in objective.losses(network, 0, Share(rank, 2))) for rank in range(2)]
     assert sum(halves) / 2 == pytest.approx(whole, rel=1e-5)
+
+
+def test_paragraphs_of_what_trains_are_held_one_of_each_document_before_a_second_of_any() -> None:
+    passage = ExamplePassage("c9", "d0-0", "Stone", "A second text of the first document.")
+    more = replace(make_example(0), passages=(passage,))
+    examples = [make_example(0), make_example(1), more, make_example(2, split="validation")]
+    texts = anchor_paragraphs(examples)
+    assert set(texts) == {f"Stone {place} of {context}." for place in range(2) for context in range(2)} | {passage.text}
+    of_first = {"Stone 0 of 0.", passage.text}
+    assert len(of_first & set(texts[:4])) == 1 and texts[4] in of_first
+    assert anchor_paragraphs(examples, count=2) == texts[:2] == anchor_paragraphs(reversed(examples))[:2]
+
+
+def test_step_holds_a_chat_and_a_paragraph(base: TransformersGenerator) -> None:
+    network = trainable(base, make_params(Path("x")).fine_tuning)
+    examples = [replace(make_example(n), passages=(_long_passage(n),)) for n in range(4)]
+    objective = make_supervised([*examples, make_replay(1)], None, base, network, make_params(Path("x")))
+    assert objective.anchors and objective.paragraphs
+    answers, chat, paragraph = objective.losses(network, 0, Share())[-3:]
+    assert float(answers().detach()) > 0
+    # An untrained network says of both what the base says.
+    assert float(chat().detach()) == pytest.approx(0, abs=1e-5)
+    assert float(paragraph().detach()) == pytest.approx(0, abs=1e-5)
+
+
+def _long_passage(number: int) -> ExamplePassage:
+    return ExamplePassage(f"c{number}", f"d{number}", "Stone", f"`stone_{number}` lies on the shore. " * 4)
 
 
 @pytest.mark.parametrize(

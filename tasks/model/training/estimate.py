@@ -10,7 +10,7 @@ from tasks.model.examples.example import read_examples
 from tasks.model.training.loss import log_likelihood
 from tasks.model.training.packing import rows_of
 from tasks.model.training.schedule import TrainingSchedule
-from tasks.model.training.supervised import make_supervised, readable_texts
+from tasks.model.training.supervised import make_plan, readable_texts
 from tasks.model.training.weights import trainable
 from tasks.params import Params
 from tasks.settings import Settings
@@ -37,10 +37,9 @@ def estimate(examples: Path, params: Params, settings: Settings, *, documents: P
     grounded = [example for example in read_examples(examples) if example.passages]
     texts = readable_texts(documents, params.examples.audience) if documents else None
     network = trainable(base, params.fine_tuning)
-    objective = make_supervised(grounded, texts, base, network, params)
-    rate = _tokens_per_second(network, objective.plan)
-    num_tokens = objective.plan.num_tokens
-    return Estimate(len(objective.plan.sequences), objective.num_steps, num_tokens, rate, num_tokens / rate)
+    plan, _ = make_plan(grounded, texts, base, params)
+    rate = _tokens_per_second(network, plan)
+    return Estimate(len(plan.sequences), plan.num_steps, plan.num_tokens, rate, plan.num_tokens / rate)
 
 
 def _tokens_per_second(network: Any, plan: TrainingSchedule) -> float:

@@ -4,14 +4,18 @@ Likelihood of what is learnt, while replay anchors the model to what the base mo
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.generators.transformers import TransformersGenerator
+from tasks.corpus.document import sha256
+from tasks.corpus.use import may_train
 from tasks.errors import ConfigurationError
+from tasks.index.access import TrainingGroups, asker_groups
 from tasks.model.examples.example import Example
 from tasks.model.training.loss import Anchor, anchor, divergence, log_likelihood
 from tasks.model.training.objective import ADAM_BETA2, Loss, Share
@@ -30,6 +34,8 @@ TOKENS_PER_ROW = 512
 ACCELERATOR_TOKENS_PER_ROW = 16384
 ANCHOR_TOKENS = 256
 """Longest sequence of replay: one goes with every step, so that short steps hold the model as often as long ones."""
+MAX_PARAGRAPHS = 256
+"""Paragraphs of the documents that the model is held to; more than a training has steps for are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +45,14 @@ class Supervised:
     Attributes:
         plan: what each step learns.
         held_out: what the validation loss is measured on.
-        anchors: one of them goes with each process's share of a step, in turn.
+        anchors: chats of the replay; one of them goes with each process's share of a step, in turn.
+        paragraphs: the same of the documents' own text, whose markup no chat holds.
     """
 
     plan: TrainingSchedule
     held_out: Sequence[TokenSequence] = ()
     anchors: Sequence[Anchor] = ()
+    paragraphs: Sequence[Anchor] = ()
     tokens_per_row: int = TOKENS_PER_ROW
     replay_weight: float = REPLAY_WEIGHT
     adam_beta2: float = ADAM_BETA2
@@ -59,15 +67,15 @@ class Supervised:
         return self.plan.size(step)
 
     def losses(self, network: Any, step: int, share: Share) -> list[Loss]:
-        """Return the mean over the step's learnt tokens, and the mean divergence of one anchor."""
+        """Return the mean over the step's learnt tokens, and the mean divergence of one anchor of each kind."""
         sequences = self.plan.step(step)
         num_learnt = sum(sequence.num_learnt for sequence in sequences)
         mine = rows_of(sequences[share.rank :: share.num_processes], max_tokens=self.tokens_per_row)
         scale = share.num_processes / num_learnt
         losses: list[Loss] = [partial(_answer_loss, network, row, scale) for row in mine]
-        if self.anchors:
-            turn = (step * share.num_processes + share.rank) % len(self.anchors)
-            losses.append(partial(_anchor_loss, network, self.anchors[turn], self.replay_weight))
+        turn = step * share.num_processes + share.rank
+        for anchors in filter(None, (self.anchors, self.paragraphs)):
+            losses.append(partial(_anchor_loss, network, anchors[turn % len(anchors)], self.replay_weight))
         return losses
 
     def validation(self, network: Any, share: Share) -> tuple[float, float]:
@@ -104,22 +112,56 @@ def make_supervised(
     Raises:
         ConfigurationError: nothing is to be learnt, or an example is too long.
     """
-    longest = params.fine_tuning.max_length
+    longest = min(params.fine_tuning.max_length, ANCHOR_TOKENS)
+    plan, held_out = make_plan(examples, texts, base, params)
     replay = [example for example in examples if not example.passages and example.split == "train"]
-    rows = TOKENS_PER_ROW if network.device.type == "cpu" else ACCELERATOR_TOKENS_PER_ROW
-    anchors = anchor_sequences(replay, base, max_tokens=min(longest, ANCHOR_TOKENS)) if replay else []
+    chats = anchor_sequences(replay, base, max_tokens=longest) if replay else []
+    paragraphs = text_sequences(anchor_paragraphs(examples), base, max_tokens=longest) if texts is None else []
+    return Supervised(
+        plan,
+        held_out,
+        make_anchors(network, chats, tokens_per_row=ANCHOR_TOKENS),
+        make_anchors(network, paragraphs[: plan.num_steps], tokens_per_row=ANCHOR_TOKENS),
+        TOKENS_PER_ROW if network.device.type == "cpu" else ACCELERATOR_TOKENS_PER_ROW,
+    )
+
+
+def make_plan(
+    examples: Sequence[Example], texts: Sequence[str] | None, base: TransformersGenerator, params: Params
+) -> tuple[TrainingSchedule, list[TokenSequence]]:
+    """Return what is learnt step by step, and what is held out.
+
+    Raises:
+        ConfigurationError: nothing is to be learnt, or an example is too long.
+    """
+    longest = params.fine_tuning.max_length
     if texts is None:
         learnt, held_out = _answer_sequences(examples, base, longest)
     else:
         learnt, held_out = _text_sequences(texts, base, longest, params.examples.validation_fraction)
     if not learnt:
         raise ConfigurationError("training needs at least one train example with passages, found none; add examples")
-    return Supervised(
-        make_schedule(learnt, params.fine_tuning),
-        held_out,
-        make_anchors(network, anchors, tokens_per_row=ANCHOR_TOKENS),
-        rows,
+    return make_schedule(learnt, params.fine_tuning), held_out
+
+
+def anchor_paragraphs(examples: Iterable[Example], *, count: int = MAX_PARAGRAPHS) -> list[str]:
+    """Return texts of the passages that training reads, one of each document before a second of any.
+
+    Answers of a few words are learnt over text that is read and never predicted: without these the model drifts from
+    what it says of documentation, with its code and markup, while it stays at prose (docs/experiments.md).
+    """
+    by_document: defaultdict[str, list[str]] = defaultdict(list)
+    shown = (passage for example in examples if example.split == "train" for passage in example.passages)
+    for text, document in sorted({(passage.text, passage.document_id) for passage in shown}, key=_paragraph_order):
+        by_document[document].append(text)
+    ranked = sorted(
+        (rank, sha256(document), text) for document, texts in by_document.items() for rank, text in enumerate(texts)
     )
+    return [text for _, _, text in ranked[:count]]
+
+
+def _paragraph_order(paragraph: tuple[str, str]) -> str:
+    return sha256("paragraph", *paragraph)
 
 
 def readable_texts(documents: Path, audience: str) -> list[str]:
@@ -128,7 +170,8 @@ def readable_texts(documents: Path, audience: str) -> list[str]:
 
     table = pq.read_table(documents, columns=["document_id", "text", "access"])
     rows = sorted(table.to_pylist(), key=lambda row: str(row["document_id"]))
-    return [str(row["text"]) for row in rows if audience in row["access"]]
+    readers = asker_groups(TrainingGroups({audience}))
+    return [str(row["text"]) for row in rows if readers & set(row["access"]) and may_train(row["access"])]
 
 
 def _answer_sequences(

@@ -30,7 +30,7 @@ from tasks.model.training.weights import check_base, keep_share, trainable, writ
 from tasks.params import FineTuningParams, Params
 from tasks.settings import Settings
 
-FORMAT = 1
+FORMAT = 2
 """Changes with anything here that changes what the same parameters train."""
 METHODS = ("lora", "full", "continual_pretraining", "dpo")
 
