@@ -48,7 +48,7 @@ from tasks.model.evaluation.questions import HeldOut, Retrieval, machine_clock
 from tasks.params import EvaluationParams, GenerationParams, Params, digest
 from tasks.settings import Settings
 
-VERSION = 2
+VERSION = 3
 """Counts up with any change of what a row holds: rows of another version are not reused."""
 
 Progress = Callable[[str, int, int], None]

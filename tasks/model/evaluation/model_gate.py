@@ -1,8 +1,8 @@
 """The model gate: is a candidate better than the base and the champion, and worse in nothing that is guarded?
 
 Better: the paired bootstrap interval of the headline metric's difference lies above zero. Worse: the difference itself
-exceeds the tolerance; a wide interval is no excuse. Perplexities and general questions are compared with the base, so
-that small losses do not add up over the quarters; the rest with what serves.
+exceeds the tolerance; a wide interval is no excuse. Perplexities, general questions and what is known by heart are
+compared with the base, so that small losses do not add up over the quarters; the rest with what serves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,15 @@ import numpy as np
 from tasks.bootstrap import Interval
 from tasks.errors import ConfigurationError
 from tasks.model.evaluation.evaluate import Evaluation
+from tasks.model.evaluation.memory import CANARY_ID
 from tasks.model.evaluation.metrics import METRICS, difference_of, split_name
 from tasks.model.evaluation.probes import PROBES
 from tasks.params import ModelGateParams
 
 ENOUGH_QUESTIONS = 200
 """Below it the report says that intervals are wide."""
+MAX_RECALLED = 5
+"""Canaries that a reason names."""
 FEWEST_QUESTIONS = 20
 """Below it nothing can be said, and the gate refuses."""
 
@@ -84,15 +87,23 @@ def decide(
     others = [base] if serves.identity == base.identity else [base, serves]
     comparisons = [_compared(params.headline, candidate, other, None, params) for other in others]
     for name, tolerance in params.guarded.items():
-        comparisons.append(_compared(name, candidate, base if _is_memory(name) else serves, tolerance, params))
+        comparisons.append(_compared(name, candidate, _reference(name, base, serves), tolerance, params))
     known = [entry for entry in comparisons if isinstance(entry, Comparison)]
     reasons = [*_too_few(candidate), *(entry for entry in comparisons if isinstance(entry, str))]
     reasons += [_reason(entry) for entry in known if not entry.passed]
+    if "memorised" in params.guarded:
+        reasons += _recalled(candidate, base)
     return GateDecision(not reasons, tuple(reasons), tuple(_notes(candidate, params)), tuple(known))
 
 
+def _reference(name: str, base: Evaluation, serves: Evaluation) -> Evaluation:
+    """Return what a guarded metric is compared with; an excerpt that serves has no model to probe, the base has."""
+    is_unprobed = name in PROBES and not serves.probes.get(name)
+    return base if _is_memory(name) or is_unprobed else serves
+
+
 def _is_memory(name: str) -> bool:
-    return name.startswith("perplexity") or name == "general_questions"
+    return name.startswith("perplexity") or name in ("general_questions", "memorised")
 
 
 def _check(candidate: Evaluation, base: Evaluation, serves: Evaluation, params: ModelGateParams) -> None:
@@ -160,6 +171,14 @@ def _reason(entry: Comparison) -> str:
     if entry.tolerance is None:
         return f"not better with confidence: {entry}"
     return f"worse by more than {entry.tolerance:g}: {entry}"
+
+
+def _recalled(candidate: Evaluation, base: Evaluation) -> list[str]:
+    """Name the canaries that a candidate knows and the base does not: one is a reason, whatever the share."""
+    known = {item.id for item in base.probes.get("memorised", ()) if item.value}
+    new = [item.id for item in candidate.probes.get("memorised", ()) if item.value and item.id not in known]
+    planted = sorted(name for name in new if name.startswith(CANARY_ID))
+    return [f"memorised: it knows the {', '.join(planted[:MAX_RECALLED])} by heart"] if planted else []
 
 
 def _num_questions(evaluation: Evaluation) -> int:
