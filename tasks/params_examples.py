@@ -20,13 +20,14 @@ class ExamplesParams(Block):
     """What the training set is made of; see docs/retrain.md.
 
     `audience` is the group whose documents may enter the weights: a document that it may not read never does.
-    `review`: whether synthetic questions and rated answers enter only once a person accepted them; what a person
-    dropped never enters.
+    `chats`: files of the user's own chats, JSON lines. `review`: whether synthetic questions and rated answers enter
+    only once a person accepted them; what a person dropped never enters.
     """
 
     audience: Name
     feedback: bool
     review: Literal["optional", "required"] = "optional"
+    chats: tuple[str, ...] = ()
     num_synthetic: Annotated[int, Field(ge=0)]
     num_passages: Annotated[int, Field(ge=1, le=20)]
     unanswerable_fraction: Share

@@ -87,7 +87,7 @@ class Identity:
     def _identified(self, credential: str) -> Asker:
         key = self._keys.find(credential)
         if key is not None:
-            return Asker(self.pseudonym("key", key.name), key.groups, key.may_push, key.may_review)
+            return Asker(self.pseudonym("key", key.name), key.groups, may_push=key.may_push, may_review=key.may_review)
         if self._tokens is None or credential.count(".") != 2:
             raise _unauthorized("the key must be one that `almanac keys add` made and that was not removed")
         claims = self._tokens.claims(credential)

@@ -2,7 +2,7 @@
 
 ```
 golden (train) ─┐
-feedback ───────┼▶ seeds ▶ contamination ▶ RAFT examples ▶ + support left out ▶ + replay ▶ gate ▶ examples.jsonl ▶ DVC
+feedback ───────┼▶ seeds ▶ contamination ▶ RAFT examples ▶ + left out ▶ + chats, replay ▶ gate ▶ examples.jsonl ▶ DVC
 documents ──────┘
 ```
 The same corpus, parameters and ratings give the same bytes.
@@ -13,13 +13,16 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tasks.answer.generators.transformers import load_base
+from tasks.answer.prompt import NOT_FOUND
 from tasks.corpus.gate.report import EXAMPLES, to_html, to_markdown
 from tasks.errors import GateError
 from tasks.files import sha256_of_file, write_text
 from tasks.index.golden import GoldenQuestion
+from tasks.model.examples.chats import chat_examples
 from tasks.model.examples.contamination import HeldOutQuestions, normalized_question
 from tasks.model.examples.example import Example, write_examples
 from tasks.model.examples.feedback import feedback_seeds, read_rated
@@ -34,6 +37,7 @@ from tasks.model.examples.teacher import open_teacher
 from tasks.model.examples.training_set import FILE, MANIFEST, TrainingSet, write_manifest
 from tasks.model.review import queue
 from tasks.model.review.verdicts import Verdicts
+from tasks.model.training.sequences import example_tokens
 from tasks.params import Params, digest
 from tasks.settings import Settings
 
@@ -105,6 +109,15 @@ def _examples(
             left_out["teacher: the answer is not in the passage"] += teacher.num_refused
     examples = [example for _, example in grown]
     examples += _without_support(grown, raft, params)
+    examples += chat_examples(
+        [Path(path) for path in params.examples.chats],
+        splits,
+        held_out,
+        left_out,
+        corpus=release.corpus,
+        max_tokens=params.fine_tuning.max_length,
+        count_tokens=partial(example_tokens, generator=generator),
+    )
     count = _share(len(examples), params.examples.replay_fraction)
     home = settings.home.resolve()
     examples += replay_examples(count, generator, splits, home, corpus=release.corpus)
@@ -214,7 +227,9 @@ def _check(gated: GatedExamples, release: ReleaseData, held_out: HeldOutQuestion
 
 
 def _document_ids(examples: Iterable[Example]) -> tuple[str, ...]:
-    return tuple(sorted({document for example in examples for document in example.document_ids}))
+    """Return the documents of the corpus: what a chat brings with it is of none."""
+    ids = {document for example in examples for document in example.document_ids if example.origin != "chat"}
+    return tuple(sorted(ids))
 
 
 def _write_report(gated: GatedExamples, folder: Path) -> None:
@@ -238,7 +253,7 @@ def _write(
         path=output / FILE,
         num_train=sum(example.split == "train" for example in examples),
         num_validation=sum(example.split == "validation" for example in examples),
-        num_unanswerable=sum(not example.answerable and example.origin != "replay" for example in examples),
+        num_unanswerable=sum(example.answer == NOT_FOUND for example in examples),
         origins=dict(sorted(Counter(example.origin for example in examples).items())),
         quarantined=gated.report.num_quarantined,
         corpus=release.corpus,

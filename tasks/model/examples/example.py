@@ -11,7 +11,7 @@ from tasks.errors import CorruptionError
 from tasks.files import write_json_lines
 from tasks.index.passage import Passage
 
-Origin = Literal["golden", "feedback", "synthetic", "teacher", "replay"]
+Origin = Literal["golden", "feedback", "synthetic", "teacher", "chat", "replay"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,27 @@ class ExamplePassage:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """What was said before the question: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A question with the passages that the answerer reads and what it should write.
 
     Attributes:
         example_id: from question, passages and answer; see `example_id`.
-        passages: in the order of their markers; empty for `replay` (a prompt without passages).
+        passages: in the order of their markers; empty for `replay` (a prompt without passages) and in most chats.
         answer: short text that ends in its markers (`4.2 seconds [2]`), or `NOT_FOUND`.
         rejected: an answer that people rated down, for preference training; else None.
         support: numbers (from 1) of the passages that hold the answer; empty where there is none.
         how: what made it, for a reader: a rule's name, a teacher's model, a trace's id.
         corpus: tag of the snapshot of the corpus.
         cluster: what splits go by: a document and its near-duplicates.
+        history: of a chat, what was said before the question.
     """
 
     example_id: str
@@ -57,6 +66,12 @@ class Example:
     corpus: str
     cluster: str
     split: Literal["train", "validation"]
+    history: tuple[ChatTurn, ...] = ()
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether its answer is learnt; what is replayed only holds the model to what it says already."""
+        return self.origin != "replay"
 
     @property
     def answerable(self) -> bool:
@@ -95,7 +110,8 @@ def _parse(path: Path, number: int, line: str) -> Example:
     try:
         raw = json.loads(line)
         passages = tuple(ExamplePassage(**passage) for passage in raw.pop("passages"))
-        return Example(**raw | {"passages": passages, "support": tuple(raw["support"])})
+        history = tuple(ChatTurn(**turn) for turn in raw.pop("history", ()))
+        return Example(**raw | {"passages": passages, "support": tuple(raw["support"]), "history": history})
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorruptionError(
             f"{path}:{number} must be one example in JSON, found: {error}; restore the training set with DVC"

@@ -97,7 +97,8 @@ def _with_method(params: Params, method: Method | None) -> Params:
 def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
     """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
     blocks = (params.examples, params.example_gate, params.generation, params.fine_tuning, params.search)
-    return sha256(release, verdicts, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
+    chats = [sha256_of_file(Path(path)) for path in params.examples.chats if Path(path).is_file()]
+    return sha256(release, verdicts, *chats, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
 
 
 def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:

@@ -36,13 +36,13 @@ def calibrate(
 
     Args:
         generator: with the trained weights; its own bias does not count.
-        examples: of the validation split; replay is left out.
+        examples: of the validation split; replay is left out, and a chat that cites nothing.
         max_false_refusals: largest share of answerable examples that may be refused.
     """
     answerable: list[float] = []
     unanswerable: list[float] = []
     for example in examples:
-        if example.passages:
+        if example.passages and (example.answerable or example.answer == NOT_FOUND):
             (answerable if example.answerable else unanswerable).append(refusal_margin(generator, example))
     bias = refusal_bias(answerable, max_false_refusals)
     return Calibration(bias, _share(answerable, bias), _share(unanswerable, bias), len(answerable), len(unanswerable))

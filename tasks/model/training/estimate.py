@@ -34,7 +34,7 @@ def estimate(examples: Path, params: Params, settings: Settings, *, documents: P
         ConfigurationError: nothing is to be learnt, or an example is too long.
     """
     base = load_base(params.generation, settings)
-    grounded = [example for example in read_examples(examples) if example.passages]
+    grounded = [example for example in read_examples(examples) if example.is_learnt]
     texts = readable_texts(documents, params.examples.audience) if documents else None
     network = trainable(base, params.fine_tuning)
     plan, _ = make_plan(grounded, texts, base, params)

@@ -45,9 +45,10 @@ class TokenSequence:
 
 
 def messages_of(example: Example) -> Messages:
-    """Return what the answerer reads for an example; without passages, the question as a plain chat."""
+    """Return what the answerer reads for an example; without passages, a plain chat that ends with the question."""
     if not example.passages:
-        return [{"role": "user", "content": example.question}]
+        said = [{"role": turn.role, "content": turn.content} for turn in example.history]
+        return [*said, {"role": "user", "content": example.question}]
     passages = [passage.as_passage() for passage in example.passages]
     return render(load_prompt(TRAINED_PROMPT), example.question, passages)
 
@@ -130,6 +131,12 @@ def _common_length(reads: Sequence[Tokens]) -> int:
     """Count the tokens that all begin with; each keeps one of its own at least, which predicts what it learns first."""
     longest = min(len(read) for read in reads) - 1
     return next((place for place in range(longest) if len({read[place] for read in reads}) > 1), longest)
+
+
+def example_tokens(example: Example, generator: TransformersGenerator) -> int:
+    """Return how many tokens an example has as it is trained."""
+    read = generator.prompt_tokens(messages_of(example))
+    return len(read) + len(answer_tokens(generator, example.answer)) - 1
 
 
 def _width(branch: Branch) -> int:

@@ -114,7 +114,7 @@ def make_supervised(
     """
     longest = min(params.fine_tuning.max_length, ANCHOR_TOKENS)
     plan, held_out = make_plan(examples, texts, base, params)
-    replay = [example for example in examples if not example.passages and example.split == "train"]
+    replay = [example for example in examples if not example.is_learnt and example.split == "train"]
     chats = anchor_sequences(replay, base, max_tokens=longest) if replay else []
     paragraphs = text_sequences(anchor_paragraphs(examples), base, max_tokens=longest) if texts is None else []
     return Supervised(
@@ -140,7 +140,7 @@ def make_plan(
     else:
         learnt, held_out = _text_sequences(texts, base, longest, params.examples.validation_fraction)
     if not learnt:
-        raise ConfigurationError("training needs at least one train example with passages, found none; add examples")
+        raise ConfigurationError("training needs at least one train example, found none; add examples")
     return make_schedule(learnt, params.fine_tuning), held_out
 
 
@@ -177,9 +177,9 @@ def readable_texts(documents: Path, audience: str) -> list[str]:
 def _answer_sequences(
     examples: Sequence[Example], base: TransformersGenerator, longest: int
 ) -> tuple[list[TokenSequence], list[TokenSequence]]:
-    grounded = [example for example in examples if example.passages]
+    taught = [example for example in examples if example.is_learnt]
     learnt, held_out = (
-        example_sequences((e for e in grounded if e.split == split), base, max_tokens=longest)
+        example_sequences((e for e in taught if e.split == split), base, max_tokens=longest)
         for split in ("train", "validation")
     )
     return learnt, held_out

@@ -99,7 +99,7 @@ def training_examples(path: Path, params: FineTuningParams) -> list[Example]:
     if params.method == "dpo":
         return preference_examples(read_examples(path))
     examples = list(read_examples(path))
-    held_out = sorted(example.example_id for example in examples if example.split == "validation" and example.passages)
+    held_out = sorted(example.example_id for example in examples if example.split == "validation" and example.is_learnt)
     left_out = set(held_out[params.max_validation_examples :]) if params.max_validation_examples else set()
     return [example for example in examples if example.split == "train" or example.example_id not in left_out]
 
