@@ -13,9 +13,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
+from tasks.model.examples.params import ExampleGateParams, ExamplesParams
 from tasks.params_checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
 from tasks.params_embedding import EmbeddingNeeds
-from tasks.params_examples import ExampleGateParams, ExamplesParams
 from tasks.params_needs import NeedsParams
 from tasks.params_prices import PricesParams
 from tasks.params_sources import Block, Name, Share, Source

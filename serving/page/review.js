@@ -10,6 +10,14 @@ class Review extends Component {
   state = { drafts: [], counts: {}, place: 0, editing: false, busy: true, error: null, needsKey: false };
   key = keptKey();
   main = createRef();
+  acts = {
+    a: () => this.decide("accept"),
+    d: () => this.decide("drop"),
+    e: () => this.edit(),
+    u: () => this.decide("undo"),
+    j: () => this.move(1),
+    k: () => this.move(-1),
+  };
 
   componentDidMount() {
     document.addEventListener("keydown", (event) => this.press(event));
@@ -41,9 +49,9 @@ class Review extends Component {
   }
 
   press(event) {
-    const isTyping = event.target.closest("input, textarea") || event.ctrlKey || event.metaKey || event.altKey;
     if (event.key === "Escape" && this.state.editing) this.setState({ editing: false });
-    const act = { a: () => this.decide("accept"), d: () => this.decide("drop"), u: () => this.decide("undo"), e: this.edit, j: () => this.move(1), k: () => this.move(-1) }[event.key];
+    const isTyping = event.target.closest("input, textarea") || event.ctrlKey || event.metaKey || event.altKey;
+    const act = this.acts[event.key];
     if (!act || isTyping || !this.draft) return;
     event.preventDefault();
     act();
@@ -97,7 +105,7 @@ class Review extends Component {
   }
 
   keyForm() {
-    return h(KeyForm, { asked: "Only a key that may review opens this page", command: "almanac keys add NAME --may-review", onSave: this.saveKey });
+    return h(KeyForm, { isWrong: false, asked: "Only a key that may review opens this page", command: "almanac keys add NAME --may-review", onSave: this.saveKey });
   }
 
   buttons() {

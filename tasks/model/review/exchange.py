@@ -50,11 +50,11 @@ def import_drafts(home: Home, path: Path, *, reviewer: str, write: Write) -> Imp
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    known = {draft.id: draft for draft in drafts(home)}
+    by_id = {draft.id: draft for draft in drafts(home)}
     decided, unchanged, refused = 0, 0, []
     for number, line in _lines(path):
         try:
-            draft, decision = _decision(line, known, reviewer)
+            draft, decision = _decision(line, by_id, reviewer)
             if (decision.status, decision.question, decision.answer) == _state(draft):
                 unchanged += 1
             else:
@@ -77,12 +77,12 @@ def _state(draft: Draft) -> tuple[Status, str, str]:
     return draft.status, draft.question_now or draft.question, draft.answer_now or ""
 
 
-def _decision(line: str, known: dict[str, Draft], reviewer: str) -> tuple[Draft, Decision]:
+def _decision(line: str, by_id: dict[str, Draft], reviewer: str) -> tuple[Draft, Decision]:
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"it must be one JSON object, found: {error}") from error
-    if not isinstance(entry, dict) or entry.get("id") not in known:
+    if not isinstance(entry, dict) or entry.get("id") not in by_id:
         raise ConfigurationError("its `id` must be that of a draft, found none of that id; export the queue again")
     if entry.get("status") not in STATUSES:
         raise ConfigurationError(f"its `status` must be one of {', '.join(STATUSES)}, found {entry.get('status')!r}")
@@ -92,4 +92,4 @@ def _decision(line: str, known: dict[str, Draft], reviewer: str) -> tuple[Draft,
     decision = Decision(
         entry["status"], texts["question"], texts["answer"] or "", anchor=texts["anchor"], reviewer=reviewer
     )
-    return known[entry["id"]], decision
+    return by_id[entry["id"]], decision

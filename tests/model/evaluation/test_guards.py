@@ -115,7 +115,7 @@ def test_sets_have_sixty_items_each_and_none_twice() -> None:
 def test_params_that_ship_guard_every_probe_of_safety() -> None:
     from tasks.params import load_params
 
-    guarded = load_params(Path(__file__).parents[2] / "params.yaml", None).model_gate.guarded
+    guarded = load_params(Path(__file__).parents[3] / "params.yaml", None).model_gate.guarded
     assert set(GUARDS) <= set(guarded) and set(GUARDS) <= set(PROBES)
 
 
