@@ -43,11 +43,10 @@ def golden_question(draft: Draft) -> GoldenQuestion:
 
 
 def _place(draft: Draft, answer: str) -> tuple[str, str]:
-    spans = [draft.anchor] if draft.anchor else [_beginning(answer)]
-    for span in spans:
-        for passage in draft.passages:
-            if span in passage.text:
-                return passage.document_id, span
+    span = draft.anchor or _beginning(answer)
+    for passage in draft.passages:
+        if span in passage.text:
+            return passage.document_id, span
     for passage in draft.passages:
         line = next((line for line in passage.text.splitlines() if holds_span(line, answer)), None)
         if line is not None and draft.anchor is None:
