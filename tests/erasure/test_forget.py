@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,26 +102,16 @@ def test_receipt_names_the_document_to_who_holds_the_key_alone(world: Settings) 
     assert not verify_receipt(world, path)
 
 
-def again_and_another() -> None:
-    """Give the command that was killed once more, then one for another document."""
-    receipt = forget(Wanted((DOCUMENT,)))
-    assert receipt.models == ("almanac-answerer 1",)
-    forget(Wanted(subject="ninety DAYS"))
-    with pytest.raises(ConfigurationError):
-        forget(Wanted(("notes:backup.md",)))
-
-
-@pytest.mark.parametrize(
-    ("step", "finish"), [("rewrite_snapshots", refresh_flow.fn), ("remove_old_bytes", again_and_another)]
-)
-def test_killed_erasure_is_finished_by_whoever_writes_next(
-    world: Settings, step: str, finish: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+def test_killed_erasure_is_finished_by_the_same_command_and_another_goes_on_from_there(
+    world: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`test_forget_kill.py` kills at every step, and lets a refresh finish too."""
+
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(erasing, step, killed)
+        patch.setattr(erasing, "rewrite_snapshots", killed)
         with pytest.raises(KeyboardInterrupt):
             forget(Wanted((DOCUMENT,)))
     assert erasure_is_unfinished(world)
@@ -131,11 +120,15 @@ def test_killed_erasure_is_finished_by_whoever_writes_next(
     hits = live.search(Request("Mbeki Harare salary", frozenset()))
     assert DOCUMENT not in {hit.document_id for hit in hits}
 
-    finish()
+    receipt = forget(Wanted((DOCUMENT,)))
 
+    assert receipt.models == ("almanac-answerer 1",)
     assert not erasure_is_unfinished(world)
     assert count_files(world) == {}
     assert Tag.TRAINED_ON_FORGOTTEN in versions(world, ANSWERER)[0].tags
+    forget(Wanted(subject="ninety DAYS"))
+    with pytest.raises(ConfigurationError):
+        forget(Wanted(("notes:backup.md",)))
 
 
 def test_what_matches_nothing_is_refused_and_names_what_is_near(world: Settings) -> None:
