@@ -24,11 +24,12 @@ from typing import Any
 
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.model.examples.example import Example, read_examples
+from tasks.model.examples.tokens import answer_tokens, messages_of
 from tasks.model.training.loss import log_likelihood
 from tasks.model.training.objective import ADAM_BETA2
 from tasks.model.training.packing import rows_of
 from tasks.model.training.schedule import LEARNING_RATE_FLOOR, TrainingSchedule
-from tasks.model.training.sequences import TokenSequence, answer_tokens, example_sequences, messages_of
+from tasks.model.training.sequences import TokenSequence, example_sequences
 from tasks.model.training.supervised import Supervised
 from tasks.model.training.trainer import Trainer
 from tasks.model.training.weights import trainable

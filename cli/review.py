@@ -10,7 +10,7 @@ from cli.output import Json, print_result, print_table, read_params
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from tasks.model.review.draft import Decision
+    from tasks.model.examples.review.draft import Decision
 
 app = typer.Typer(
     help="Drafts for training and evaluation that wait for a person: fill, list, next, accept, correct, drop."
@@ -33,9 +33,9 @@ def review(
     """
     if context.invoked_subcommand is not None:
         return
-    from tasks.model.review.exchange import export_drafts, import_drafts
-    from tasks.model.review.golden import golden_writer
-    from tasks.model.review.queue import counts
+    from tasks.model.examples.review.exchange import export_drafts, import_drafts
+    from tasks.model.examples.review.golden import golden_writer
+    from tasks.model.examples.review.queue import counts
 
     settings = Settings()
     if import_ is not None:
@@ -57,7 +57,7 @@ def fill(
 
     Example: `almanac review fill --golden 60`
     """
-    from tasks.model.review.collect import fill_queue
+    from tasks.model.examples.review.collect import fill_queue
 
     settings = Settings()
     result = asdict(fill_queue(read_params(settings), settings, num_golden=golden))
@@ -74,8 +74,8 @@ def list_(
     Example: `almanac review list --status dropped`
     """
     from tasks.errors import ConfigurationError
-    from tasks.model.review.draft import STATUSES
-    from tasks.model.review.queue import drafts
+    from tasks.model.examples.review.draft import STATUSES
+    from tasks.model.examples.review.queue import drafts
 
     chosen = next((one for one in STATUSES if one == status), None)
     if chosen is None and status != "all":
@@ -90,7 +90,7 @@ def next_(json_: Json = False) -> None:
 
     Example: `almanac review next`
     """
-    from tasks.model.review.queue import drafts
+    from tasks.model.examples.review.queue import drafts
 
     waiting = drafts(Settings().layout, status="draft")
     print_result({"draft": asdict(waiting[0]) if waiting else None, "waiting": len(waiting)}, json_, _print_next)
@@ -102,7 +102,7 @@ def accept(draft: Id, json_: Json = False) -> None:
 
     Example: `almanac review accept 3f9a1c`
     """
-    from tasks.model.review.draft import Decision
+    from tasks.model.examples.review.draft import Decision
 
     _decide(draft, Decision("accepted"), json_)
 
@@ -119,7 +119,7 @@ def correct(
 
     Example: `almanac review correct 3f9a1c --answer "ninety days"`
     """
-    from tasks.model.review.draft import Decision
+    from tasks.model.examples.review.draft import Decision
 
     _decide(draft, Decision("corrected", question, answer, anchor), json_)
 
@@ -130,14 +130,14 @@ def drop(draft: Id, json_: Json = False) -> None:
 
     Example: `almanac review drop 3f9a1c`
     """
-    from tasks.model.review.draft import Decision
+    from tasks.model.examples.review.draft import Decision
 
     _decide(draft, Decision("dropped"), json_)
 
 
 def _decide(draft: str, decision: "Decision", json_: bool) -> None:
-    from tasks.model.review.golden import golden_writer
-    from tasks.model.review.queue import decide
+    from tasks.model.examples.review.golden import golden_writer
+    from tasks.model.examples.review.queue import decide
 
     settings = Settings()
     write = golden_writer(read_params(settings))

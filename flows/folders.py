@@ -24,7 +24,7 @@ from flows.recovery import deployment_named, is_paused, is_under_way
 from tasks.corpus.sources.files import local_folder
 from tasks.corpus.sources.globs import path_filter
 from tasks.params import Params
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tasks.settings import Settings
 
 MAX_WAIT_SECONDS = 600.0

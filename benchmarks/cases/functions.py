@@ -24,7 +24,7 @@ from tasks.corpus.parsing.parse import Reject, parse_items
 from tasks.corpus.sources import open_source
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams, ParsingParams, load_params
-from tasks.params_sources import FilesSource, GitSource, RecordsSource
+from tasks.params.sources import FilesSource, GitSource, RecordsSource
 from tasks.settings import Settings, quiet_environment
 
 __all__ = [

@@ -37,7 +37,7 @@ from tasks.files import whole_file
 from tasks.model.evaluation.metrics import contains, exact_match, token_f1
 from tasks.model.evaluation.probe_sets import GENERAL_QUESTIONS, GENERAL_TEXTS
 from tasks.model.examples.example import Example, write_examples
-from tasks.model.training.sequences import TRAINED_PROMPT, messages_of
+from tasks.model.examples.tokens import TRAINED_PROMPT, messages_of
 from tasks.model.training.train import answerer_manifest, train
 from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params, load_params

@@ -17,7 +17,7 @@ from tasks.corpus.parsing.front_matter import once_each
 from tasks.corpus.plan import load_scan
 from tasks.errors import ParseError
 from tasks.params import Params
-from tasks.params_sources import PushSource
+from tasks.params.sources import PushSource
 from tasks.settings import Settings
 
 

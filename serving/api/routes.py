@@ -25,10 +25,10 @@ from serving.api.errors import RESPONSES, late
 from serving.api.feedback import FeedbackRequest
 from serving.api.inspection import add_inspection
 from serving.api.pending import answered, begin, events
+from serving.api.review.routes import add_review
 from serving.api.search_body import SearchBody
 from serving.api.service import ChatQuestion, Service
 from serving.api.text import CleanRoute, encoded
-from serving.review.routes import add_review
 
 
 def probes(service: Service) -> APIRouter:

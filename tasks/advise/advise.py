@@ -21,7 +21,7 @@ from tasks.advise.scorecard import (
     value_of,
 )
 from tasks.advise.strategy import Strategy
-from tasks.params_needs import NeedsParams
+from tasks.params.needs import NeedsParams
 
 _REMEDIES = {
     "change_rate": "two releases two weeks apart show it; or state `needs.change_rate`",

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tasks.advise.criteria import BY_NAME
 from tasks.advise.scorecard import Fact, Value
 from tasks.errors import ConfigurationError
-from tasks.params_needs import NeedsParams
+from tasks.params.needs import NeedsParams
 
 
 def stated(needs: NeedsParams, source: str) -> dict[str, Fact]:

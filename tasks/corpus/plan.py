@@ -19,7 +19,7 @@ from tasks.corpus.tombstones import Tombstones, load_tombstones
 from tasks.errors import CorruptionError, GateError, ParseError
 from tasks.files import whole_file, write_json
 from tasks.params import digest
-from tasks.params_sources import Source
+from tasks.params.sources import Source
 from tasks.settings import Settings
 
 _SCAN_SCHEMA = pa.schema(

@@ -50,8 +50,8 @@ from tasks.index.embedding.cache import erase_vectors
 from tasks.index.registration import renew_manifest
 from tasks.index.release import lance_tag, load_release, release_numbers, renew_release
 from tasks.lease import Lease
-from tasks.model.review import queue as review_queue
-from tasks.model.review.golden import forget_golden
+from tasks.model.examples.review import queue as review_queue
+from tasks.model.examples.review.golden import forget_golden
 from tasks.params import Params
 from tasks.registry.shared import open_registry, share_registry
 from tasks.releases.tracking_store import is_embedded

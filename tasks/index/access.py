@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.corpus.document import EVERYONE, sha256
-from tasks.corpus.use import RESERVED, may_train, trainers_of
 from tasks.errors import ConfigurationError
+from tasks.use import RESERVED, may_train, trainers_of
 
 MAX_GROUP_CHARACTERS = 200
 

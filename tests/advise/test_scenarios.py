@@ -12,7 +12,7 @@ from tasks.advise.needs import read_needs, stated
 from tasks.advise.scorecard import Fact
 from tasks.advise.strategy import Strategy
 from tasks.errors import ConfigurationError
-from tasks.params_needs import NeedsParams
+from tasks.params.needs import NeedsParams
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "advise.md"
 EXPECTED = {

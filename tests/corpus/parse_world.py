@@ -8,7 +8,7 @@ from tasks.corpus.document import Document
 from tasks.corpus.parsing.parse import Parsed, Reject, parse_items
 from tasks.corpus.sources import open_source
 from tasks.params import ParsingParams
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=10_000)
 SOURCE = {

@@ -16,7 +16,7 @@ from tasks.corpus.parsing.parse import Parsed, parse_items
 from tasks.corpus.sources import open_source
 from tasks.errors import DependencyError
 from tasks.params import ParsingParams
-from tasks.params_sources import RecordsSource
+from tasks.params.sources import RecordsSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=10_000)
 RECORDS = [{"id": f"r{number}", "text": f'Text, [{number}] of {{all}} "quoted" \\ é\n\nend.'} for number in range(40)]

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.corpus.plan import IndexedDocument, Scan, SourcePlan, make_plan, save_scan
 from tasks.corpus.sources import open_source
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tasks.settings import Settings
 
 

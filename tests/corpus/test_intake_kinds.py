@@ -10,7 +10,7 @@ from tasks.corpus.parsing.parse import Parsed, parse_items
 from tasks.corpus.parsing.payloads import without_payloads
 from tasks.corpus.sources import open_source
 from tasks.params import ParsingParams
-from tasks.params_sources import FilesSource, GitSource, RecordsSource
+from tasks.params.sources import FilesSource, GitSource, RecordsSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=10_000)
 BASE = {"name": "docs", "knowledge_base": "kb", "access": ["everyone"], "max_removed_fraction": 1.0}

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from tasks.errors import ConfigurationError
 from tasks.params import ScheduleParams, load_params
-from tasks.params_checks import OWN_EXPECTATIONS, GateRule
-from tasks.params_sources import FilesSource
+from tasks.params.checks import OWN_EXPECTATIONS, GateRule
+from tasks.params.sources import FilesSource
 from tests.conftest import BASE_PARAMS
 
 

@@ -15,7 +15,7 @@ from tasks.corpus.parsing.front_matter import split_front_matter
 from tasks.corpus.parsing.parse import parse_items, parser_identity
 from tasks.corpus.sources import open_source
 from tasks.errors import ParseError
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tests.corpus.parse_world import GOOD_DOCX, PARSING, SOURCE, code, document, docx, parse_folder
 
 

@@ -10,7 +10,7 @@ import pytest
 from tasks.corpus.parsing.parse import Parsed, parse_items
 from tasks.corpus.sources import open_source
 from tasks.params import ParsingParams
-from tasks.params_sources import FilesSource, RecordFields, RecordsSource
+from tasks.params.sources import FilesSource, RecordFields, RecordsSource
 
 BENCH = Path(os.environ.get("ALMANAC_BENCH_DIR", Path(__file__).resolve().parents[2] / ".." / "shared" / "bench"))
 FORMATS = BENCH / "mixed_formats"

@@ -23,7 +23,7 @@ from tasks.corpus.plan import (
 from tasks.corpus.sources import open_source
 from tasks.corpus.sources.files import LocalFilesReader
 from tasks.errors import CorruptionError, DependencyError, GateError
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tasks.settings import Settings
 from tests.conftest import files_source
 

@@ -16,7 +16,7 @@ from tasks.corpus.sources.globs import path_filter
 from tasks.corpus.sources.python_packages import PythonPackagesReader
 from tasks.errors import ConfigurationError, DependencyError, ParseError
 from tasks.params import ParsingParams
-from tasks.params_sources import FilesSource, GitSource, PythonPackagesSource
+from tasks.params.sources import FilesSource, GitSource, PythonPackagesSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=1_000_000)
 

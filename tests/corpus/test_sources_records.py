@@ -16,7 +16,7 @@ from tasks.corpus.sources import open_source
 from tasks.corpus.sources.feed import FeedRow, fold, read_change
 from tasks.errors import DependencyError
 from tasks.params import ParsingParams
-from tasks.params_sources import RecordFields, RecordsSource
+from tasks.params.sources import RecordFields, RecordsSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=100_000)
 

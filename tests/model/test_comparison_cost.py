@@ -16,7 +16,7 @@ from tasks.model.comparison.freshness import staleness
 from tasks.model.comparison.plots import plot_scale
 from tasks.model.comparison.strategies import Cost, Measured, Strategy
 from tasks.params import CompareParams
-from tasks.params_prices import PricesParams
+from tasks.params.prices import PricesParams
 from tests.model.test_compare import PARAMS, measured
 
 PRICES = PricesParams(

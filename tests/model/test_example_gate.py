@@ -9,7 +9,7 @@ from tasks.corpus.gate.report import EXAMPLES, to_html, to_markdown
 from tasks.errors import ConfigurationError
 from tasks.model.examples.example import Example, ExamplePassage, example_id
 from tasks.model.examples.gate import check_examples
-from tasks.model.examples.params import ExampleGateParams
+from tasks.params.examples import ExampleGateParams
 
 RULES: list[dict[str, Any]] = [
     {"expect": "expect_column_values_to_be_unique", "column": "example_id", "on_fail": "stop"},

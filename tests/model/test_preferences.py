@@ -11,9 +11,9 @@ from tasks.answer.answerer import load_answerer, write_manifest
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example, write_examples
+from tasks.model.examples.tokens import messages_of
 from tasks.model.training.objective import Share
 from tasks.model.training.preferences import Preferences, is_preference, make_preferences, preference
-from tasks.model.training.sequences import messages_of
 from tasks.model.training.train import answerer_manifest, train
 from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.model.examples.params import TeacherParams
 from tasks.model.examples.synthetic import make_questions
 from tasks.model.examples.teacher import Teacher
+from tasks.params.examples import TeacherParams
 from tests.model.examples_world import passage
 
 

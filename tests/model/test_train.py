@@ -12,20 +12,14 @@ from tasks.answer.generators.transformers import TransformersGenerator, load_bas
 from tasks.answer.prompt import NOT_FOUND
 from tasks.errors import ConfigurationError
 from tasks.model.examples.example import Example, ExamplePassage, example_id, write_examples
+from tasks.model.examples.tokens import TRAINED_PROMPT, answer_tokens, messages_of
 from tasks.model.training.calibrate import refusal_bias
 from tasks.model.training.estimate import estimate
 from tasks.model.training.loss import anchor, divergence, log_likelihood
 from tasks.model.training.objective import Share
 from tasks.model.training.packing import lay_out, rows_of
 from tasks.model.training.schedule import learning_rate, make_schedule
-from tasks.model.training.sequences import (
-    TRAINED_PROMPT,
-    anchor_sequences,
-    answer_tokens,
-    example_sequences,
-    messages_of,
-    text_sequences,
-)
+from tasks.model.training.sequences import anchor_sequences, example_sequences, text_sequences
 from tasks.model.training.supervised import Supervised, anchor_paragraphs, make_supervised
 from tasks.model.training.train import answerer_manifest, train
 from tasks.model.training.trainer import TrainingProgress

@@ -12,11 +12,21 @@ from tasks.home import Home
 from tasks.index.golden import load_evaluation
 from tasks.index.passage import Passage
 from tasks.model.examples.raft import Seed
-from tasks.model.review.draft import Decision, Draft, DraftPassage, draft_id
-from tasks.model.review.exchange import export_drafts, import_drafts
-from tasks.model.review.golden import forget_golden, golden_writer
-from tasks.model.review.queue import counts, decide, drafts, get, offer, purge, remove, verdicts, verdicts_digest
-from tasks.model.review.verdicts import Verdicts, seed_draft
+from tasks.model.examples.review.draft import Decision, Draft, DraftPassage, draft_id
+from tasks.model.examples.review.exchange import export_drafts, import_drafts
+from tasks.model.examples.review.golden import forget_golden, golden_writer
+from tasks.model.examples.review.queue import (
+    counts,
+    decide,
+    drafts,
+    get,
+    offer,
+    purge,
+    remove,
+    verdicts,
+    verdicts_digest,
+)
+from tasks.model.examples.review.verdicts import Verdicts, seed_draft
 from tasks.params import Params
 from tests.conftest import BASE_PARAMS, files_source, merged
 

@@ -19,9 +19,9 @@ from tasks.index.golden import load_golden
 from tasks.index.table import connect
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples
-from tasks.model.review.collect import fill_queue
-from tasks.model.review.draft import Decision, Draft, DraftPassage
-from tasks.model.review.queue import decide, drafts, offer
+from tasks.model.examples.review.collect import fill_queue
+from tasks.model.examples.review.draft import Decision, Draft, DraftPassage
+from tasks.model.examples.review.queue import decide, drafts, offer
 from tasks.params import Params
 from tests.chromium import chromium, save_picture
 from tests.model.examples_world import GOLDEN, TOOLS, page, write_golden

@@ -20,7 +20,7 @@ from tasks.home import Home as Places
 from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.params import Params
-from tasks.params_sources import PushSource
+from tasks.params.sources import PushSource
 from tests.server import ZEPHYR, Home, StaticPair, make_home, record, running
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tasks.corpus.parsing.parse import parse_items
 from tasks.corpus.sources import open_source
 from tasks.params import ParsingParams
-from tasks.params_sources import RecordsSource
+from tasks.params.sources import RecordsSource
 
 MANY = int(os.environ.get("ALMANAC_WORLD_EXAMPLES", "0"))
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=10_000)

@@ -15,7 +15,7 @@ from tasks.corpus.parsing.read_text import said_of
 from tasks.corpus.sources import RawItem, open_source
 from tasks.errors import ParseError
 from tasks.params import ParsingParams
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 
 MANY = int(os.environ.get("ALMANAC_WORLD_EXAMPLES", "0"))
 """How many examples of each property; 0: a few hundred."""

@@ -21,7 +21,7 @@ from tasks.corpus.quarantine import from_rejects
 from tasks.corpus.quarantine import record as keep
 from tasks.corpus.sources import open_source
 from tasks.params import ParsingParams
-from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source
+from tasks.params.sources import FilesSource, GitSource, RecordsSource, Source
 
 MANY = int(os.environ.get("ALMANAC_WORLD_EXAMPLES", "0"))
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=10_000)

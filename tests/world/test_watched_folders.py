@@ -19,7 +19,7 @@ from flows.deployments import deploy
 from flows.folders import Burst, ask_for_refresh, watch_folders, watched
 from tasks.errors import ConfigurationError
 from tasks.params import Params, load_params
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tasks.settings import Settings
 from tests.conftest import files_source, wait_until
 

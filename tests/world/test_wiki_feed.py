@@ -13,7 +13,7 @@ from tasks.corpus.document import Document
 from tasks.corpus.parsing.parse import parse_items
 from tasks.corpus.sources import open_source
 from tasks.params import ParsingParams
-from tasks.params_sources import RecordsSource
+from tasks.params.sources import RecordsSource
 from tests.conftest import BASE_PARAMS
 from tests.server import served
 

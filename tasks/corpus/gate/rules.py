@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.corpus.gate.measures import COLUMNS
 from tasks.errors import ConfigurationError
-from tasks.params_checks import GateRule
+from tasks.params.checks import GateRule
 from tasks.settings import quiet_environment
 
 if TYPE_CHECKING:

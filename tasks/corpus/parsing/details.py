@@ -7,8 +7,8 @@ from re import compile as pattern
 from typing import Any
 
 from tasks.corpus.parsing.clean import clean_line
-from tasks.corpus.use import USES, Use
 from tasks.errors import ParseError
+from tasks.use import USES, Use
 
 _NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}\Z")
 _MAX_METADATA_CHARACTERS = 1000

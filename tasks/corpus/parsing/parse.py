@@ -19,10 +19,10 @@ from tasks.corpus.parsing.payloads import without_payloads
 from tasks.corpus.parsing.read_text import READABLE, ending_of, read_text, said_of
 from tasks.corpus.parsing.title import first_heading
 from tasks.corpus.sources import BatchReader, RawItem, SourceReader, open_source
-from tasks.corpus.use import marked, narrower
 from tasks.errors import AlmanacError, ParseError
 from tasks.params import ParsingParams
-from tasks.params_sources import Source
+from tasks.params.sources import Source
+from tasks.use import marked, narrower
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from tasks.corpus.parsing.front_matter import (
 from tasks.corpus.parsing.rst import rst_to_markdown
 from tasks.corpus.sources import RawItem
 from tasks.errors import ParseError
-from tasks.params_sources import FilesSource, GitSource, RecordsSource, Source
+from tasks.params.sources import FilesSource, GitSource, RecordsSource, Source
 
 MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
 PLAIN = frozenset({".txt", ".text"})

@@ -16,7 +16,7 @@ from tasks.corpus.parsing.parse import Reject, parse_items, parser_identity
 from tasks.corpus.plan import source_cache
 from tasks.files import whole_file, write_json
 from tasks.params import ParsingParams, digest
-from tasks.params_sources import Source
+from tasks.params.sources import Source
 from tasks.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.corpus.sources.reader import BatchReader, RawItem, SourceReader
-from tasks.params_sources import FilesSource, GitSource, PushSource, RecordsSource, Source, SqlSource, WebSource
+from tasks.params.sources import FilesSource, GitSource, PushSource, RecordsSource, Source, SqlSource, WebSource
 from tasks.settings import Settings
 
 __all__ = ["BatchReader", "RawItem", "SourceReader", "open_source"]

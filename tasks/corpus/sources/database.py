@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from tasks.corpus.sources.sql_rows import Key
 from tasks.errors import ConfigurationError, DependencyError, ParseError
-from tasks.params_sources import SqlSource
+from tasks.params.sources import SqlSource
 
 Record = Mapping[str, Any]
 _ROWS_AT_ONCE = 1000

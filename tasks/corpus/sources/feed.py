@@ -13,7 +13,7 @@ from tasks.corpus.parsing import own_keys
 from tasks.corpus.parsing.details import read_access, read_time
 from tasks.corpus.parsing.front_matter import once_each
 from tasks.errors import ParseError
-from tasks.params_sources import RecordFields
+from tasks.params.sources import RecordFields
 
 REMOVES = {"delete", "remove"}
 _NUMBER_MARK = "#"

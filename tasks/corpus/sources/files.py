@@ -21,7 +21,7 @@ from tasks.corpus.sources.globs import path_filter
 from tasks.corpus.sources.public_address import client_of
 from tasks.corpus.sources.reader import RawItem, SourceReader
 from tasks.errors import ConfigurationError, DependencyError, ParseError
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tasks.stores import require_packages
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from tasks.corpus.document import Item
 from tasks.corpus.sources.globs import path_filter
 from tasks.corpus.sources.reader import RawItem
 from tasks.errors import ConfigurationError, DependencyError, ParseError
-from tasks.params_sources import GitSource
+from tasks.params.sources import GitSource
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from tasks.corpus.parsing.details import read_time
 from tasks.corpus.sources.reader import RawItem
 from tasks.errors import ParseError
 from tasks.home import Home
-from tasks.params_sources import PushSource
+from tasks.params.sources import PushSource
 
 
 class PushReader:

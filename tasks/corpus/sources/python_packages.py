@@ -19,7 +19,7 @@ from tasks.corpus.document import Item
 from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.sources.reader import RawItem
 from tasks.errors import DependencyError, ParseError
-from tasks.params_sources import PythonPackagesSource
+from tasks.params.sources import PythonPackagesSource
 
 _METADATA_FILES = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
 _ENDINGS = {"text/markdown": "md", "text/x-rst": "rst", "text/plain": "txt"}

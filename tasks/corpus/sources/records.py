@@ -35,7 +35,7 @@ from tasks.corpus.sources.files import file_system_of, remote_fingerprint
 from tasks.corpus.sources.reader import RawItem
 from tasks.errors import DependencyError, ParseError
 from tasks.files import whole_file
-from tasks.params_sources import RecordsSource
+from tasks.params.sources import RecordsSource
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from tasks.corpus.sources.sql_rows import (
 )
 from tasks.errors import ParseError
 from tasks.files import whole_file
-from tasks.params_sources import SqlSource
+from tasks.params.sources import SqlSource
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from tasks.corpus.document import sha256
 from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.parsing.details import metadata_text, read_access, read_time
 from tasks.errors import ParseError
-from tasks.params_sources import SqlColumns
+from tasks.params.sources import SqlColumns
 
 Key = int | str | uuid.UUID
 _CARRIED = ("title", "uri", "access", "knowledge_base", "updated_at", "expires_at")

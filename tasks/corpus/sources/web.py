@@ -24,7 +24,7 @@ from tasks.corpus.sources.web_listing import Listed, Listing, changed_at, read_l
 from tasks.corpus.sources.web_page import Page, normal_url, read_page
 from tasks.errors import DependencyError, ParseError
 from tasks.files import write_json
-from tasks.params_sources import WebSource
+from tasks.params.sources import WebSource
 
 logger = logging.getLogger(__name__)
 

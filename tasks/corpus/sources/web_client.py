@@ -15,7 +15,7 @@ import httpx
 from tasks.corpus.sources.public_address import is_public
 from tasks.corpus.sources.web_page import normal_url
 from tasks.errors import DependencyError, ParseError
-from tasks.params_sources import WebSource
+from tasks.params.sources import WebSource
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 from tasks.model.comparison.strategies import MONTHS_PER_YEAR, Cost, Measured
 from tasks.params import CompareParams
-from tasks.params_prices import PricesParams
+from tasks.params.prices import PricesParams
 
 VOLUMES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 """Questions a month: a prototype, a team, a department, a product, and two scales beyond."""

@@ -31,13 +31,13 @@ from tasks.model.examples.golden_seeds import golden_seeds, load_questions, spli
 from tasks.model.examples.raft import Raft, Seed
 from tasks.model.examples.release_data import ReleaseData, open_release_data
 from tasks.model.examples.replay import replay_examples
+from tasks.model.examples.review import queue
+from tasks.model.examples.review.verdicts import Verdicts
 from tasks.model.examples.splits import Splits, hashed_share
 from tasks.model.examples.synthetic_seeds import read_sample, rule_seeds, sample_passages, teacher_seeds
 from tasks.model.examples.teacher import open_teacher
+from tasks.model.examples.tokens import example_tokens
 from tasks.model.examples.training_set import FILE, MANIFEST, TrainingSet, write_manifest
-from tasks.model.review import queue
-from tasks.model.review.verdicts import Verdicts
-from tasks.model.training.sequences import example_tokens
 from tasks.params import Params, digest
 from tasks.settings import Settings
 

@@ -24,9 +24,9 @@ from tasks.corpus.gate.document_gate import MAX_FAILED_IDS, GateReport, RuleResu
 from tasks.corpus.gate.rules import Rule, Tally, resolve, validate
 from tasks.corpus.gate.sensitive import find_personal_data, find_secrets
 from tasks.model.examples.example import Example
-from tasks.model.examples.params import ExampleGateParams
 from tasks.model.examples.synthetic import holds_span
-from tasks.params_checks import GateRule
+from tasks.params.checks import GateRule
+from tasks.params.examples import ExampleGateParams
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from tasks.corpus.quarantine import known_held
 from tasks.corpus.snapshot import fold_state, read_documents
-from tasks.corpus.use import may_train
 from tasks.index.access import AccessMap, TrainingGroups, access_id
 from tasks.index.access_tables import load_access
 from tasks.index.lance_errors import lance_errors
@@ -28,6 +27,7 @@ from tasks.index.table import connect
 from tasks.model.examples.splits import cluster_documents
 from tasks.params import Params
 from tasks.settings import Settings
+from tasks.use import may_train
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection

@@ -14,9 +14,9 @@ from tasks.answer.generators.chat_client import ChatClient
 from tasks.corpus.document import sha256
 from tasks.files import write_json
 from tasks.index.passage import Passage
-from tasks.model.examples.params import TeacherParams
 from tasks.model.examples.synthetic import SyntheticQuestion, folded, holds_span
 from tasks.params import Params
+from tasks.params.examples import TeacherParams
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, write_json
 from tasks.index.live import serving
 from tasks.model.examples.build import build_training_set
+from tasks.model.examples.review.queue import verdicts_digest
 from tasks.model.examples.training_set import TrainingSet, read_training_set
 from tasks.model.retrain.result import RetrainResult, read_result
-from tasks.model.review.queue import verdicts_digest
 from tasks.params import Method, Params, digest, load_params
 from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import champion

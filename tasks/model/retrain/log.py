@@ -11,13 +11,13 @@ from tasks.index.candidate import git_commit
 from tasks.model.answerer.candidate import CANDIDATE
 from tasks.model.answerer.card import Facts, description, verdict
 from tasks.model.answerer.register import register_answerer
+from tasks.model.examples.tokens import TRAINED_PROMPT
 from tasks.model.examples.training_set import TrainingSet
 from tasks.model.retrain.inputs import RetrainInputs
 from tasks.model.retrain.result import metric_tags
 from tasks.model.training import run_log
 from tasks.model.training.report import training_numbers
 from tasks.model.training.result import TrainingResult
-from tasks.model.training.sequences import TRAINED_PROMPT
 from tasks.registry.data_registry import Revision
 from tasks.releases.kind import ANSWERER
 from tasks.releases.tags import GATE_PASSED, GATE_REFUSED, Tag

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.prompt import NOT_FOUND
 from tasks.model.examples.example import Example
-from tasks.model.training.sequences import messages_of
+from tasks.model.examples.tokens import messages_of
 
 MAX_BIAS = 20.0
 

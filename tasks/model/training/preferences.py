@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example
+from tasks.model.examples.tokens import answer_tokens, messages_of
 from tasks.model.training.loss import log_likelihood
 from tasks.model.training.objective import ADAM_BETA2, Loss, Share
 from tasks.model.training.packing import lay_out
 from tasks.model.training.schedule import TrainingSchedule, make_schedule
-from tasks.model.training.sequences import Branch, TokenSequence, answer_tokens, messages_of
+from tasks.model.training.sequences import Branch, TokenSequence
 from tasks.params import Params
 
 if TYPE_CHECKING:

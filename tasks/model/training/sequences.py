@@ -8,14 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tasks.answer.generators.transformers import TransformersGenerator
-from tasks.answer.prompt import Messages, load_prompt, render
 from tasks.errors import ConfigurationError
 from tasks.model.examples.example import Example
-
-TRAINED_PROMPT = "cited-answer"
-"""The prompt of trained answerers: passages first, so that questions over the same passages share them."""
-
-Tokens = tuple[int, ...]
+from tasks.model.examples.tokens import Tokens, answer_tokens, messages_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +37,6 @@ class TokenSequence:
     def num_learnt(self) -> int:
         """Tokens that bear the loss."""
         return sum(len(branch.learnt) for branch in self.branches)
-
-
-def messages_of(example: Example) -> Messages:
-    """Return what the answerer reads for an example; without passages, a plain chat that ends with the question."""
-    if not example.passages:
-        said = [{"role": turn.role, "content": turn.content} for turn in example.history]
-        return [*said, {"role": "user", "content": example.question}]
-    passages = [passage.as_passage() for passage in example.passages]
-    return render(load_prompt(TRAINED_PROMPT), example.question, passages)
-
-
-def answer_tokens(generator: TransformersGenerator, answer: str) -> Tokens:
-    """Return the tokens of an answer with the end of its turn."""
-    ids = generator.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return (*ids, generator.tokenizer.eos_token_id)
 
 
 def example_sequences(
@@ -131,12 +111,6 @@ def _common_length(reads: Sequence[Tokens]) -> int:
     """Count the tokens that all begin with; each keeps one of its own at least, which predicts what it learns first."""
     longest = min(len(read) for read in reads) - 1
     return next((place for place in range(longest) if len({read[place] for read in reads}) > 1), longest)
-
-
-def example_tokens(example: Example, generator: TransformersGenerator) -> int:
-    """Return how many tokens an example has as it is trained."""
-    read = generator.prompt_tokens(messages_of(example))
-    return len(read) + len(answer_tokens(generator, example.answer)) - 1
 
 
 def _width(branch: Branch) -> int:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.corpus.document import sha256
-from tasks.corpus.use import may_train
 from tasks.errors import ConfigurationError
 from tasks.index.access import TrainingGroups, asker_groups
 from tasks.model.examples.example import Example
@@ -23,6 +22,7 @@ from tasks.model.training.packing import PackedRow, rows_of
 from tasks.model.training.schedule import TrainingSchedule, make_schedule
 from tasks.model.training.sequences import TokenSequence, anchor_sequences, example_sequences, text_sequences
 from tasks.params import Params
+from tasks.use import may_train
 
 if TYPE_CHECKING:
     import torch

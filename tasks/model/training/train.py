@@ -19,11 +19,11 @@ from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import sha256_of_file, whole_folder
 from tasks.model.examples.example import Example, read_examples
+from tasks.model.examples.tokens import TRAINED_PROMPT
 from tasks.model.training.calibrate import calibrate
 from tasks.model.training.objective import Objective
 from tasks.model.training.preferences import make_preferences, preference_examples
 from tasks.model.training.result import TRAINING, TrainingResult, read_result, write_result
-from tasks.model.training.sequences import TRAINED_PROMPT
 from tasks.model.training.supervised import make_supervised, readable_texts
 from tasks.model.training.trainer import Listener, Outcome, Trainer, make_accelerator
 from tasks.model.training.weights import check_base, keep_share, trainable, write_weights

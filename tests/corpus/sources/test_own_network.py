@@ -10,7 +10,7 @@ import pytest
 from tasks.corpus.sources import open_source
 from tasks.corpus.sources.public_address import is_public
 from tasks.errors import DependencyError
-from tasks.params_sources import FilesSource, RecordsSource
+from tasks.params.sources import FilesSource, RecordsSource
 
 SECRET = b'{"id": "1", "text": "the credentials of the machine"}\n'
 BASE = {"name": "web", "knowledge_base": "kb", "access": ["everyone"], "max_removed_fraction": 1.0}

@@ -20,7 +20,7 @@ from tasks.corpus.document import Item
 from tasks.corpus.parsing.parse import parse_items
 from tasks.corpus.plan import IndexedDocument, Scan, Seen, SourcePlan, make_plan, save_scan
 from tasks.corpus.sources import open_source
-from tasks.params_sources import SqlSource
+from tasks.params.sources import SqlSource
 from tasks.settings import Settings
 from tests.conftest import free_ports
 from tests.corpus.sources.test_sources_sql import PARSING, sql_source

@@ -10,7 +10,7 @@ from moto import server as moto_server
 
 from tasks.corpus.plan import IndexedDocument, RefreshPlan, Scan, Seen, make_plan, save_scan
 from tasks.corpus.sources import open_source
-from tasks.params_sources import FilesSource
+from tasks.params.sources import FilesSource
 from tasks.settings import Settings
 
 NUM_OBJECTS = 50

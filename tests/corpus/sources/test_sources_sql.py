@@ -17,7 +17,7 @@ from tasks.corpus.sources import open_source
 from tasks.corpus.sources.sql_rows import settled
 from tasks.errors import ConfigurationError, DependencyError
 from tasks.params import ParsingParams
-from tasks.params_sources import SqlSource
+from tasks.params.sources import SqlSource
 from tests.conftest import free_ports
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=100_000)

@@ -19,7 +19,7 @@ from tasks.corpus.parsing.parse import Parsed, parse_items
 from tasks.corpus.sources import open_source
 from tasks.errors import DependencyError
 from tasks.params import ParsingParams
-from tasks.params_sources import WebSource
+from tasks.params.sources import WebSource
 
 PARSING = ParsingParams(timeout_seconds=30, max_memory_mb=1024, max_item_mb=1, max_characters=100_000)
 

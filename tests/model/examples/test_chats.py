@@ -14,7 +14,7 @@ from tasks.model.examples.chats import chat_examples
 from tasks.model.examples.contamination import HeldOutQuestions
 from tasks.model.examples.example import ChatTurn, Example, read_examples, write_examples
 from tasks.model.examples.splits import Splits
-from tasks.model.training.sequences import example_tokens, messages_of
+from tasks.model.examples.tokens import example_tokens, messages_of
 from tasks.model.training.supervised import make_plan
 from tasks.params import Params
 from tasks.settings import Settings

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from tasks.corpus.parsing.details import read_details
-from tasks.corpus.use import Use, marked, narrower
 from tasks.errors import ParseError
 from tasks.index.access import AccessMap, TrainingGroups, access_id, asker_groups
 from tasks.index.access_tables import load_access, record_changes
@@ -20,6 +19,7 @@ from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples
 from tasks.model.examples.release_data import open_release_data
 from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tasks.use import Use, marked, narrower
 from tests.chat_model import save_chat_model
 from tests.conftest import files_source, merged
 from tests.model.examples_world import GOLDEN, TOOLS, page, raw_params, write_golden

@@ -14,6 +14,10 @@ from tasks.model.examples.feedback import RatedAnswer, feedback_seeds, read_rate
 from tasks.model.examples.golden_seeds import load_questions, splits_of
 from tasks.model.examples.raft import Seed
 from tasks.model.examples.release_data import ReleaseData, open_release_data
+from tasks.model.examples.review.draft import Draft, DraftPassage, draft_id
+from tasks.model.examples.review.golden import anchor_of
+from tasks.model.examples.review.queue import drafts, offer, remove
+from tasks.model.examples.review.verdicts import seed_draft
 from tasks.model.examples.splits import Splits, hashed_share
 from tasks.model.examples.synthetic import CLOZE
 from tasks.model.examples.synthetic_seeds import (
@@ -24,10 +28,6 @@ from tasks.model.examples.synthetic_seeds import (
     teacher_seeds,
 )
 from tasks.model.examples.teacher import open_teacher
-from tasks.model.review.draft import Draft, DraftPassage, draft_id
-from tasks.model.review.golden import anchor_of
-from tasks.model.review.queue import drafts, offer, remove
-from tasks.model.review.verdicts import seed_draft
 from tasks.params import Params
 from tasks.settings import Settings
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from tasks.params_checks import GateRule, check_endpoint
-from tasks.params_sources import Block, Name, Share
+from tasks.params.checks import GateRule, check_endpoint
+from tasks.params.sources import Block, Name, Share
 
 
 class TeacherParams(Block):

@@ -8,9 +8,9 @@ from pathlib import Path
 from tasks.errors import ConfigurationError
 from tasks.files import write_text
 from tasks.index.golden import GoldenQuestion, load_golden
+from tasks.model.examples.review.draft import Draft
+from tasks.model.examples.review.queue import Write
 from tasks.model.examples.synthetic import folded, holds_span
-from tasks.model.review.draft import Draft
-from tasks.model.review.queue import Write
 from tasks.params import Params
 
 MAX_ANCHOR_WORDS = 6

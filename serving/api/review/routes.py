@@ -14,9 +14,9 @@ from serving.api.service import Service
 from tasks.index.access import TrainingGroups
 from tasks.index.access_tables import load_access
 from tasks.index.table import connect
-from tasks.model.review import queue
-from tasks.model.review.draft import Decision, Draft, Status
-from tasks.model.review.golden import golden_writer
+from tasks.model.examples.review import queue
+from tasks.model.examples.review.draft import Decision, Draft, Status
+from tasks.model.examples.review.golden import golden_writer
 
 MAX_SHOWN = 200
 

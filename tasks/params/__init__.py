@@ -13,12 +13,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
-from tasks.model.examples.params import ExampleGateParams, ExamplesParams
-from tasks.params_checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
-from tasks.params_embedding import EmbeddingNeeds
-from tasks.params_needs import NeedsParams
-from tasks.params_prices import PricesParams
-from tasks.params_sources import Block, Name, Share, Source
+from tasks.params.checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
+from tasks.params.embedding import EmbeddingNeeds
+from tasks.params.examples import ExampleGateParams, ExamplesParams
+from tasks.params.needs import NeedsParams
+from tasks.params.prices import PricesParams
+from tasks.params.sources import Block, Name, Share, Source
 
 Cron = Annotated[str, AfterValidator(check_cron)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.params_sources import Block
+from tasks.params.sources import Block
 
 
 class EmbeddingNeeds(Block):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks.corpus.use import Use
-from tasks.params_checks import check_database_url, check_globs, check_select, check_web_url, one_or_more
+from tasks.params.checks import check_database_url, check_globs, check_select, check_web_url, one_or_more
+from tasks.use import Use
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]

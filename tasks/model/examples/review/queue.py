@@ -17,7 +17,7 @@ from tasks.corpus.document import sha256
 from tasks.corpus.private_database import BUSY_SECONDS, is_locked, transaction
 from tasks.errors import BusyError, ConfigurationError, DependencyError
 from tasks.home import Home
-from tasks.model.review.draft import STATUSES, Decision, Draft, DraftPassage, Kind, Status
+from tasks.model.examples.review.draft import STATUSES, Decision, Draft, DraftPassage, Kind, Status
 
 FILE = "queue.sqlite"
 _COLUMNS = tuple(field.name for field in fields(Draft))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.params_sources import Block
+from tasks.params.sources import Block
 
 Amount = Annotated[float, Field(ge=0)]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tasks.model.examples.raft import Seed
-from tasks.model.review.draft import Draft, DraftPassage, draft_id
+from tasks.model.examples.review.draft import Draft, DraftPassage, draft_id
 
 REVIEWED_ORIGINS = ("synthetic", "teacher", "feedback")
 """Golden questions were written by a person already."""

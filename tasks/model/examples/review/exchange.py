@@ -9,8 +9,8 @@ from typing import Any
 from tasks.errors import AlmanacError, ConfigurationError
 from tasks.files import write_text
 from tasks.home import Home
-from tasks.model.review.draft import STATUSES, Decision, Draft, Status
-from tasks.model.review.queue import Write, decide, drafts
+from tasks.model.examples.review.draft import STATUSES, Decision, Draft, Status
+from tasks.model.examples.review.queue import Write, decide, drafts
 
 FIELDS = ("id", "kind", "status", "question", "answer", "anchor")
 """What is read back; everything else in a line is for the reader."""
