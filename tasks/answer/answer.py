@@ -27,6 +27,7 @@ from tasks.answer.excerpt import (
     names,
     relevance,
     shown,
+    speaks_of_names,
     widened,
 )
 from tasks.answer.generators.base import Generation, Generator
@@ -227,7 +228,8 @@ def closest_passages(
 ) -> Answer:
     """Return the best excerpts of different passages, said to be no answer; none where all are about something else."""
     is_measured = any(passage.similarity is not None for passage in passages)
-    if is_measured and relevance(question, passages) < calibration.min_relevance:
+    is_near = speaks_of_names(question, passages) or relevance(question, passages) >= calibration.min_relevance
+    if is_measured and not is_near:
         return _unanswered(NOTHING, "nothing_found", "The documents are about other subjects.", passages)
     best = diverse(excerpts(question, passages), MAX_EXCERPTS)
     if not best:

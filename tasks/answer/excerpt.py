@@ -7,6 +7,7 @@ Nothing is embedded or generated: vectors of the blocks chose worse on the valid
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -137,6 +138,18 @@ def relevance(question: str, passages: Sequence[Passage]) -> float:
     held = frozenset().union(*(_held(passage) for passage in passages))
     share = sum(weight for word, weight in weights.items() if word in held) / (sum(weights.values()) or 1.0)
     return max((passage.similarity or 0.0 for passage in passages), default=0.0) + WORDS_RELEVANCE * share
+
+
+def speaks_of_names(question: str, passages: Sequence[Passage]) -> bool:
+    """Return whether one passage speaks of every name of the question: what it asks is missing, not its subject.
+
+    A name is a word with a capital behind the first word, as `Zephyr` in `Which colour is the logo of Zephyr?`. A
+    passage that has it once mentions it, as `America/Lima` in a list of time zones.
+    """
+    words = re.findall(r"[^\W_]+", question)[1:]
+    named = {word.casefold() for word in words if word[0].isupper() and len(word) > 1}
+    said = (Counter(re.findall(r"[^\W_]+", f"{each.title} {each.text}".casefold())) for each in passages)
+    return bool(named) and any(all(each[name] > 1 for name in named) for each in said)
 
 
 def _held(passage: Passage) -> frozenset[str]:

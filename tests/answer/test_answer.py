@@ -165,6 +165,13 @@ def test_refusal_about_another_world_is_nothing_found():
     assert answer.outcome == "nothing_found"
 
 
+def test_question_that_names_what_the_documents_are_about_is_shown_the_closest_passages():
+    params = PARAMS.model_copy(update={"endpoint": "http://localhost:1/v1"})
+    far = [replace(passage(), similarity=0.1)]
+    answer = answer_question("Which colour is the logo of Zephyr?", far, Writer("Not in the documents."), params)
+    assert answer.outcome == "closest_passages"
+
+
 def test_model_at_an_endpoint_judges_distant_passages_itself():
     params = PARAMS.model_copy(update={"endpoint": "http://localhost:1/v1"})
     distant = [replace(passage(), similarity=0.1)]
