@@ -30,6 +30,7 @@ from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
 from tasks.params import EvaluationParams, ModelGateParams, Params
 from tasks.registry.shared import open_registry
+from tasks.releases.tags import Tag
 from tasks.settings import Settings
 
 NUM_LATENCY_QUESTIONS = 16
@@ -219,7 +220,7 @@ def changed_since(
     lineage: Mapping[str, Any], questions: Sequence[HeldOut], settings: Settings, retrieval: Retrieval
 ) -> Freshness:
     """Return the questions on documents that are new or changed since the snapshot that an answerer was trained on."""
-    tag = lineage.get("corpus")
+    tag = lineage.get(Tag.CORPUS)
     if not tag:
         return Freshness(frozenset(), "no fine-tuned answerer that names its corpus")
     if tag == retrieval.corpus:
