@@ -233,7 +233,7 @@ def test_shards_of_a_scheduled_run_go_to_the_cluster_of_the_parameters(
         started.append(execution)
         return ThreadPoolTaskRunner(max_workers=1)
 
-    monkeypatch.setattr("flows.steps._dask", stand_in)
+    monkeypatch.setattr("flows.steps.cluster_runner", stand_in)
     execution = ExecutionParams(runner="dask", num_workers=2, items_per_shard=1, chunks_per_shard=1)
 
     @step()
