@@ -116,7 +116,7 @@ def test_source_opens_at_the_cited_words_and_closes_by_escape(chat: Page) -> Non
     expect(dialog.locator("mark")).to_contain_text(QUOTE)
     expect(dialog.locator("mark")).to_be_in_viewport()
     expect(dialog).to_contain_text("updated 3 days ago")
-    address = dialog.get_by_role("link").get_attribute("href")
+    address = dialog.get_by_role("link", name="Open https://wiki.example").get_attribute("href")
     assert address is not None
     assert address.startswith("https://wiki.example/ledger#:~:text=Snapshots%20of%20the%20ledger"), address
     shoot(chat, "chat-source")
