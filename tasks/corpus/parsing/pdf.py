@@ -1,11 +1,11 @@
 """Text of PDFs: pdfium first, pypdf where that fails or lost pages; a part never passes for the whole."""
 
 import io
-import logging
 from typing import TYPE_CHECKING, cast
 
 from tasks.corpus.parsing.formats.pdf.reader import read_pdf
 from tasks.corpus.parsing.formats.reading import Reading
+from tasks.corpus.parsing.silence import silent_logging
 from tasks.errors import ParseError
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ def _partial(num_text_pages: int, num_pages: int) -> ParseError:
     )
 
 
+@silent_logging()
 def _run_pypdf(data: bytes) -> tuple[str, int, int, int]:
     """Text, pages, pages with text, and pages that the file says it has."""
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
-    logging.disable(logging.CRITICAL)  # its complaints about a damaged file are many lines; the reply is one
     # On damaged files pypdf raises nearly anything; this process holds nothing else that could fail here.
     failures = (
         PyPdfError, ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError,

@@ -1,6 +1,5 @@
 """Workbooks of Excel 97 to 2003 (.xls) to Markdown, as those of today: formats, dates, hidden parts left out."""
 
-import logging
 import struct
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from tasks.corpus.parsing.formats.office.excel import sheet_blocks
 from tasks.corpus.parsing.formats.office.number_format import BUILT_IN, plain, show_number, show_text
 from tasks.corpus.parsing.formats.reading import Reading, damaged
 from tasks.corpus.parsing.kreuzberg_parser import encrypted
+from tasks.corpus.parsing.silence import silent_logging
 
 if TYPE_CHECKING:
     import xlrd
@@ -25,9 +25,9 @@ def read_excel_97(data: bytes) -> Reading:
     """
     import xlrd
 
-    logging.disable(logging.CRITICAL)
     try:
-        book = xlrd.open_workbook(file_contents=data, formatting_info=True, logfile=_Silence())
+        with silent_logging():
+            book = xlrd.open_workbook(file_contents=data, formatting_info=True, logfile=_Silence())
     except (xlrd.XLRDError, xlrd.compdoc.CompDocError, struct.error, LookupError, ValueError, AssertionError) as error:
         raise (encrypted() if "encrypted" in str(error).lower() else damaged(error)) from error
     blocks = Blocks()
