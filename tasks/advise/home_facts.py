@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tasks.advise.measured import Measurement, read_measurement
 from tasks.advise.ratings import Triage, triage
 from tasks.advise.scorecard import Fact
-from tasks.answer.trace import EXPERIMENT
+from tasks.answer.trace_search import answer_traces
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import AlmanacError
 from tasks.index.golden import GoldenQuestion, load_evaluation
@@ -22,7 +22,6 @@ from tasks.index.release import Release, load_release, release_numbers
 from tasks.model.examples.feedback import RatedAnswer, read_rated
 from tasks.params import Params
 from tasks.registry.data_registry import Registry
-from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
 
 DAYS_PER_MONTH = 365.25 / 12
@@ -134,23 +133,9 @@ def _moment(release: Release) -> dt.datetime:
 
 def _read_traces(reading: Reading, settings: Settings) -> None:
     since = int((dt.datetime.now(dt.UTC) - dt.timedelta(days=DAYS_PER_MONTH)).timestamp() * 1000)
-    with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            return
-        num, token = 0, None
-        while num < _MAX_TRACES:
-            page = client.search_traces(
-                locations=[experiment.experiment_id],
-                filter_string=f"trace.timestamp_ms > {since}",
-                max_results=500,
-                page_token=token,
-                include_spans=False,
-            )
-            num, token = num + len(page), page.token
-            if not token:
-                break
-    more = "at least " if token else ""
+    traces = answer_traces(settings, f"timestamp_ms > {since}", limit=_MAX_TRACES, include_spans=False)
+    num = sum(1 for _ in traces)
+    more = "at least " if num == _MAX_TRACES else ""
     reading.notes.append(f"questions asked in the last month, by the traces: {more}{num:,}")
 
 

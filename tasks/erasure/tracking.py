@@ -6,13 +6,14 @@ all the same, so what MLflow shows of each trace is searched for the needles too
 
 import json
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tasks.answer.trace import EXPERIMENT
+from tasks.answer.trace_search import TRACES_PER_PAGE, answer_traces
 from tasks.erasure.byte_search import Needles
 from tasks.releases.kind import ANSWERER, EMBEDDER
 from tasks.releases.lifecycle import mark, versions
@@ -22,9 +23,8 @@ from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
-TRACES_PER_PAGE = 200
 DOCUMENTS_TAG = "almanac.document_ids"
 LOCATION_TAG = "mlflow.artifactLocation"
 ON_TEXTS = "continual_pretraining"
@@ -43,7 +43,7 @@ def delete_traces(settings: Settings, document_ids: Collection[str], needles: Ne
             return 0
         place = str(experiment.experiment_id)
         # The whole list first: deleting moves the pages.
-        shown = [trace.info for trace in _traces(client, place) if _shows(trace, document_ids, needles)]
+        shown = [trace.info for trace in answer_traces(settings) if _shows(trace, document_ids, needles)]
         for begin in range(0, len(shown), TRACES_PER_PAGE):
             part = shown[begin : begin + TRACES_PER_PAGE]
             client.delete_traces(place, trace_ids=[info.trace_id for info in part])
@@ -58,11 +58,7 @@ def count_traces(settings: Settings, document_ids: Collection[str], needles: Nee
     Raises:
         DependencyError: MLflow does not answer.
     """
-    with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            return 0
-        return sum(_shows(trace, document_ids, needles) for trace in _traces(client, str(experiment.experiment_id)))
+    return sum(_shows(trace, document_ids, needles) for trace in answer_traces(settings))
 
 
 def trained_on(settings: Settings, training_sets: Collection[str], snapshots: Collection[str]) -> list[ReleaseVersion]:
@@ -88,18 +84,6 @@ def mark_models(settings: Settings, models: Sequence[ReleaseVersion], moment: st
     """
     for version in models:
         mark(settings, version, {Tag.TRAINED_ON_FORGOTTEN: moment})
-
-
-def _traces(client: "MlflowClient", experiment: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_traces(
-            locations=[experiment], max_results=TRACES_PER_PAGE, page_token=token, include_spans=True
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _shows(trace: Any, document_ids: Collection[str], needles: Needles) -> bool:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.trace import EXPERIMENT
+from tasks.answer.trace_search import answer_traces
 from tasks.home import make_private
 from tasks.index.release import Release, load_release, release_numbers
 from tasks.index.table import connect, open_at
@@ -142,16 +142,8 @@ class Records:
     def answers_by_tag(self, tag: str, value: str, *, is_part: bool = False) -> list[TracedAnswer]:
         """Return the newest answers whose tag is, or holds, a value; `MAX_ANSWERS` + 1 where there are more."""
         part = value.replace("'", "_")  # `_` stands for any sign
-        with mlflow_client(self._settings) as client:
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                return []
-            wanted = f"tags.`{tag}` LIKE '%{part}%'" if is_part else f"tags.`{tag}` = '{part}'"
-            place = [experiment.experiment_id]
-            traces = client.search_traces(
-                locations=place, filter_string=wanted, max_results=MAX_ANSWERS + 1, include_spans=True
-            )
-        return [_answer(trace) for trace in traces]
+        wanted = f"tags.`{tag}` LIKE '%{part}%'" if is_part else f"tags.`{tag}` = '{part}'"
+        return [_answer(trace) for trace in answer_traces(self._settings, wanted, limit=MAX_ANSWERS + 1)]
 
 
 def _answer(trace: "Trace") -> TracedAnswer:

@@ -1,18 +1,15 @@
 """One live answer as the monitor needs it, read from its trace in MLflow."""
 
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.trace import EXPERIMENT
-from tasks.releases.model_registry import mlflow_client
+from tasks.answer.trace_search import answer_traces
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow.entities import Trace
 
-_PAGE = 200
 _RATING = "user_rating"
 
 
@@ -50,34 +47,14 @@ def read_observations(settings: Settings, *, since: dt.datetime) -> list[Observa
     Raises:
         DependencyError: MLflow does not answer.
     """
-    with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            return []
-        traces = _traces(client, str(experiment.experiment_id), int(since.timestamp() * 1000))
-        observed = [(trace.info.request_time, _observation(trace)) for trace in traces]
+    traces = answer_traces(settings, f"timestamp_ms >= {int(since.timestamp() * 1000)}")
+    observed = [(trace.info.request_time, _observation(trace)) for trace in traces]
     return [observation for _, observation in sorted(observed, key=lambda entry: entry[0])]
 
 
 def day_of(moment: dt.datetime) -> int:
     """Return the day since the epoch, UTC."""
     return int(moment.timestamp()) // 86_400
-
-
-def _traces(client: Any, experiment: str, since_ms: int) -> Iterator["Trace"]:
-    token = None
-    while True:
-        page = client.search_traces(
-            locations=[experiment],
-            filter_string=f"timestamp_ms >= {since_ms}",
-            max_results=_PAGE,
-            page_token=token,
-            include_spans=True,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _observation(trace: "Trace") -> Observation:

@@ -5,9 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.answer.trace import EXPERIMENT
+from tasks.answer.trace_search import answer_traces
 from tasks.errors import DependencyError
-from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,17 +34,8 @@ class CitingAnswer:
 def citing_answers(document_id: str, settings: Settings) -> tuple[CitingAnswer, ...]:
     """Return the newest answers that read the document, `MAX_ANSWERS` at most; none where MLflow does not answer."""
     try:
-        with mlflow_client(settings) as client:
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                return ()
-            part = json.dumps(document_id)[1:-1].replace("'", "_")  # `_` stands for any sign
-            traces = client.search_traces(
-                locations=[experiment.experiment_id],
-                filter_string=f"tags.`almanac.document_ids` LIKE '%{part}%'",
-                max_results=MAX_ANSWERS,
-                include_spans=True,
-            )
+        part = json.dumps(document_id)[1:-1].replace("'", "_")  # `_` stands for any sign
+        traces = list(answer_traces(settings, f"tags.`almanac.document_ids` LIKE '%{part}%'", limit=MAX_ANSWERS))
     except DependencyError:
         return ()
     return tuple(_answer(trace, document_id) for trace in traces if document_id in _documents(trace))

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.answer import is_refusal
@@ -17,14 +16,13 @@ from tasks.answer.draft import cited_numbers, without_markers
 from tasks.answer.excerpt import without_places
 from tasks.answer.sentences import sentences
 from tasks.answer.support import support
-from tasks.answer.trace import EXPERIMENT
+from tasks.answer.trace_search import answer_traces
 from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage
 from tasks.model.examples.raft import MIN_SUPPORT, Seed
 from tasks.model.examples.release_data import ReleaseData
 from tasks.model.examples.splits import Splits
 from tasks.model.examples.synthetic import holds_span
-from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 RATING = "user_rating"
 CORRECTION = "expected_response"
-_PAGE = 100
 _MAX_SUPPORTING = 2
 
 
@@ -79,20 +76,16 @@ def read_rated(settings: Settings) -> list[RatedAnswer]:
     Raises:
         DependencyError: MLflow does not answer.
     """
-    with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            return []
-        rated: dict[str, RatedAnswer] = {}
-        for condition in (
-            f"feedback.{RATING} = 'true'",
-            f"feedback.{RATING} = 'false'",
-            f"expectation.{CORRECTION} LIKE '%'",
-        ):
-            for trace in _traces(client, experiment.experiment_id, condition):
-                answer = _rated(trace)
-                if answer is not None:
-                    rated[answer.trace_id] = answer
+    rated: dict[str, RatedAnswer] = {}
+    for condition in (
+        f"feedback.{RATING} = 'true'",
+        f"feedback.{RATING} = 'false'",
+        f"expectation.{CORRECTION} LIKE '%'",
+    ):
+        for trace in answer_traces(settings, condition):
+            answer = _rated(trace)
+            if answer is not None:
+                rated[answer.trace_id] = answer
     return sorted(rated.values(), key=lambda answer: answer.trace_id)
 
 
@@ -102,25 +95,9 @@ def read_unanswered(settings: Settings, *, max_traces: int = 2000) -> list[Rated
     Raises:
         DependencyError: MLflow does not answer.
     """
-    with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            return []
-        traces = islice(_traces(client, experiment.experiment_id, None), max_traces)
-        asked = [answer for answer in map(_rated, traces) if answer is not None and answer.abstained]
+    rated = map(_rated, answer_traces(settings, limit=max_traces))
+    asked = [answer for answer in rated if answer is not None and answer.abstained]
     return list({" ".join(answer.question.split()).casefold(): answer for answer in asked}.values())
-
-
-def _traces(client: Any, experiment_id: str, condition: str | None) -> Iterator["Trace"]:
-    token = None
-    while True:
-        page = client.search_traces(
-            locations=[experiment_id], filter_string=condition, max_results=_PAGE, page_token=token, include_spans=True
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _rated(trace: "Trace") -> RatedAnswer | None:

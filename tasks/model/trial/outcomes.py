@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.trace import EXPERIMENT
+from tasks.answer.trace_search import answer_traces
 from tasks.model.examples.feedback import votes_of
 from tasks.model.trial.sequential import Observation, Tally
-from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 MAX_ANSWERS = 3000
 """The newest answers of a trial that are read, of both versions: later ones push the first out of sight."""
-_PAGE = 200
 _MIN_SECONDS = 0.001
 
 
@@ -44,7 +42,7 @@ def read_outcomes(settings: Settings, challenger: str) -> dict[str, Outcomes]:
     Raises:
         DependencyError: MLflow does not answer.
     """
-    traces = list(_traces(settings))
+    traces = list(answer_traces(settings, limit=MAX_ANSWERS))
     started = min((trace.info.request_time for trace in traces if _version(trace) == challenger), default=None)
     outcomes: dict[str, Outcomes] = {}
     for trace in traces:
@@ -86,21 +84,3 @@ def _outputs(trace: "Trace") -> Mapping[str, Any]:
 
 def _valid(trace: "Trace") -> Sequence[Any]:
     return [entry for entry in trace.info.assessments or [] if entry.valid is not False]
-
-
-def _traces(settings: Settings) -> Iterator["Trace"]:
-    with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        token, num = None, 0
-        while experiment is not None and num < MAX_ANSWERS:
-            page = client.search_traces(
-                locations=[experiment.experiment_id],
-                order_by=["timestamp_ms DESC"],
-                max_results=_PAGE,
-                page_token=token,
-                include_spans=True,
-            )
-            yield from page
-            num, token = num + len(page), page.token
-            if not token:
-                return
