@@ -6,15 +6,15 @@ that gates and access hold for what is pushed as for all else. A receipt is give
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.corpus.document import sha256
-from tasks.corpus.private_database import BUSY_SECONDS, is_locked, transaction
-from tasks.errors import BusyError, ConfigurationError, DependencyError
+from tasks.corpus.private_database import opened
+from tasks.errors import ConfigurationError
 from tasks.home import Home
 
 _KEPT = timedelta(days=7)
@@ -133,16 +133,6 @@ def _path_exists(home: Home) -> bool:
     return (home.inbox / "documents.db").exists()
 
 
-@contextmanager
-def _opened(home: Home) -> Iterator[sqlite3.Connection]:
+def _opened(home: Home) -> AbstractContextManager[sqlite3.Connection]:
     """The file in one transaction."""
-    path = home.inbox / "documents.db"
-    try:
-        with transaction(path, _TABLES) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        if is_locked(error):
-            raise BusyError(f"{path} must be free within {BUSY_SECONDS} seconds, found it locked; try again") from error
-        raise DependencyError(
-            f"{path} must be readable and writable, found: {error}; free space and try again"
-        ) from error
+    return opened(home.inbox / "documents.db", _TABLES)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tasks.errors import BusyError, DependencyError
+
 BUSY_SECONDS = 30
 
 
@@ -33,6 +35,25 @@ def transaction(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             yield connection
+
+
+@contextmanager
+def opened(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
+    """Yield a connection as `transaction` does; what SQLite refuses is an error of ours.
+
+    Raises:
+        BusyError: the file is locked for `BUSY_SECONDS`.
+        DependencyError: it is damaged or not writable.
+    """
+    try:
+        with transaction(path, schema) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        if is_locked(error):
+            raise BusyError(f"{path} must be free within {BUSY_SECONDS} seconds, found it locked; try again") from error
+        raise DependencyError(
+            f"{path} must be readable and writable, found: {error}; free space and try again"
+        ) from error
 
 
 def is_locked(error: sqlite3.Error) -> bool:

@@ -6,16 +6,16 @@ shared. Each function is one transaction; deleted bytes are overwritten.
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tasks.corpus.document import sha256
-from tasks.corpus.private_database import BUSY_SECONDS, is_locked, transaction
-from tasks.errors import BusyError, ConfigurationError, DependencyError
+from tasks.corpus.private_database import opened
+from tasks.errors import ConfigurationError
 from tasks.home import Home
 from tasks.model.examples.review.draft import STATUSES, Decision, Draft, DraftPassage, Kind, Status
 
@@ -174,16 +174,6 @@ def _path(home: Home) -> Path:
     return home.review / FILE
 
 
-@contextmanager
-def _opened(home: Home) -> Iterator[sqlite3.Connection]:
+def _opened(home: Home) -> AbstractContextManager[sqlite3.Connection]:
     """The file in one transaction."""
-    path = _path(home)
-    try:
-        with transaction(path, _TABLE) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        if is_locked(error):
-            raise BusyError(f"{path} must be free within {BUSY_SECONDS} seconds, found it locked; try again") from error
-        raise DependencyError(
-            f"{path} must be readable and writable, found: {error}; free space and try again"
-        ) from error
+    return opened(_path(home), _TABLE)
