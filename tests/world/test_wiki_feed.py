@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from experiments.wiki_feed import readers, write_feed
 from tasks.corpus.document import Document
 from tasks.corpus.parsing.parse import parse_items
 from tasks.corpus.sources import open_source
@@ -16,9 +17,6 @@ from tasks.params import ParsingParams
 from tasks.params.sources import RecordsSource
 from tests.conftest import BASE_PARAMS
 from tests.server import served
-
-dlt = pytest.importorskip("dlt", reason="the extra `dlt` is not installed")
-from experiments.wiki_feed import readers, write_feed  # noqa: E402
 
 TOKEN = "secret-token"
 PAGES_AT_ONCE = 2

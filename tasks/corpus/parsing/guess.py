@@ -14,6 +14,10 @@ from tasks.corpus.gate.signals import encoding_damage
 
 _GUESS_BYTES = 200_000
 _MIN_LEAD = 1.05
+_MIN_LEAD_OF_ONE_SIGN = 0.6
+"""Added where a single byte is no ASCII, half of it for two, and so on: few signs prove little. Of parts of 15
+sentences kept apart (four words and more) 10 of 273 were read wrong without it, `mardi à midi` in cp1252 as
+`mardi ŕ midi`, 1 with 0.4, none with this, which refuses 34 that were read."""
 _MIN_LEAD_OF_IDEOGRAPHS = 1.5
 """Nearly every pair of bytes is an ideograph somewhere."""
 _IDEOGRAPHS = "\u3000"
@@ -38,7 +42,9 @@ def guess_encoding(data: bytes) -> str | None:
         return None
     best = candidates[0]
     rival = next((other for other in candidates[1:] if other.text != best.text), None)
-    lead = _MIN_LEAD_OF_IDEOGRAPHS if max(best.text, default="") >= _IDEOGRAPHS else _MIN_LEAD
+    lead = _MIN_LEAD + _MIN_LEAD_OF_ONE_SIGN / sum(byte > 0x7F for byte in data[:_GUESS_BYTES])
+    if max(best.text, default="") >= _IDEOGRAPHS:
+        lead = _MIN_LEAD_OF_IDEOGRAPHS
     if rival is not None and best.confidence < lead * rival.confidence:
         return None
     return best.encoding

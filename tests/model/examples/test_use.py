@@ -18,11 +18,11 @@ from tasks.model.evaluation.questions import open_retrieval
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples
 from tasks.model.examples.release_data import open_release_data
-from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tasks.settings import Settings
 from tasks.use import Use, marked, narrower
 from tests.chat_model import save_chat_model
 from tests.conftest import files_source, merged
-from tests.model.examples_world import GOLDEN, TOOLS, page, raw_params, write_golden
+from tests.model.examples_world import GOLDEN, TOOLS, index_once, page, raw_params, write_golden
 
 RETRIEVED, TRAINED = ({f"notes:{TOOLS[n].lower()}.md" for n in numbers} for numbers in ((4, 5), (6, 7)))
 CLOSED = {f"closed:{TOOLS[n].lower()}.md" for n in (8, 9)}
@@ -62,8 +62,6 @@ def test_no_asker_can_bring_a_group_that_is_ours() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Path:
     """A home with pages of every use, of which the examples and the search are asked."""
-    from flows.refresh import refresh
-
     folder = tmp_path_factory.mktemp("use")
     for name in ("notes", "closed", "home"):
         (folder / name).mkdir()
@@ -77,12 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> P
     closed = files_source(folder / "closed", name="closed") | {"use": "retrieve"}
     raw = merged(raw_params(folder), {"sources": [files_source(folder / "notes"), closed]})
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET_ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.setenv("ALMANAC_HOME", str(folder / "home"))
-        patch.setenv("ALMANAC_PARAMS", str(folder / "params.yaml"))
-        refresh.fn()
+    index_once(folder)
     return folder
 
 
