@@ -234,12 +234,13 @@ def quiet_environment() -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # Prefect writes to the user's home folder otherwise, at its first import.
     os.environ.setdefault("PREFECT_HOME", str(Settings().layout.prefect))
-    _name_user()
+    # DVC asks for the name, and a container that runs as any number (OpenShift) has none.
+    os.environ["LOGNAME"] = user_name()
 
 
-def _name_user() -> None:
-    """Name the user where the system has none: DVC fails in a container that runs as any number (OpenShift)."""
+def user_name() -> str:
+    """Return the name of who runs this process; its number where the system knows none."""
     try:
-        getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):
-        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+        return f"uid-{os.getuid()}"

@@ -5,8 +5,6 @@ and who changed what: it holds no text, and what cannot be written into it is no
 """
 
 import datetime as dt
-import getpass
-import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +17,7 @@ from tasks.audit.names import DocumentNames
 from tasks.errors import CorruptionError
 from tasks.files import whole_file
 from tasks.home import Home
+from tasks.settings import user_name
 
 SHOWN = "shown"
 
@@ -161,11 +160,7 @@ def open_audit(home: Home) -> Audit:
 
 def process_owner() -> str:
     """Return who runs this process, as the machine knows it."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without an entry in passwd
-        name = f"uid-{os.getuid()}"
-    return f"os:{name}@{socket.gethostname()}"
+    return f"os:{user_name()}@{socket.gethostname()}"
 
 
 def problems_of(home: Home) -> tuple[str, ...]:
