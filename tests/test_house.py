@@ -71,6 +71,13 @@ def test_no_folder_holds_more_than_twenty_modules(folder: str) -> None:
     assert [(name, num) for name, num in Counter(path.parent for path in modules(folder)).items() if num > 20] == []
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    """Files that share a process share one name space of modules: of two with one name only the first is read."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+
+    assert [name for name, num in names.items() if num > 1] == []
+
+
 def test_results_are_typed() -> None:
     untyped = {
         f"{path.relative_to(ROOT)}: {name}"
