@@ -55,7 +55,7 @@ def client(params: Params, settings: Settings) -> Iterator[Any]:
     import uvicorn
 
     from serving.api.app import create_app
-    from serving.api.auth import KeyFile
+    from serving.api.people.keys import KeyFile
 
     keys = KeyFile(settings.api_keys)
     if any(key.name == KEY_NAME for key in keys.entries()):

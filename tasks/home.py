@@ -15,6 +15,7 @@ ALMANAC_HOME
 ├── inbox/         documents that programs pushed
 ├── feedback/      ratings that MLflow has not taken yet
 ├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
+├── keys-used.json when each of them was last used
 ├── retrain/       outcomes of retrains, and the work of one that was killed
 ├── comparison/    the last `almanac compare`
 ├── forgotten/     what was taken back (keyed hashes), receipts, and an erasure that was killed
@@ -114,6 +115,11 @@ class Home:
     def api_keys(self) -> Path:
         """The file that maps hashes of API keys to users and groups."""
         return self.root / "keys.json"
+
+    @property
+    def keys_used(self) -> Path:
+        """When each API key was last used."""
+        return self.root / "keys-used.json"
 
     @property
     def retrain(self) -> Path:

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         dask_address: of a Dask cluster that parses and embeds; one is started for each run otherwise.
         ray_address: of a Ray cluster, as `ray://host:10001`; one is started for each run otherwise.
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
+        oidc_roles: which values of the claim `oidc_roles_claim` give a role: `kb-editors=reviewer,ml-leads=promoter`.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
         watch_quiet_seconds: for so long nothing must have changed in a watched folder before a refresh starts.
         teacher_api_key: of the model that writes synthetic questions.
@@ -101,6 +102,8 @@ class Settings(BaseSettings):
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
     oidc_groups_claim: str = "groups"
+    oidc_roles_claim: str = "groups"
+    oidc_roles: str = ""
     pseudonym_key: SecretStr | None = None
     endpoint_api_key: SecretStr | None = None
     webhook_secret: SecretStr | None = None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.api.auth import Asker
 from serving.api.errors import ApiError
+from serving.api.people.roles import Right
 from serving.api.text import clean
 from tasks.audit.audit import open_audit
 from tasks.corpus import inbox, quarantine
@@ -68,7 +69,7 @@ class Inbox:
         Raises:
             ApiError: 403 without the right, 400 where it is not what it must be, 404 for an unknown source.
         """
-        self._check_right(asker)
+        asker.require(Right.PUSH)
         document = _read(data)
         source = self._source(document.source)
         said = document.model_dump(exclude={"id", "source"}, exclude_none=True)
@@ -86,7 +87,7 @@ class Inbox:
         Raises:
             ApiError: 403 without the right, 404 where there is none of that id.
         """
-        self._check_right(asker)
+        asker.require(Right.PUSH)
         return self._status(self._pushed(identifier, self._source(source)))
 
     def take_back(self, identifier: str, source: str | None, asker: Asker, key: str | None) -> dict[str, str]:
@@ -95,21 +96,12 @@ class Inbox:
         Raises:
             ApiError: 403 without the right, 404 where there is none of that id.
         """
-        self._check_right(asker)
+        asker.require(Right.PUSH)
         name = self._source(source)
         if not inbox.take_back(self._settings.layout, name, identifier, _request(asker, key)):
             raise _unknown(identifier)
         open_audit(self._settings.layout).done("taken back", actor=asker.user, documents=[f"{name}:{identifier}"])
         return {"id": identifier, "source": name, "document_id": f"{name}:{identifier}", "status": "removed"}
-
-    def _check_right(self, asker: Asker) -> None:
-        if not asker.may_push:
-            raise ApiError(
-                403,
-                "pushing needs a key made by `almanac keys add NAME --may-push`",
-                kind="permission_error",
-                code="may_not_push",
-            )
 
     def _source(self, name: str | None) -> str:
         names = [source.name for source in self._sources]

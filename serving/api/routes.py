@@ -1,4 +1,4 @@
-"""The routes: probes, chat, search, models, feedback, documents."""
+"""The routes: probes, chat, search, models, feedback, documents, and what roles open."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from serving.api.administration.operation import add_operation
+from serving.api.administration.quarantine import add_quarantine
 from serving.api.auth import Asker
 from serving.api.chat_request import (
     MODEL,
@@ -104,6 +106,8 @@ def api(service: Service) -> APIRouter:
     _add_documents(router, service, asker_of)
     add_inspection(router, service, asker_of)
     add_review(router, service, asker_of)
+    add_quarantine(router, service, asker_of)
+    add_operation(router, service, asker_of)
     return router
 
 

@@ -105,7 +105,7 @@ class Review extends Component {
   }
 
   keyForm() {
-    return h(KeyForm, { isWrong: false, asked: "Only a key that may review opens this page", command: "almanac keys add NAME --may-review", onSave: this.saveKey });
+    return h(KeyForm, { isWrong: false, asked: "Only a reviewer's key opens this page", command: "almanac keys add NAME --role reviewer", onSave: this.saveKey });
   }
 
   buttons() {

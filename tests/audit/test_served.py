@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from serving.api.app import create_app
-from serving.api.auth import Identity, KeyFile
+from serving.api.auth import Identity
+from serving.api.people.keys import KeyFile
 from tasks.answer.trace import flush_traces
 from tasks.audit.audit import Audit, Entry
 from tasks.audit.chain import Chain

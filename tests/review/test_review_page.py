@@ -13,7 +13,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
+from serving.api.people.roles import Role
 from tasks.index.access_tables import record_changes
 from tasks.index.golden import load_golden
 from tasks.index.table import connect
@@ -53,7 +54,7 @@ def server(home: Home) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def key(home: Home) -> str:
-    return KeyFile(home.settings.api_keys).add("reviewer", (), may_review=True)
+    return KeyFile(home.settings.api_keys).add("reviewer", (), roles=(Role.REVIEWER,))
 
 
 def opened(address: str, key: str, *, width: int, height: int) -> Iterator[Page]:
@@ -62,7 +63,7 @@ def opened(address: str, key: str, *, width: int, height: int) -> Iterator[Page]
         browser = playwright.chromium.launch(executable_path=chromium(), args=options)
         opened = browser.new_page(viewport={"width": width, "height": height})
         opened.goto(f"{address}/review")
-        opened.get_by_label("Only a key that may review opens this page").fill(key)
+        opened.get_by_label("Only a reviewer's key opens this page").fill(key)
         opened.keyboard.press("Enter")
         yield opened
         browser.close()
@@ -78,7 +79,7 @@ def test_key_without_the_right_reads_and_decides_nothing(home: Home, server: str
     headers = {"Authorization": f"Bearer {plain}"}
     assert httpx.get(f"{server}/v1/review").status_code == 401
     refused = httpx.get(f"{server}/v1/review", headers=headers)
-    assert refused.status_code == 403 and "--may-review" in refused.json()["error"]["message"]
+    assert refused.status_code == 403 and "--role reviewer" in refused.json()["error"]["message"]
     assert httpx.post(f"{server}/v1/review/1", json={"verdict": "drop"}, headers=headers).status_code == 403
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from serving.promotion.pair import Pair
 from tasks.answer.generators.base import Generation
 from tasks.index.access_tables import record_changes

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from tasks.corpus import inbox
 from tasks.corpus.inbox import PushRequest
 from tasks.corpus.sources import open_source

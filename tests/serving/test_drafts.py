@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from tests.scripted_endpoint import NAME, scripted_endpoint
 from tests.server import Home, StaticPair, make_home, record, running, served
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from tasks.answer.generators.endpoint import EndpointGenerator
 from tasks.model_location import gguf_path
 from tests.server import ZEPHYR, Home, StaticPair, make_home, record, running

@@ -12,8 +12,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
 from serving.api.limits import MAX_BODY_BYTES
+from serving.api.people.keys import KeyFile
 from tasks.index.passage import Passage
 from tests.server import LOCKBOX, ZEPHYR, Home, StaticPair, make_home, record, running
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from tasks.answer.trace import flush_traces
 from tasks.corpus.document import EVERYONE
 from tasks.index.access_tables import record_changes

@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastapi import FastAPI
 
 from serving.api.app import create_app
-from serving.api.auth import Identity, KeyFile, Tokens
+from serving.api.auth import Identity
 from serving.api.errors import ApiError
 from serving.api.feedback import MAX_WAITING_OF_A_USER, FeedbackRequest, FeedbackSpool
+from serving.api.people.keys import KeyFile
+from serving.api.people.tokens import Tokens
 from tasks.answer.trace import flush_traces
 from tasks.errors import ConfigurationError
 from tasks.releases.model_registry import mlflow_client
@@ -153,7 +155,7 @@ def test_token_that_the_provider_did_not_sign_is_refused(server: str, provider: 
 
 
 def test_unknown_key_ids_do_not_make_the_server_fetch_without_end(provider: Provider) -> None:
-    tokens = Tokens(provider.issuer, AUDIENCE, "groups")
+    tokens = Tokens(provider.issuer, AUDIENCE)
     tokens.claims(provider.token())
     before = provider.fetches
     for number in range(20):

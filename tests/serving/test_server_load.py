@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
 from serving.api.batching import Batcher
+from serving.api.people.keys import KeyFile
 from tasks.answer.generators.base import Generation, TextStream
 from tasks.answer.generators.endpoint import EndpointGenerator
 from tasks.answer.generators.transformers import load_base

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from tests.conftest import wait_until
 from tests.scripted_endpoint import NAME, scripted_endpoint
 from tests.server import LOCKBOX, Home, StaticPair, make_home, record, running, served

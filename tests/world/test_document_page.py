@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from serving.api.app import create_app
-from serving.api.auth import KeyFile
+from serving.api.people.keys import KeyFile
 from tasks.answer.trace import flush_traces
 from tests.chromium import chromium, save_picture
 from tests.server import Home, StaticPair, make_home, record, running

@@ -1,4 +1,4 @@
-"""The review queue over HTTP: drafts that wait, and what a person decides of one. Open to keys that may review."""
+"""The review queue over HTTP: drafts that wait, and what a person decides of one. Open to reviewers."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.auth import Asker
 from serving.api.errors import ApiError
+from serving.api.people.roles import Right
 from serving.api.service import Service
 from tasks.index.access import TrainingGroups
 from tasks.index.access_tables import load_access
@@ -48,14 +49,7 @@ def add_review(router: APIRouter, service: Service, asker_of: Callable[[Request]
     """Add the routes of the review queue."""
 
     def reviewer_of(asker: Annotated[Asker, Depends(asker_of)]) -> Asker:
-        if not asker.may_review:
-            raise ApiError(
-                403,
-                "this key may not review drafts; who runs the server makes one that may by "
-                "`almanac keys add NAME --may-review`",
-                kind="permission_error",
-                code="may_not_review",
-            )
+        asker.require(Right.REVIEW)
         return asker
 
     Reviewer = Annotated[Asker, Depends(reviewer_of)]  # noqa: N806 - a type

@@ -112,7 +112,7 @@ class Reading:
             for document_id, title, uri, readers in rows
             if access.may_read(document_id, access_id(readers), self._asker)
         }
-        only_held = [item for item in held.values() if item.document_id not in live and self._may_know(item, access)]
+        only_held = [item for item in held.values() if item.document_id not in live and may_know(item, access, groups)]
         self.names |= {item.document_id: Name(item.document_id, item.title, item.uri) for item in only_held}
         self._held = held
 
@@ -136,9 +136,18 @@ class Reading:
         readers = frozenset(shown.readers if shown.state == "live" or item is None else item.access)
         return _view(shown, item, readers & self._asker, user) if readers & self._asker else None
 
-    def _may_know(self, item: HeldItem, access: AccessMap) -> bool:
-        learned = access.changes.get(item.document_id, self._asker)
-        return bool(frozenset(item.access) & learned & self._asker)
+
+def may_know(item: HeldItem, access: AccessMap, groups: Sequence[str]) -> bool:
+    """Say whether an asker may know that a document is held: it, and what was learned of it since, names their groups.
+
+    Args:
+        item: in quarantine.
+        access: who may read what, as of now.
+        groups: of the asker.
+    """
+    asker = asker_groups(groups)
+    learned = access.changes.get(item.document_id, asker)
+    return bool(frozenset(item.access) & learned & asker)
 
 
 def _view(shown: ShownDocument, item: HeldItem | None, shared: frozenset[str], user: str | None) -> ReaderView:

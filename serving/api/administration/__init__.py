@@ -1,0 +1,1 @@
+"""What reviewers, promoters and operators do over HTTP; `serving.api.people.roles` says who may do what."""
