@@ -148,7 +148,7 @@ def stream_answer(
         yield request
         return
     stream = generator.stream(request.messages, max_new_tokens=params.max_new_tokens)
-    generation = yield from visible(stream, [passage.text for passage in request.passages])
+    generation = yield from visible(stream, *_read_by(request))
     yield finish(request, generation, generator)
 
 
@@ -190,7 +190,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
         generation: the draft.
         verifier: gives a second opinion on the claims where `generation.verify` says so.
     """
-    text = kept(generation.text, [readable.text for readable in request.passages])
+    text = kept(generation.text, *_read_by(request))
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
         return _with_cost(_closest_of(request, reason), request, generation)
@@ -215,6 +215,11 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
         num_completion_tokens=0,
     )
     return _with_cost(answer, request, generation)
+
+
+def _read_by(request: GenerationRequest) -> tuple[list[str], list[str]]:
+    """The texts of the passages and their addresses: where a link of the draft may lead."""
+    return [passage.text for passage in request.passages], [passage.uri for passage in request.passages]
 
 
 def is_refusal(text: str) -> bool:

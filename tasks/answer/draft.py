@@ -1,16 +1,18 @@
 """A model's draft, kept as it was written: what is taken out of it, its markers, and its sentences with their places.
 
-Taken out: `<think>` parts, markers that name no passage, blanks at the two ends. Nothing else changes, so that code
-reaches the reader byte for byte. A marker is `[1]`, `[1][2]` or `[1, 2]` outside code.
+Taken out: `<think>` parts, markers that name no passage, pictures, links to addresses that no passage holds, blanks at
+the two ends. Nothing else changes, so that code reaches the reader byte for byte. A marker is `[1]`, `[1][2]` or
+`[1, 2]` outside code.
 """
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.answer.generators.base import Generation, TextStream
 from tasks.answer.markdown import Block, blocks, code_spans, opaque_ranges
 from tasks.answer.sentences import Span, split_prose
+from tasks.answer.shown.links import bounded, open_link
 
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\s*\](?![(\d])")
@@ -45,14 +47,15 @@ class Sentence:
     kind: str
 
 
-def kept(draft: str, texts: Sequence[str]) -> str:
-    """Return the draft without `<think>` parts and without markers that name none of the passages.
+def kept(draft: str, texts: Sequence[str], addresses: Collection[str] = ()) -> str:
+    """Return the draft without `<think>` parts, markers that name none of the passages, pictures and foreign links.
 
     Args:
         draft: what the model wrote.
         texts: of the passages that it read, in the order of their numbers.
+        addresses: of these passages.
     """
-    return without_unknown(without_thoughts(draft), texts).strip()
+    return bounded(without_unknown(without_thoughts(draft), texts), texts, addresses).strip()
 
 
 def without_thoughts(draft: str) -> str:
@@ -144,10 +147,13 @@ def cited_numbers(text: str) -> list[int]:
     return list(dict.fromkeys(number for marker in markers(text) for number in marker.numbers))
 
 
-def visible(stream: TextStream, texts: Sequence[str]) -> Generator[str, None, Generation]:
-    """Pass a stream on, without `<think>` parts and unknown markers, as `kept` would leave it.
+def visible(
+    stream: TextStream, texts: Sequence[str], addresses: Collection[str] = ()
+) -> Generator[str, None, Generation]:
+    """Pass a stream on, without `<think>` parts, unknown markers and foreign links, as `kept` would leave it.
 
-    Only what may become one of the two is held back: an open `<think>`, the last line from its last `[` on.
+    Only what may become one of them is held back: an open `<think>`, the last line from its last `[` on, a link or a
+    tag that has not ended.
     """
     written, sent = "", ""
     while True:
@@ -156,23 +162,24 @@ def visible(stream: TextStream, texts: Sequence[str]) -> Generator[str, None, Ge
         except StopIteration as end:
             generation: Generation = end.value
             break
-        settled = _final_part(written, texts)
+        settled = _final_part(written, texts, addresses)
         if settled.startswith(sent) and len(settled) > len(sent):
             yield settled[len(sent) :]
             sent = settled
-    whole = kept(generation.text, texts)
+    whole = kept(generation.text, texts, addresses)
     if whole.startswith(sent) and len(whole) > len(sent):
         yield whole[len(sent) :]
     return generation
 
 
-def _final_part(written: str, texts: Sequence[str]) -> str:
+def _final_part(written: str, texts: Sequence[str], addresses: Collection[str]) -> str:
     """What no further piece can change; blanks at the end wait, since they may be the last."""
     if _thinks(written):
         return ""
     held = max(written.rfind("["), written.rfind("<"))
     part = written[:held] if held >= 0 and len(written) - held < MAX_MARKER_CHARACTERS else written
-    return without_unknown(without_thoughts(part), texts).strip()
+    part = part[: open_link(part)]
+    return bounded(without_unknown(without_thoughts(part), texts), texts, addresses).strip()
 
 
 def _thinks(written: str) -> bool:

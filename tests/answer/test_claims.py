@@ -46,7 +46,7 @@ def test_what_is_counted_is_the_same_however_its_number_is_written(said: str, re
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8))
 def test_markdown_passes_unchanged(pieces: list[str]):
     draft = "Begin.\n\n" + "".join(pieces) + "End."
-    assert kept(draft, ["", ""]) == draft
+    assert kept(draft, ["See https://x.example/[8].", ""]) == draft
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tasks.answer.draft import kept
 from tests.serving.test_tree import answer, leaves
 
 MANY = int(os.environ.get("ALMANAC_WORLD_EXAMPLES", "0")) or 1000
-PASSAGES = ["The pump opens at nine bar.", "The valve is red."]
+PASSAGES = ["The pump opens at nine bar.", "The valve is red: http://a.b/c_d?x=1&y=2"]
 WORDS = (
     *("<name>", "List<String>", "p<0.05", "x>y&&z", "&lt;b&gt;", "&amp;", "<br>", "<!-- no -->", "</think", "<T>(x)"),
     *(
