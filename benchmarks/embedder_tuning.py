@@ -3,19 +3,22 @@
     python -m benchmarks.embedder_tuning --home var/benchmarks/scifact [--epochs 2] [--learning-rate 3e-5]
 
 The way to production and no shortcut: the live index of `--home` (made by `python -m benchmarks.retrieval scifact` or
-here) gives chunks and hard negatives; the tuned folder becomes `embedding.model`; a refresh makes the next release from
-the snapshot without fetching a document; both releases are asked the test queries through `Index.search`. The last
-two columns are the paired bootstrap's 95 % interval of after - before. `--select-only` stops behind the training: its
-figures are of train queries that were held out, and are what parameters may be chosen by.
+here) gives chunks and hard negatives; the embedder's gate judges by train queries that are held out; the tuned folder
+becomes `embedding.model`; a refresh makes the next release from the snapshot without fetching a document; both releases
+are asked the test queries through `Index.search`. The last two columns are the paired bootstrap's 95 % interval of
+after - before. First the same is trained on train queries whose documents were dealt out anew: the gate must refuse it.
+`--select-only` stops behind the gate: its figures are what parameters may be chosen by.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import random
 import resource
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +33,16 @@ from tasks.index.live import open_index, serving
 from tasks.index.release import Release
 from tasks.index.search import Index
 from tasks.index.table import connect
-from tasks.model.embedder.pairs import EmbedderQuestion, mine_pairs, write_pairs
-from tasks.model.embedder.result import HEADLINE, EmbedderResult
+from tasks.model.embedder.chunks import write_pool
+from tasks.model.embedder.pairs import EmbedderQuestion, mine_pairs, with_enough_held_out, write_pairs
+from tasks.model.embedder.registry import judge_embedder
+from tasks.model.embedder.result import EmbedderResult
 from tasks.model.embedder.training import train_embedder
 from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params, SearchParams, load_params
 from tasks.settings import Settings, quiet_environment
 
-HELD_OUT_PERCENT = 25
+JUDGED, SHUFFLED = "judged", "shuffled"
 
 
 def main() -> None:
@@ -48,15 +53,17 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--select-only", action="store_true", help="stop behind the training")
+    parser.add_argument("--labels", nargs="*", default=[SHUFFLED, JUDGED], choices=[SHUFFLED, JUDGED])
+    parser.add_argument("--select-only", action="store_true", help="stop behind the gate")
     arguments = parser.parse_args()
     quiet_environment()
     params, settings = prepare("scifact", arguments.home.resolve())
     refresh(settings)
     before = serving(settings).release
     params = with_tuning(params, arguments)
-    result = timed("training", lambda: tune(params, settings, before))
-    print_held_out(result)
+    for labels in arguments.labels:
+        result = timed("training", partial(tune, params, settings, before, shuffled=labels == SHUFFLED))
+        print_held_out(result, labels)
     if arguments.select_only:
         return
     old = ask(params, settings, before)
@@ -82,32 +89,38 @@ def with_tuning(params: Params, arguments: argparse.Namespace) -> Params:
     return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update=tuned)})
 
 
-def tune(params: Params, settings: Settings, release: Release) -> EmbedderResult:
+def tune(params: Params, settings: Settings, release: Release, *, shuffled: bool) -> EmbedderResult:
     """From pairs that are mined once for a release; a training of the same parameters is not run twice."""
     folder = settings.home / "tuning"
-    pairs = folder / f"pairs-{release.number}.jsonl"
+    labels = SHUFFLED if shuffled else JUDGED
+    pairs, pool = folder / f"pairs-{release.number}-{labels}.jsonl", folder / f"pool-{release.number}.jsonl"
     if not pairs.exists():
         index, access = index_of(params, settings, release)
-        write_pairs(mine_pairs(list(asked(index)), index, access, audience="everyone"), pairs)
+        write_pool(index, access, pool, audience="everyone")
+        questions = with_enough_held_out(list(asked(index, shuffled=shuffled)))
+        write_pairs(mine_pairs(questions, index, access, audience="everyone"), pairs)
     key = hashlib.sha256(json.dumps(params.fine_tuning.model_dump(), sort_keys=True).encode()).hexdigest()[:12]
-    lineage = {"questions": "scifact train", "corpus": release.corpus.tag}
-    return train_embedder(pairs, folder / f"minilm-{key}", params, settings, lineage=lineage, listener=show)
+    lineage = {"questions": f"scifact train, {labels}", "corpus": release.corpus.tag}
+    output = folder / f"minilm-{labels}-{key}"
+    return train_embedder(pairs, output, params, settings, pool=pool, lineage=lineage, listener=show)
 
 
-def asked(index: Index) -> Iterator[EmbedderQuestion]:
-    """Train queries with all chunks of their documents; a query's hash says whether it is held out."""
+def asked(index: Index, *, shuffled: bool) -> Iterator[EmbedderQuestion]:
+    """Train queries with all chunks of their documents, or of those of another query."""
     chunks: dict[str, list[str]] = {}
     for row in index.table.search().select(["chunk_id", "document_id"]).limit(None).to_arrow().to_pylist():
         chunks.setdefault(row["document_id"].split(":", 1)[1], []).append(row["chunk_id"])
     judged = load_judged("scifact", "train")
-    for key, question in judged.questions.items():
-        relevant = tuple(chunk for document in judged.grades[key] for chunk in chunks.get(document, []))
-        place = int(hashlib.sha256(min(judged.grades[key]).encode()).hexdigest(), 16) % 100
-        yield EmbedderQuestion(question, relevant, "validation" if place < HELD_OUT_PERCENT else "train")
+    grades = list(judged.grades.values())
+    if shuffled:
+        random.Random(7).shuffle(grades)
+    for question, documents in zip(judged.questions.values(), grades, strict=True):
+        relevant = tuple(chunk for document in documents for chunk in chunks.get(document, []))
+        yield EmbedderQuestion(question, relevant, min(documents), "train")
 
 
 def show(progress: TrainingProgress) -> None:
-    measured = "" if progress.validation_loss is None else f", {HEADLINE} {1 - progress.validation_loss:.4f}"
+    measured = "" if progress.validation_loss is None else f", held-out loss {progress.validation_loss:.4f}"
     print(f"step {progress.step}/{progress.num_steps}: loss {progress.train_loss:.4f}{measured}", flush=True)
 
 
@@ -138,13 +151,21 @@ def timed(name: str, work: Any) -> Any:
     return result
 
 
-def print_held_out(result: EmbedderResult) -> None:
-    print(f"\n{result.num_pairs} pairs, {result.num_steps} steps, weights of step {result.best_step}, by held-out MRR:")
+def print_held_out(result: EmbedderResult, labels: str) -> None:
+    print(
+        f"\n{result.num_pairs} {labels} pairs, {result.num_steps} steps, weights of step {result.best_step}, by loss:"
+    )
     print(", ".join(f"{step}: {value:.3f}" for step, value in result.selection.items()))
-    print(f"\n| {result.num_questions} held-out train queries | before | after | after - before |\n|---|---|---|---|")
+    print(
+        f"\n| {result.num_questions} held-out train queries, {labels}, over {result.pool} chunks | before | after ",
+        end="",
+    )
+    print("| after - before |\n|---|---|---|---|")
     for name, gain in result.gain.items():
         interval = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
         print(f"| {name} | {result.before[name]:.3f} | {result.after[name]:.3f} | {interval} |")
+    reasons = judge_embedder(result)
+    print(f"\nthe gate {'refuses: ' + '; '.join(reasons) if reasons else 'passes it'}\n", flush=True)
 
 
 def print_releases(before: Release, after: Release) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_GATES = {"embedder": "embedder's gate", "answerer": "model gate"}
+
 
 @app.command()
 def retrain(
@@ -22,13 +24,13 @@ def retrain(
     profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="lora, full, continual_pretraining, dpo or embedder; default: as params.yaml says."),
+        typer.Option(help="lora, full, continual_pretraining, dpo or embedder, alone; default: as params.yaml says."),
     ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another retrain to end.")] = 0,
 ) -> None:
-    """Train a candidate and let the model gate decide; a person promotes it in the MLflow UI.
+    """Train embedder and answerer and let their gates decide; a person promotes them in the MLflow UI.
 
-    Exit code 3: the gate refused, and nothing was registered.
+    Exit code 3: the gates refused both, and nothing was registered.
 
     Example: `almanac retrain`, or `almanac retrain --profile quick`
     """
@@ -41,13 +43,16 @@ def retrain(
             profile=profile, method=checked_method(method), wait_seconds=wait
         )
     print_result(result, json_, _print_retrain)
-    if not result.registered:
-        for reason in result.reasons:
-            typer.echo(f"almanac: the model gate refused: {reason}", err=True)
+    if not result.earned:
+        for outcome in result.outcomes:
+            for reason in outcome.reasons:
+                typer.echo(f"almanac: the {_GATES[outcome.kind]} refused: {reason}", err=True)
         raise typer.Exit(3)
 
 
 def _print_retrain(result: "RetrainResult") -> None:
+    from tasks.model.retrain.outcome import outcome_lines, outcome_rows
+
     columns = {"base": result.baseline, "champion": result.champion, "candidate": result.metrics}
     compared = {name: metrics for name, metrics in columns.items() if metrics}
     print_table(
@@ -55,17 +60,10 @@ def _print_retrain(result: "RetrainResult") -> None:
     )
     for note in result.notes:
         typer.echo(f"note: {note}")
-    model = "almanac-embedder" if result.method == "embedder" else "almanac-answerer"
-    state = (
-        f"version {result.version} of {model} is the challenger: it serves once you set its alias `champion` in the "
-        "MLflow UI"
-        if result.registered
-        else "nothing was registered: what serves is unchanged"
-    )
-    typer.echo(
-        f"{state}; {result.examples} examples ({result.training_set}), trained by {result.method} in "
-        f"{result.train_seconds:.0f} s of {result.seconds:.0f} s"
-    )
+    print_table(outcome_rows(result.outcomes), title="What the quarter earned")
+    for line in outcome_lines(result.outcomes):
+        typer.echo(line)
+    typer.echo(f"{result.examples} examples ({result.training_set}), {result.seconds:.0f} s")
 
 
 def _number(metrics: Mapping[str, float], name: str) -> str:

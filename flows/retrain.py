@@ -1,6 +1,7 @@
-"""The quarterly retrain: from the live index to a gated challenger, or to the reasons why there is none.
+"""The quarterly retrain: from the live index to gated challengers, or to the reasons why there are none.
 
-examples ─▶ example gate ─▶ DVC ─▶ train ─▶ evaluate base, champion, candidate ─▶ model gate ─▶ card ─▶ register
+examples ─▶ example gate ─▶ DVC ─┬▶ tune the embedder ─▶ its gate ─▶ register
+                                 └▶ train ─▶ evaluate base, champion, candidate ─▶ model gate ─▶ card ─▶ register
 """
 
 import time
@@ -12,6 +13,7 @@ from prefect import flow
 from flows.progress import LISTENER, report_to, show_report, tell
 from flows.steps import step
 from tasks.answer.answerer import BASE, EXCERPT
+from tasks.errors import GateError
 from tasks.lease import hold
 from tasks.model.answerer import candidate as candidates
 from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
@@ -34,11 +36,12 @@ from tasks.model.retrain.inputs import (
     retrain_key,
 )
 from tasks.model.retrain.log import LoggedRuns
+from tasks.model.retrain.outcome import Outcome, outcome_report, untried_embedder
 from tasks.model.retrain.result import RetrainResult, answerer_result, embedder_result
 from tasks.model.training.report import cost_line, curve_points, training_report
 from tasks.model.training.run_log import Curves, system_metrics
 from tasks.model.training.trainer import TrainingProgress
-from tasks.params import Method
+from tasks.params import Method, embedder_params
 from tasks.registry.data_registry import Revision
 from tasks.releases.tags import Tag
 from tasks.settings import Settings
@@ -123,15 +126,17 @@ def publish(answerer: Path, facts: Facts, logged: LoggedRuns, inputs: RetrainInp
 @step()
 def tune_embedder(training_set: TrainingSet, revision: Revision, inputs: RetrainInputs) -> EmbedderResult:
     """Tune the embedding model on the questions and their chunks, from the last checkpoint if there is one."""
-    pairs = inputs.folder / "pairs.jsonl"
+    params = embedder_params(inputs.params)
+    pairs, pool = inputs.folder / "pairs.jsonl", inputs.folder / "pool.jsonl"
     if not pairs.exists():
-        write_example_pairs(training_set.path, pairs, inputs.params, inputs.settings)
-    report = report_to("train")
+        write_example_pairs(training_set.path, pairs, pool, params, inputs.settings)
+    report = report_to("embedder")
     return train_embedder(
         pairs,
         inputs.folder / "embedder",
-        inputs.params,
+        params,
         inputs.settings,
+        pool=pool,
         lineage=log.embedder_lineage(training_set, revision, inputs),
         listener=lambda progress: report(progress.step, progress.num_steps),
     )
@@ -145,11 +150,11 @@ def publish_embedder(result: EmbedderResult, revision: Revision, key: str, setti
 
 @flow(name="retrain")
 def retrain(profile: str | None = None, method: Method | None = None, wait_seconds: float = 0) -> RetrainResult:
-    """Train a candidate and let the model gate decide; it serves only when a person sets the alias `champion`.
+    """Train candidates and let their gates decide; one serves only when a person sets the alias `champion`.
 
     Args:
         profile: of `params.profiles`, as `quick`.
-        method: in place of `fine_tuning.method`.
+        method: in place of `fine_tuning.method`, and alone.
         wait_seconds: how long to wait for another retrain. A refresh may run meanwhile.
     """
     started = time.monotonic()
@@ -163,10 +168,24 @@ def retrain(profile: str | None = None, method: Method | None = None, wait_secon
             tell("nothing is new since a retrain that ended: this is what it found")
             return replace(result, seconds=_seconds_since(started))
         revision = version(training_set, inputs)
-        train_one = retrain_embedder if inputs.params.fine_tuning.method == "embedder" else retrain_answerer
-        result = replace(train_one(training_set, revision, key, inputs), seconds=_seconds_since(started))
+        result = replace(retrain_both(training_set, revision, key, inputs), seconds=_seconds_since(started))
+        show_report("retrain", outcome_report(result.outcomes))
         keep_result(result, key, inputs)
         return result
+
+
+def retrain_both(training_set: TrainingSet, revision: Revision, key: str, inputs: RetrainInputs) -> RetrainResult:
+    """Try the embedder, which takes minutes, and then the answerer; or one alone, where a method is named."""
+    if inputs.params.fine_tuning.method == "embedder":
+        return retrain_embedder(training_set, revision, key, inputs)
+    tried: tuple[Outcome, ...] = ()
+    if inputs.tries_embedder:
+        try:
+            tried = retrain_embedder(training_set, revision, key, inputs).outcomes
+        except GateError as error:  # too few questions for an embedder may still be enough for an answerer
+            tried = (untried_embedder(str(error)),)
+    answerer = retrain_answerer(training_set, revision, key, inputs)
+    return replace(answerer, outcomes=(*tried, *answerer.outcomes))
 
 
 def retrain_answerer(training_set: TrainingSet, revision: Revision, key: str, inputs: RetrainInputs) -> RetrainResult:

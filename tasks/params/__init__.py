@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from tasks.errors import ConfigurationError
 from tasks.params.checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
-from tasks.params.embedding import EmbeddingNeeds
+from tasks.params.embedding import EmbedderTuningParams, EmbeddingNeeds
 from tasks.params.examples import ExampleGateParams, ExamplesParams
 from tasks.params.needs import NeedsParams
 from tasks.params.prices import PricesParams
@@ -275,7 +275,7 @@ class ExperimentParams(Block):
 
 
 class Params(Block):
-    """All of `params.yaml`."""
+    """All of `params.yaml`; `embedder_tuning` null: the embedder is tuned by `fine_tuning` as it stands, and alone."""
 
     sources: tuple[Source, ...]
     parsing: ParsingParams
@@ -291,6 +291,7 @@ class Params(Block):
     examples: ExamplesParams
     example_gate: ExampleGateParams
     fine_tuning: FineTuningParams
+    embedder_tuning: EmbedderTuningParams | None = None
     evaluation: EvaluationParams
     model_gate: ModelGateParams
     compare: CompareParams
@@ -308,6 +309,13 @@ class Params(Block):
         if len(set(names)) != len(names):
             raise ValueError(f"each source needs a name of its own, found {sorted(names)}")
         return self
+
+
+def embedder_params(params: Params) -> Params:
+    """Return the parameters by which the embedder is tuned: `fine_tuning` with the changes of `embedder_tuning`."""
+    own = params.embedder_tuning.model_dump(exclude={"with_answerer"}) if params.embedder_tuning else {}
+    tuning = params.fine_tuning.model_copy(update=own | {"method": "embedder"})
+    return params.model_copy(update={"fine_tuning": tuning})
 
 
 def digest(block: BaseModel) -> str:

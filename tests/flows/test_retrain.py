@@ -13,8 +13,10 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.answer.answerer import load_answerer
+from tasks.bootstrap import Interval
 from tasks.errors import BusyError, ConfigurationError
 from tasks.lease import hold
+from tasks.model.embedder.result import EmbedderResult
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples, write_examples
 from tasks.model.examples.training_set import TrainingSet
@@ -177,6 +179,74 @@ def test_champion_is_compared_with_the_next_candidate(first: dict[str, Any], her
     assert result["champion"]["answer_f1"] > result["baseline"]["answer_f1"]
     assert result["gate"] == "refused"
     assert any("of answerer 1" in reason for reason in result["reasons"])
+
+
+TUNING = {
+    "with_answerer": True,
+    "learning_rate": 3e-5,
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 4,
+    "max_length": 128,
+    "eval_steps": 1,
+}
+
+
+def tuned_embedder(folder: Path, low: float) -> EmbedderResult:
+    gain = {"mrr_at_10": Interval(0.04, low, 0.07)}
+    return EmbedderResult(folder, 40, 90, 500, 4, 4, {"mrr_at_10": 0.5}, {"mrr_at_10": 0.54}, gain, {}, None, 9.0, 9.0)
+
+
+def patch_embedder(monkeypatch: pytest.MonkeyPatch, folder: Path, low: float) -> None:
+    monkeypatch.setattr("flows.retrain.tune_embedder", lambda *_: tuned_embedder(folder, low))
+    monkeypatch.setattr("flows.retrain.publish_embedder", lambda *_: "3")
+
+
+def test_quarter_whose_embedder_alone_gains_ends_well_and_says_why_the_answerer_did_not(
+    world: Path, almanac: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_params(world, embedder_tuning=TUNING, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+    patch_embedder(monkeypatch, world, low=0.01)
+
+    done = almanac("retrain", "--json")
+
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    embedder, answerer = result["outcomes"]
+    assert (embedder["kind"], embedder["version"], embedder["reasons"]) == ("embedder", "3", [])
+    assert (answerer["kind"], answerer["version"], result["gate"]) == ("answerer", None, "refused")
+    assert answerer["reasons"] == result["reasons"]
+    told = almanac("retrain")
+    assert told.code == 0
+    assert "What the quarter earned" in told.out
+    assert "embedder, next: set the alias `champion` on version 3 of almanac-embedder" in told.out
+    assert "answerer, refused: not better with confidence: answer_f1" in told.out
+    assert "answerer, next: what serves is unchanged" in told.out
+
+
+def test_quarter_with_too_few_questions_for_an_embedder_trains_the_answerer(
+    world: Path, almanac: Callable[..., Outcome]
+) -> None:
+    change_params(world, embedder_tuning=TUNING, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+
+    done = almanac("retrain", "--json")
+
+    assert done.code == 3, done.err
+    assert [entry["kind"] for entry in json.loads(done.out)["outcomes"]] == ["embedder", "answerer"]
+    assert "almanac: the embedder's gate refused: the embedder needs 8 pairs for training" in done.err
+    assert "almanac: the model gate refused: not better with confidence: answer_f1" in done.err
+
+
+def test_named_method_is_tried_alone(
+    world: Path, almanac: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_params(world, embedder_tuning=TUNING, fine_tuning={"max_steps": 1, "learning_rate": 1e-9})
+    patch_embedder(monkeypatch, world, low=-0.01)
+
+    alone = json.loads(almanac("retrain", "--method", "embedder", "--json").out)
+
+    assert [(entry["kind"], entry["version"]) for entry in alone["outcomes"]] == [("embedder", None)]
+    full = json.loads(almanac("retrain", "--method", "full", "--json").out)
+    assert [entry["kind"] for entry in full["outcomes"]] == ["answerer"]
 
 
 def test_refusal_is_exit_code_3_with_its_reasons(world: Path, almanac: Callable[..., Outcome]) -> None:

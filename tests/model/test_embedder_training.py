@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigurationError, GateError
-from tasks.files import sha256_of_file
+from tasks.files import sha256_of_file, write_json_lines
 from tasks.index.embedding.embedder import load_embedder
 from tasks.index.embedding.files import find_model
 from tasks.index.embedding.registered import pinned
@@ -22,9 +22,17 @@ from tasks.index.release import load_release
 from tasks.index.search import Request
 from tasks.index.table import connect
 from tasks.model.embedder.batches import Batch, num_batches, step_batch
-from tasks.model.embedder.pairs import ChunkText, Pair, read_pairs, write_example_pairs, write_pairs
+from tasks.model.embedder.chunks import ChunkText, read_pool
+from tasks.model.embedder.pairs import (
+    EmbedderQuestion,
+    Pair,
+    read_pairs,
+    with_enough_held_out,
+    write_example_pairs,
+    write_pairs,
+)
 from tasks.model.embedder.questions import held_out, questions_of
-from tasks.model.embedder.ranking import ranking_values
+from tasks.model.embedder.ranking import cross_entropies, ranking_values
 from tasks.model.embedder.registry import judge_embedder, register_embedder
 from tasks.model.embedder.result import EmbedderResult
 from tasks.model.embedder.training import train_embedder
@@ -172,24 +180,59 @@ def test_equal_scores_do_not_flatter() -> None:
 
 
 def test_questions_that_choose_the_step_share_no_document_with_those_that_measure() -> None:
-    selection, report = held_out(some_pairs())
+    selection, report = held_out(some_pairs(), [])
     assert not set(selection.questions) & set(report.questions)
-    assert len(selection.questions) + len(report.questions) == 12
+    assert (len(selection.questions), len(report.questions)) == (3, 9)
+
+
+def test_questions_that_measure_are_ranked_over_the_chunks_of_the_index() -> None:
+    others = [chunk(topic, 9) for topic in TOPICS]
+    selection, report = held_out(some_pairs(), others)
+    assert {other.text for other in others} <= set(report.texts)
+    assert not {other.text for other in others} & set(selection.texts)
+
+
+def asked(count: int, split: str = "train") -> list[EmbedderQuestion]:
+    return [EmbedderQuestion(f"{split} {n}?", (f"{n}",), f"{split}-{n // 2}", split) for n in range(count)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("train", "validation", "expected"), [(800, 100, 360), (2000, 100, 400), (800, 500, 500)])
+def test_so_many_questions_are_held_out_that_a_gain_can_be_seen(train: int, validation: int, expected: int) -> None:
+    questions = asked(train) + asked(validation, "validation")
+    split = with_enough_held_out(questions)
+    held = [question for question in split if question.split == "validation"]
+    assert len(held) == expected
+    assert set(asked(validation, "validation")) <= set(held)
+    assert [question.question for question in split] == [question.question for question in questions]
+    clusters = {name: {one.cluster for one in split if one.split == name} for name in ("train", "validation")}
+    assert not clusters["train"] & clusters["validation"]
+
+
+def test_loss_of_held_out_questions_is_that_of_a_worked_example() -> None:
+    relevant = np.array([[True, False], [True, True]])
+    values = cross_entropies(np.log(np.array([[1.0, 3.0], [1.0, 3.0]])), relevant)
+    assert values.tolist() == pytest.approx([np.log(4), 0.0])
 
 
 def test_a_questions_pool_holds_its_chunk_and_its_negatives() -> None:
-    questions = questions_of([pair("ledger")], [pair("pager")], max_chunks=4)
+    questions = questions_of([pair("ledger")], [chunk("pager"), chunk("pager", 1)], max_chunks=4)
     assert len(questions.texts) == 4
     assert questions.relevant.tolist() == [[True, False, False, False]]
 
 
 def test_too_few_pairs_say_how_many_are_needed() -> None:
     with pytest.raises(GateError, match=r"8 pairs for training and 8 for validation .* found 3 and 0"):
-        held_out([pair(topic) for topic in TOPICS[:3]])
+        held_out([pair(topic) for topic in TOPICS[:3]], [])
 
 
 def train(pairs: Path, output: Path, params: Params, settings: Settings, **options: Any) -> EmbedderResult:
-    return train_embedder(pairs, output, params, settings, lineage={"corpus": "corpus-0001"}, **options)
+    pool = write_pool_of(TOPICS, pairs.with_name("pool.jsonl"))
+    return train_embedder(pairs, output, params, settings, pool=pool, lineage={"corpus": "corpus-0001"}, **options)
+
+
+def write_pool_of(topics: list[str], path: Path) -> Path:
+    write_json_lines(path, [chunk(topic, part) for topic in topics for part in range(3)])
+    return path
 
 
 @pytest.mark.slow
@@ -288,13 +331,15 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     refresh()
     before = serving(settings).release
 
-    count = write_example_pairs(
-        examples_of(params, settings, tmp_path / "e.jsonl"), tmp_path / "p.jsonl", params, settings
-    )
+    examples = examples_of(params, settings, tmp_path / "e.jsonl")
+    count = write_example_pairs(examples, tmp_path / "p.jsonl", tmp_path / "index.jsonl", params, settings)
     assert count == 2 * len(TOPICS)
     mined = read_pairs(tmp_path / "p.jsonl")
     assert any(row.negatives for row in mined)
     assert all("vault" not in negative.text for row in mined for negative in row.negatives)
+    pool = read_pool(tmp_path / "index.jsonl")
+    assert len(pool) == len(TOPICS)
+    assert all("vault" not in one.text for one in pool)
     result = train(tmp_path / "p.jsonl", tmp_path / "tuned", params, settings)
     version = register_embedder(settings, result.folder, key="retrain-1")
     assert register_embedder(settings, result.folder, key="retrain-1") == version
@@ -327,9 +372,13 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
 def test_embedder_without_a_gain_that_stands_out_is_no_challenger() -> None:
     from tasks.bootstrap import Interval
 
-    def result(low: float) -> EmbedderResult:
+    def result(low: float, best_step: int = 4) -> EmbedderResult:
         gain = {"mrr_at_10": Interval(0.02, low, 0.05)}
-        return EmbedderResult(Path("x"), 9, 9, 4, 4, {}, {}, gain, {}, 0, 1.0, 1.0)
+        return EmbedderResult(Path("x"), 9, 9, 99, 4, best_step, {}, {}, gain, {0: 1.5, 2: 1.75}, 0, 1.0, 1.0)
 
     assert judge_embedder(result(0.01)) == ()
-    assert "mrr_at_10 must be above" in judge_embedder(result(-0.01))[0]
+    (reason,) = judge_embedder(result(-0.01))
+    assert "mrr_at_10 must be above" in reason
+    assert "cannot tell less than about 0.030 from chance" in reason
+    (reason,) = judge_embedder(result(0.0, best_step=0))
+    assert "found the least before the first: 1.500 at step 0, 1.750 at step 2" in reason

@@ -7,7 +7,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.model.embedder.pairs import ChunkText, Pair
+from tasks.model.embedder.chunks import ChunkText
+from tasks.model.embedder.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True)

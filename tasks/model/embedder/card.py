@@ -29,8 +29,8 @@ def card(result: EmbedderResult, base: str, lineage: Mapping[str, Any]) -> str:
 Tuned from `{base}` on {result.num_pairs} pairs of a question and its chunk, with hard negatives from the live index.
 {result.num_steps} steps, the weights of step {result.best_step} were kept ({_verdict(result)}).
 
-Measured on {result.num_questions} questions on documents that neither trained it nor chose the step, ranked over their
-own chunks, what full-text search finds for them and a sample of others: a smaller pool than an index.
+Measured on {result.num_questions} questions on documents that neither trained it nor chose the step, each ranked over
+{result.pool} chunks of the index.
 
 {metrics}
 

@@ -1,22 +1,27 @@
 """Held-out questions over the chunks that they are ranked among: what chooses a step, and what measures the gain."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.corpus.document import sha256
 from tasks.errors import GateError
-from tasks.model.embedder.pairs import ChunkText, Pair
+from tasks.model.embedder.chunks import ChunkText
+from tasks.model.embedder.pairs import Pair
 from tasks.model.embedder.ranking import Values, ranking_values
 
 if TYPE_CHECKING:
-    from tasks.index.embedding.embedder import Embedder
+    from tasks.index.embedding.embedder import Embedder, Vectors
 
 MIN_PAIRS = 8
 SELECTION_POOL = 500
-REPORT_POOL = 1000
+CHOOSING = 4
+"""One document in so many of those held out chooses the step, the others measure.
+
+Choosing is cheap in questions, since it goes by the smooth loss; measuring, by ranks, is not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,47 +36,64 @@ class Questions:
     texts: tuple[str, ...]
     relevant: Any
 
-    def values(self, embedder: "Embedder") -> Mapping[str, Values]:
-        """Return the metrics of an embedder, by question."""
-        scores = embedder.embed_questions(self.questions) @ embedder.embed(self.texts).T
-        return ranking_values(scores, self.relevant)
+    def scores(self, embedder: "Embedder", vectors: "Vectors | None" = None) -> "Vectors":
+        """Return cosines `(num_questions, num_chunks)`.
+
+        Args:
+            embedder: that is measured.
+            vectors: what it gives for `texts`, where they were embedded before.
+        """
+        chunks = embedder.embed(self.texts) if vectors is None else vectors
+        scores: Vectors = embedder.embed_questions(self.questions) @ chunks.T
+        return scores
+
+    def values(self, embedder: "Embedder", vectors: "Vectors | None" = None) -> Mapping[str, Values]:
+        """Return the metrics of an embedder, by question; see `scores`."""
+        return ranking_values(self.scores(embedder, vectors), self.relevant)
 
 
-def questions_of(pairs: Sequence[Pair], others: Sequence[Pair] = (), *, max_chunks: int) -> Questions:
-    """Return the questions of `pairs` over their own chunks and, up to `max_chunks`, those of `others`."""
-    chunks = _chunks(pairs)
-    for text, chunk in _chunks(others).items():
-        if len(chunks) >= max_chunks:
+def questions_of(pairs: Sequence[Pair], others: Iterable[ChunkText] = (), *, max_chunks: int | None) -> Questions:
+    """Return the questions of `pairs` over their own chunks and the `others`, `max_chunks` where that is not None."""
+    chunks = {chunk.text: chunk for chunk in chunks_of(pairs)}
+    for chunk in others:
+        if max_chunks is not None and len(chunks) >= max_chunks:
             break
-        chunks.setdefault(text, chunk)
-    keys = [chunk.key for chunk in chunks.values()]
-    relevant = np.array([[key in {*pair.relevant, pair.positive.key} for key in keys] for pair in pairs])
+        chunks.setdefault(chunk.text, chunk)
+    places = {text: place for place, text in enumerate(chunks)}
+    relevant = np.zeros((len(pairs), len(chunks)), dtype=np.bool_)
     for row, pair in enumerate(pairs):
-        relevant[row, list(chunks).index(pair.positive.text)] = True
+        keys = {*pair.relevant, pair.positive.key}
+        relevant[row] = [chunk.key in keys for chunk in chunks.values()]
+        relevant[row, places[pair.positive.text]] = True
     return Questions(tuple(pair.question for pair in pairs), tuple(chunks), relevant)
 
 
-def _chunks(pairs: Sequence[Pair]) -> dict[str, ChunkText]:
-    return {chunk.text: chunk for pair in pairs for chunk in (pair.positive, *pair.negatives)}
+def chunks_of(pairs: Sequence[Pair]) -> list[ChunkText]:
+    """Return the pairs' own chunks and their negatives."""
+    return [chunk for pair in pairs for chunk in (pair.positive, *pair.negatives)]
 
 
-def held_out(rows: Sequence[Pair]) -> tuple[Questions, Questions]:
-    """Return questions that choose the step, and questions that measure; no document is in both."""
+def held_out(rows: Sequence[Pair], pool: Sequence[ChunkText]) -> tuple[Questions, Questions]:
+    """Return questions that choose the step, and questions that measure; no document is in both.
+
+    Args:
+        rows: pairs of both splits.
+        pool: chunks of the index, which those that measure are ranked over: among a handful of chunks that full-text
+            search picked, an embedder that ranks an index better can look no better.
+
+    Raises:
+        GateError: too few pairs.
+    """
     validation = [pair for pair in rows if pair.split == "validation"]
     num_train = len(rows) - len(validation)
-    groups = sorted(
-        {pair.positive.group for pair in validation}, key=lambda name: hashlib.sha256(name.encode()).digest()
-    )
+    groups = sorted({pair.positive.group for pair in validation}, key=sha256)
     if min(num_train, len(validation)) < MIN_PAIRS or len(groups) < 2:
         raise GateError(
             f"the embedder needs {MIN_PAIRS} pairs for training and {MIN_PAIRS} for validation on 2 documents, found "
             f"{num_train} and {len(validation)} on {len(groups)}; make more examples (examples.num_synthetic, feedback)"
         )
-    choosing = set(groups[::2])
+    choosing = set(groups[::CHOOSING])
     selection = [pair for pair in validation if pair.positive.group in choosing]
     report = [pair for pair in validation if pair.positive.group not in choosing]
-    others = [pair for pair in rows if pair.split == "train"]
-    return (
-        questions_of(selection, max_chunks=SELECTION_POOL),
-        questions_of(report, [*selection, *others], max_chunks=REPORT_POOL),
-    )
+    train = chunks_of([pair for pair in rows if pair.split == "train"])
+    return questions_of(selection, train, max_chunks=SELECTION_POOL), questions_of(report, pool, max_chunks=None)

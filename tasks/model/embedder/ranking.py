@@ -43,3 +43,15 @@ def _ndcg(hits: npt.NDArray[np.bool_], num_relevant: npt.NDArray[np.int_]) -> Va
     ideal = np.cumsum(discounts)[np.minimum(num_relevant, depth) - 1]
     values: Values = (hits[:, :depth] * discounts).sum(axis=1) / ideal
     return values
+
+
+def cross_entropies(scores: npt.NDArray[np.floating], relevant: npt.NDArray[np.bool_]) -> Values:
+    """Return for each question how unlikely a relevant chunk is by the softmax of the scores, in nats.
+
+    Args:
+        scores: `(num_questions, num_chunks)`.
+        relevant: the same shape; each question has a relevant chunk.
+    """
+    shifted = np.exp((scores - scores.max(axis=1, keepdims=True)).astype(np.float64))
+    values: Values = np.log(shifted.sum(axis=1)) - np.log((shifted * relevant).sum(axis=1))
+    return values

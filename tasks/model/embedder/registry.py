@@ -22,11 +22,18 @@ def judge_embedder(result: EmbedderResult) -> tuple[str, ...]:
     """Return the reasons why a tuned embedder is no challenger; none: it is better than its base with confidence."""
     if result.improved:
         return ()
+    if result.best_step == 0:
+        return (f"no step lowered the loss of held-out questions, found the least before the first: {_losses(result)}",)
     gain = result.gain[HEADLINE]
     return (
         f"{HEADLINE} must be above the base's with confidence, found {gain.mean:+.3f} [{gain.low:+.3f}, "
-        f"{gain.high:+.3f}] on {result.num_questions} questions",
+        f"{gain.high:+.3f}] on {result.num_questions} questions, which cannot tell less than about "
+        f"{(gain.high - gain.low) / 2:.3f} from chance",
     )
+
+
+def _losses(result: EmbedderResult) -> str:
+    return ", ".join(f"{loss:.3f} at step {step}" for step, loss in sorted(result.selection.items()))
 
 
 def register_embedder(settings: Settings, folder: Path, *, key: str, tags: Mapping[str, str] | None = None) -> str:

@@ -18,13 +18,15 @@ class EmbedderResult:
         before: metrics of the model as it was.
         after: metrics of what stands in `folder`.
         gain: `after - before` with its interval.
-        selection: `mrr_at_10` by step, on the questions that chose the step.
+        selection: loss by step, of the questions that chose it.
+        pool: chunks that the questions were ranked over.
         resumed_from: step of the checkpoint that the call went on from; None without one.
     """
 
     folder: Path
     num_pairs: int
     num_questions: int
+    pool: int
     num_steps: int
     best_step: int
     before: Mapping[str, float]

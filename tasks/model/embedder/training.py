@@ -8,7 +8,7 @@ index or MLflow.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 from tasks.bootstrap import Interval, paired_difference
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, whole_folder, write_json
-from tasks.index.embedding.embedder import TorchEmbedder, embedder_identity, load_embedder, load_network
+from tasks.index.embedding.cache import EmbeddingCache, Vectors, text_key
+from tasks.index.embedding.embedder import Embedder, TorchEmbedder, embedder_identity, load_embedder, load_network
 from tasks.index.embedding.files import ModelFiles, find_model
 from tasks.index.embedding.models import UNKNOWN, needs_of
 from tasks.index.embedding.registered import EmbedderManifest, read_embedder
 from tasks.model.embedder.card import CARD, card
+from tasks.model.embedder.chunks import read_pool
 from tasks.model.embedder.contrastive import Contrastive, tokenize
 from tasks.model.embedder.pairs import read_pairs
 from tasks.model.embedder.questions import Questions, held_out
@@ -32,7 +34,7 @@ from tasks.releases.folder import write_manifest
 from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings
 
-FORMAT = "2"
+FORMAT = "3"
 """Changes with anything here that changes what the same parameters train, and with the checkpoint."""
 
 
@@ -42,15 +44,17 @@ def train_embedder(
     params: Params,
     settings: Settings,
     *,
+    pool: Path,
     lineage: Mapping[str, Any],
     listener: Listener | None = None,
 ) -> EmbedderResult:
     """Tune `params.embedding` by `params.fine_tuning`; repeated, return what was done.
 
-    Half of the validation documents choose the step whose weights are kept, the other half measure before and after.
+    A quarter of the validation documents choose the step whose weights are kept, the others measure before and after.
 
     Args:
         pairs: of `tasks.model.embedder.pairs`.
+        pool: of `tasks.model.embedder.chunks`.
         output: a folder that appears whole; one that was made from the same inputs is returned as it is.
         params: `embedding` is the model to start from.
         settings: device and threads.
@@ -63,11 +67,11 @@ def train_embedder(
         CorruptionError: the pairs or an existing output are not what was written.
         GateError: too few pairs.
     """
-    key = _key(pairs, params, settings)
+    key = _key(pairs, pool, params, settings)
     if output.exists():
         return _read_result(output, key, settings)
     rows = read_pairs(pairs)
-    selection, report = held_out(rows)
+    selection, report = held_out(rows, read_pool(pool))
     files = find_model(params.embedding.model, settings)
     network, run = load_network(files, params.embedding.model, settings.device)
     tokens_per_batch = params.embedding.tokens_per_batch
@@ -94,10 +98,11 @@ def train_embedder(
     return result
 
 
-def _key(pairs: Path, params: Params, settings: Settings) -> str:
+def _key(pairs: Path, pool: Path, params: Params, settings: Settings) -> str:
     """Return what is equal for trainings that give the same weights."""
     tuning = params.fine_tuning.model_copy(update={"save_steps": 0})
-    parts = (FORMAT, sha256_of_file(pairs), digest(tuning), embedder_identity(params.embedding, settings))
+    files = (sha256_of_file(path) for path in (pairs, pool))
+    parts = (FORMAT, *files, digest(tuning), embedder_identity(params.embedding, settings))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
@@ -140,7 +145,8 @@ def _measure(
 ) -> EmbedderResult:
     """Measure before and after, each loaded as the index would load it."""
     embedding = params.embedding.model_copy(update={"model": str(folder)})
-    old = report.values(load_embedder(params.embedding, settings))
+    live = load_embedder(params.embedding, settings)
+    old = report.values(live, _kept_vectors(live, report.texts, settings))
     new = report.values(load_embedder(embedding, settings))
     gate = params.model_gate
     gain = {
@@ -152,16 +158,26 @@ def _measure(
         folder=output,
         num_pairs=num_pairs,
         num_questions=len(report.questions),
+        pool=len(report.texts),
         num_steps=state.step,
         best_step=state.best_step,
         before={name: float(values.mean()) for name, values in old.items()},
         after={name: float(values.mean()) for name, values in new.items()},
         gain=gain,
-        selection={step: 1 - loss for step, loss in state.validation_loss},
+        selection=dict(state.validation_loss),
         resumed_from=outcome.resumed_from,
         seconds=round(state.seconds, 2),
         cpu_seconds=round(state.cpu_seconds, 2),
     )
+
+
+def _kept_vectors(embedder: Embedder, texts: Sequence[str], settings: Settings) -> Vectors:
+    """Return the vectors of chunks, from the cache of the home where the index embedded them."""
+    cache = EmbeddingCache(settings.home, embedder.identity, embedder.dim)
+    keys = {text_key(text): text for text in texts}
+    if missing := cache.missing(list(keys)):
+        cache.put(missing, embedder.embed([keys[key] for key in missing]))
+    return cache.get(list(keys))
 
 
 def _describe(

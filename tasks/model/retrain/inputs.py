@@ -15,7 +15,7 @@ from tasks.model.examples.build import build_training_set
 from tasks.model.examples.review.queue import verdicts_digest
 from tasks.model.examples.training_set import TrainingSet, read_training_set
 from tasks.model.retrain.result import RetrainResult, read_result
-from tasks.params import Method, Params, digest, load_params
+from tasks.params import Method, Params, digest, embedder_params, load_params
 from tasks.releases.kind import ANSWERER
 from tasks.releases.lifecycle import champion
 from tasks.releases.version import ReleaseVersion
@@ -31,6 +31,7 @@ class RetrainInputs:
     Attributes:
         release: number of the index release that serves.
         folder: where an equal retrain that was killed left its work.
+        tries_embedder: beside the answerer, or alone.
     """
 
     params: Params
@@ -39,6 +40,7 @@ class RetrainInputs:
     release: str
     champion: ReleaseVersion | None
     folder: Path
+    tries_embedder: bool
 
 
 def read_inputs(settings: Settings, profile: str | None, method: Method | None) -> RetrainInputs:
@@ -46,7 +48,10 @@ def read_inputs(settings: Settings, profile: str | None, method: Method | None) 
     params = _with_method(load_params(settings.params, profile or settings.profile), method)
     release = str(serving(settings).release.number)
     folder = settings.layout.retrain / f"work-{_inputs_digest(params, release, verdicts_digest(settings.layout))}"
-    return RetrainInputs(params, settings, profile, release, champion(settings, ANSWERER), folder)
+    tuning = params.embedder_tuning
+    beside = method is None and tuning is not None and tuning.with_answerer
+    tries_embedder = beside or params.fine_tuning.method == "embedder"
+    return RetrainInputs(params, settings, profile, release, champion(settings, ANSWERER), folder, tries_embedder)
 
 
 def make_training_set(inputs: RetrainInputs) -> TrainingSet:
@@ -96,7 +101,8 @@ def _with_method(params: Params, method: Method | None) -> Params:
 
 def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
     """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
-    blocks = (params.examples, params.example_gate, params.generation, params.fine_tuning, params.search)
+    tuning = (params.fine_tuning, embedder_params(params).fine_tuning)
+    blocks = (params.examples, params.example_gate, params.generation, *tuning, params.search)
     chats = [sha256_of_file(Path(path)) for path in params.examples.chats if Path(path).is_file()]
     return sha256(release, verdicts, *chats, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
 
@@ -112,6 +118,7 @@ def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
         inputs.champion.run_id if inputs.champion else BASE,
         base.identity,
         params.examples.audience,
+        digest(embedder_params(params).fine_tuning) if inputs.tries_embedder else "",
         _golden(params),
         *map(digest, blocks),
     )[:16]

@@ -13,6 +13,7 @@ from tasks.model.embedder.result import EmbedderResult
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.model_gate import GateDecision
 from tasks.model.examples.training_set import TrainingSet
+from tasks.model.retrain.outcome import Outcome, answerer_outcome, embedder_outcome
 from tasks.params import ModelGateParams
 from tasks.releases.tags import GATE_PASSED, GATE_REFUSED, METRIC
 
@@ -29,6 +30,7 @@ class RetrainResult:
         version: MLflow's, where it was `registered`.
         shown: names of the metrics that a person reads first.
         run_id: of MLflow; None for an embedder.
+        outcomes: of all that was tried, the embedder before the answerer; the other fields are the last one's.
     """
 
     method: str
@@ -48,12 +50,18 @@ class RetrainResult:
     notes: tuple[str, ...]
     shown: tuple[str, ...]
     run_id: str | None
+    outcomes: tuple[Outcome, ...]
     seconds: float = 0.0
+
+    @property
+    def earned(self) -> bool:
+        """Whether anything that was tried is a challenger."""
+        return any(outcome.version for outcome in self.outcomes)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of `almanac retrain --json`."""
         lists = {"reasons": list(self.reasons), "notes": list(self.notes), "shown": list(self.shown)}
-        return asdict(self) | lists
+        return asdict(self) | lists | {"outcomes": [asdict(outcome) for outcome in self.outcomes]}
 
 
 def answerer_result(
@@ -99,6 +107,7 @@ def answerer_result(
         notes=tuple(decision.notes),
         shown=tuple(card_metrics(gate)),
         run_id=run_id,
+        outcomes=(answerer_outcome(decision, trained.result.method, version, round(trained.result.seconds, 2)),),
     )
 
 
@@ -130,6 +139,7 @@ def embedder_result(
         notes=(),
         shown=tuple(tuned.after),
         run_id=None,
+        outcomes=(embedder_outcome(tuned, reasons, version),),
     )
 
 
@@ -145,4 +155,8 @@ def read_result(path: Path) -> RetrainResult | None:
         return None
     fields = json.loads(path.read_text(encoding="utf-8"))
     lists = {name: tuple(fields[name]) for name in ("reasons", "notes", "shown")}
-    return RetrainResult(**fields | lists)
+    return RetrainResult(**fields | lists | {"outcomes": tuple(map(_outcome, fields["outcomes"]))})
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome:
+    return Outcome(**fields | {name: tuple(fields[name]) for name in ("gains", "reasons")})

@@ -13,6 +13,7 @@ from tasks.index.access_tables import load_access, record_changes
 from tasks.index.live import LiveIndex
 from tasks.index.search import Request
 from tasks.index.table import connect
+from tasks.model.embedder.chunks import read_pool
 from tasks.model.embedder.pairs import read_pairs, write_example_pairs
 from tasks.model.evaluation.questions import open_retrieval
 from tasks.model.examples.build import build_training_set
@@ -113,10 +114,11 @@ def test_weights_learn_all_but_what_is_only_retrieved(folder: Path, settings: Se
     documents = set(built.document_ids)
     assert documents & TRAINED
     assert not documents & (RETRIEVED | CLOSED)
-    write_example_pairs(built.path, tmp_path / "pairs.jsonl", params, settings)
+    write_example_pairs(built.path, tmp_path / "pairs.jsonl", tmp_path / "pool.jsonl", params, settings)
     embedded = {
         text.group for pair in read_pairs(tmp_path / "pairs.jsonl") for text in (pair.positive, *pair.negatives)
     }
+    embedded |= {text.group for text in read_pool(tmp_path / "pool.jsonl")}
     assert embedded and not embedded & (RETRIEVED | CLOSED)
     assert {example.origin for example in read_examples(built.path)} >= {"synthetic"}
 

@@ -1,0 +1,115 @@
+"""What a quarter tried, the embedder and the answerer, and what a person is told of each at its end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.markdown_table import markdown_table
+from tasks.model.embedder.result import HEADLINE, EmbedderResult
+from tasks.model.evaluation.model_gate import GateDecision
+
+Kind = Literal["embedder", "answerer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one of the two.
+
+    Attributes:
+        method: of training.
+        gains: what its gate's headline metric says, a line for each answerer or embedder that it must be better than.
+        version: MLflow's, of the challenger; None: there is none.
+        reasons: why there is none.
+    """
+
+    kind: Kind
+    method: str
+    gains: tuple[str, ...]
+    version: str | None
+    reasons: tuple[str, ...]
+    train_seconds: float
+
+    @property
+    def model(self) -> str:
+        """Return its name in MLflow."""
+        return f"almanac-{self.kind}"
+
+
+def embedder_outcome(tuned: EmbedderResult, reasons: Sequence[str], version: str | None) -> Outcome:
+    """Return what came of tuning the embedder."""
+    gain = tuned.gain[HEADLINE]
+    line = (
+        f"{HEADLINE} {tuned.after[HEADLINE]:.3f} against {tuned.before[HEADLINE]:.3f} of what serves: {gain.mean:+.3f} "
+        f"[{gain.low:+.3f}, {gain.high:+.3f}] on {tuned.num_questions} questions"
+    )
+    return Outcome("embedder", "embedder", (line,), version, tuple(reasons), round(tuned.seconds, 2))
+
+
+def untried_embedder(reason: str) -> Outcome:
+    """Return that the embedder could not be tuned."""
+    return Outcome("embedder", "embedder", (), None, (reason,), 0.0)
+
+
+def answerer_outcome(decision: GateDecision, method: str, version: str | None, train_seconds: float) -> Outcome:
+    """Return what came of training the answerer."""
+    gains = tuple(str(entry) for entry in decision.comparisons if entry.tolerance is None)
+    return Outcome("answerer", method, gains, version, decision.reasons, train_seconds)
+
+
+def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    """Return a row for each that was tried."""
+    return [
+        {
+            "tried": outcome.kind,
+            "challenger": f"version {outcome.version}" if outcome.version else "none",
+            "its headline metric": "; ".join(outcome.gains) or "not measured",
+            "trained": f"{outcome.method}, {outcome.train_seconds:.0f} s",
+        }
+        for outcome in outcomes
+    ]
+
+
+def outcome_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return why there is no challenger, and what to do next, line by line."""
+    return [line for outcome in outcomes for line in _lines(outcome)]
+
+
+def outcome_report(outcomes: Sequence[Outcome]) -> str:
+    """Return table and lines in Markdown."""
+    rows = outcome_rows(outcomes)
+    table = markdown_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    lines = "\n".join(f"- {line}" for line in outcome_lines(outcomes))
+    return f"# What the quarter earned\n\n{table}\n\n{lines}\n"
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    if outcome.version:
+        return [f"{outcome.kind}, next: {_promotion(outcome)}"]
+    reasons = [f"{outcome.kind}, refused: {reason}" for reason in outcome.reasons]
+    return [*reasons, f"{outcome.kind}, next: what serves is unchanged; {_remedy(outcome)}"]
+
+
+def _promotion(outcome: Outcome) -> str:
+    alias = f"set the alias `champion` on version {outcome.version} of {outcome.model} in the MLflow UI"
+    if outcome.kind == "answerer":
+        return f"read its card, then {alias}"
+    return (
+        f"{alias}, with `embedding: {{model: mlflow:{outcome.model}@champion}}` in params.yaml; the next refresh makes "
+        "an index with it, which the index gate judges by the golden questions before it serves"
+    )
+
+
+def _remedy(outcome: Outcome) -> str:
+    if outcome.kind == "embedder":
+        return "more questions teach more and show smaller gains: `almanac review`, docs/embedder.md"
+    said = " ".join(outcome.reasons)
+    if "at least" in said and "held-out questions are needed" in said:
+        return "write golden questions: `almanac review fill --golden 40`"
+    if "not better with confidence" in said:
+        return (
+            "a larger base or an endpoint gains more than another quarter of this one: `almanac compare`, and "
+            "docs/retrain.md, 'What a quarter earns'"
+        )
+    if "perplexity" in said:
+        return "a lower `fine_tuning.trained_share` forgets less"
+    return "docs/evaluation.md says what each guard measures"
