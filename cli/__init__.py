@@ -29,7 +29,7 @@ from cli import (
     status,
     tune,
 )
-from tasks.errors import AlmanacError
+from tasks.errors import AlmanacError, DependencyError
 from tasks.settings import Settings, log_to_stderr, quiet_environment
 
 app = typer.Typer(
@@ -60,6 +60,12 @@ def main() -> None:
     except AlmanacError as error:
         typer.echo(f"almanac: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not error.filename:  # of no file: what failed is not known here
+            raise
+        reason = f"{error.filename} must be a file that can be read and written, found: {error.strerror}"
+        typer.echo(f"almanac: {reason}; correct its owner, restore it, or free space, and run again", err=True)
+        sys.exit(DependencyError.exit_code)
 
 
 def _keep_files_private() -> None:

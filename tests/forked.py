@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,15 @@ class Forked:
         order = {"home": str(home), "kill_at": kill_at, "kill_after_seconds": kill_after_seconds, "embedded": None}
         self._send(order | {"documents": documents})
         return self._receive()
+
+    def commands(self, home: Path, params: Path, *lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Run commands of `almanac` one after another in one fork; return `code`, `out` and `err` of each."""
+        order = {"home": str(home), "kill_at": None, "kill_after_seconds": None, "embedded": None}
+        self._send(order | {"params": str(params), "lines": lines})
+        received = self._receive()
+        assert "commands" in received, received
+        commands: list[dict[str, Any]] = received["commands"]
+        return commands
 
     def close(self) -> None:
         """End the warm process."""
@@ -176,11 +185,37 @@ def _outcome(order: dict[str, Any]) -> dict[str, Any]:
     from flows.refresh import refresh
     from tasks.erasure.subject import Wanted
 
+    if "lines" in order:
+        os.environ["ALMANAC_PARAMS"] = order["params"]
+        return {"commands": [_command(line, Path(order["home"]).parent) for line in order["lines"]]}
     if "documents" in order:
         result: dict[str, Any] = forget.fn(Wanted(tuple(order["documents"]))).as_json()
     else:
         result = refresh.fn(**order["options"]).as_json()
     return result
+
+
+def _command(line: list[str], scratch: Path) -> dict[str, Any]:
+    """Run a command as the program does; what it prints goes through files, as its libraries print too."""
+    import cli
+
+    code, paths = 0, [scratch / "out.txt", scratch / "err.txt"]
+    for number, path in enumerate(paths, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+        os.close(file)
+    sys.argv = ["almanac", *line]
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except Exception:  # noqa: BLE001 - what the program would end with; the test says that it must not
+        code = -1
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    out, err = (path.read_text(encoding="utf-8", errors="replace") for path in paths)
+    return {"code": code, "out": out, "err": err}
 
 
 def _kill_at(when: str, where: str) -> None:

@@ -166,3 +166,12 @@ def test_architecture_names_modules_that_are_there() -> None:
 
     assert len(paths) > 30
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_reliability_names_tests_that_exist() -> None:
+    """Each row of the table of faults leads to the test that shows it."""
+    rows = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+
+    assert len(rows) >= 80
+    for path, name in rows:
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), f"{path}::{name}"

@@ -9,9 +9,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tasks.errors import AlmanacError, ConfigurationError
 
@@ -154,6 +155,9 @@ def install_error_handlers(app: FastAPI) -> None:
         ours = ApiError(error.status_code, _unrouted(request, error), headers=error.headers)
         return JSONResponse(ours.body(), ours.status, ours.headers)
 
+    async def left(_: Request, __: Exception) -> Response:
+        return Response(status_code=400)  # the client is gone: nobody reads it, and nothing is wrong here
+
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         logger.error("a request failed for a reason that nobody foresaw", exc_info=error)
         ours = unforeseen()
@@ -163,4 +167,5 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AlmanacError, failed)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, unrouted)
+    app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(Exception, unexpected)

@@ -169,8 +169,13 @@ def read_records(path: Path) -> Iterator[Record]:
 
     Raises:
         CorruptionError: a line is no record.
+        DependencyError: the file cannot be read.
     """
-    with path.open("rb") as stream:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise DependencyError(f"{path} must be readable, found: {error.strerror}; correct its owner") from error
+    with stream:
         for number, line in enumerate(stream, start=1):
             if line.endswith(b"\n"):
                 yield _parsed(line, f"{path}:{number}")
@@ -236,7 +241,8 @@ def _parsed(line: bytes, where: str) -> Record:
         return Record(*(raw[name] for name in _NAMES))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptionError(
-            f"{where} must be a record of the audit log, found {error!r}; restore the file from a backup"
+            f"{where} must be a record of the audit log, found {type(error).__name__}: {line[:40]!r}…; restore the "
+            "file from a backup, or move it aside and keep it: a new log begins"
         ) from error
 
 

@@ -9,10 +9,11 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.errors import CorruptionError, DependencyError
 from tasks.files import whole_file
 from tasks.home import make_private
 
@@ -46,20 +47,21 @@ class DocumentNames:
         if not fresh:
             return
         lines = "".join(json.dumps([digest, name], ensure_ascii=False) + "\n" for digest, name in fresh.items())
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
-            # A kill left a row without an end: it ends here, and is passed over by who reads.
-            begin = "\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else ""
-            os.write(descriptor, f"{begin}{lines}".encode("utf-8", "surrogatepass"))
-        finally:
-            os.close(descriptor)
+        with _readable(self._path):
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                # A kill left a row without an end: it ends here, and is passed over by who reads.
+                begin = "\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else ""
+                os.write(descriptor, f"{begin}{lines}".encode("utf-8", "surrogatepass"))
+            finally:
+                os.close(descriptor)
         self._noted |= fresh.keys()
 
     def by_digest(self) -> Mapping[str, str]:
         """Return the names that are there."""
         names = {}
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), _readable(self._path):
             for line in self._path.read_bytes().splitlines():
                 with suppress(ValueError, TypeError):
                     digest, name = json.loads(line.decode("utf-8", "surrogatepass"))
@@ -83,14 +85,35 @@ class DocumentNames:
         return hmac.new(key, data, hashlib.sha256).hexdigest()[:_DIGEST_CHARACTERS]
 
     def _load_key(self) -> bytes:
-        path = make_private(self._folder) / "key"
-        if not path.exists():
-            beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-            beside.touch(mode=0o600)
-            beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
-            # A link, not a rename: of two that begin at once, the first one's key stands.
-            with suppress(FileExistsError):
-                path.hardlink_to(beside)
-            beside.unlink()
-        self._key = path.read_bytes()
-        return self._key
+        path = self._folder / "key"
+        with _readable(path):
+            make_private(self._folder)
+            if not path.exists():
+                beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+                beside.touch(mode=0o600)
+                beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
+                # A link, not a rename: of two that begin at once, the first one's key stands.
+                with suppress(FileExistsError):
+                    path.hardlink_to(beside)
+                beside.unlink()
+            key = path.read_bytes()
+        if len(key) != _KEY_BYTES:  # anybody could compute the hashes of an empty one
+            raise CorruptionError(
+                f"{path} must hold {_KEY_BYTES} bytes, found {len(key)}; restore it from a backup, or delete it: a new "
+                "one is made, and what was logged before is then found by name only while the table has the name"
+            )
+        self._key = key
+        return key
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DependencyError(
+            f"{path} must be readable and writable: what is not in the audit log is not done; found: {error.strerror}; "
+            "restore it from a backup, or correct its owner"
+        ) from error

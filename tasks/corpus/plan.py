@@ -318,12 +318,13 @@ def load_scan(settings: Settings, name: str) -> Scan:
         return Scan({}, "")
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        columns = [table.column(column).to_pylist() for column in ("fingerprint", "raw_hash", "expires_at")]
+        keys = table.column("key").to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:  # a folder is a table without columns
         raise CorruptionError(
             f"the scan at {path} must be readable, found: {error}; delete it and run again"
         ) from error
-    columns = [table.column(column).to_pylist() for column in ("fingerprint", "raw_hash", "expires_at")]
-    seen = dict(zip(table.column("key").to_pylist(), map(Seen, *columns), strict=True))
+    seen = dict(zip(keys, map(Seen, *columns), strict=True))
     return Scan(seen, (table.schema.metadata or {}).get(b"signature", b"").decode())
 
 
@@ -343,15 +344,17 @@ def save_scan(settings: Settings, name: str, scan: Scan) -> None:
 
 
 def load_rates(settings: Settings) -> dict[str, float]:
-    """Bytes a chunk and chunks a second, as the last refresh on this machine measured them."""
+    """Return bytes a chunk and chunks a second, as the last refresh on this machine measured them.
+
+    Without them, or where their file is damaged, those of the default corpus: they are an estimate, and no run waits
+    for one.
+    """
     path = _rates_path(settings.layout.cache)
-    if not path.exists():
-        return dict(DEFAULT_RATES)
     try:
-        rates: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorruptionError(f"{path} must be JSON, found: {error}; delete it and run again") from error
-    return DEFAULT_RATES | rates
+        rates = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(rates[name]) for name in DEFAULT_RATES}
+    except (OSError, ValueError, TypeError, KeyError):
+        return dict(DEFAULT_RATES)
 
 
 def save_rates(settings: Settings, *, bytes_per_chunk: float, chunks_per_second: float) -> None:

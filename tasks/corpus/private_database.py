@@ -48,8 +48,8 @@ def opened(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
     try:
         with transaction(path, schema) as connection:
             yield connection
-    except sqlite3.Error as error:
-        if is_locked(error):
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own words may be bytes of a damaged file
+        if isinstance(error, sqlite3.Error) and is_locked(error):
             raise BusyError(f"{path} must be free within {BUSY_SECONDS} seconds, found it locked; try again") from error
         raise DependencyError(
             f"{path} must be readable and writable, found: {error}; free space and try again"

@@ -303,7 +303,7 @@ def _ledger(home: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.OperationalError as error:
         raise _refused(path, error) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's own words, of the damaged file's bytes
         raise CorruptionError(
             f"{path} must be a quarantine ledger, but SQLite says: {error}; delete it and run `almanac refresh`, which"
             " holds the items again (releases by a person are lost)"

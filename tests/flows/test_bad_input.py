@@ -199,7 +199,6 @@ STORE_DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "embedding cache": (corrupt_cache, "delete it and run again"),
     "manifest": (lambda place: cut(place / "home" / "releases" / "0001.json"), "must have its manifest"),
     "snapshot": (corrupt_snapshot, "snapshot"),
-    "rates": (lambda place: cut(place / "home" / "cache" / "rates.json"), "delete"),
 }
 
 

@@ -171,7 +171,7 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
         raise DependencyError(
             f"{path} must be readable and writable, SQLite says: {error}; free space or permissions, run again"
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's own words, of the damaged file's bytes
         raise CorruptionError(
             f"{path} must be a whole SQLite file, SQLite says: {error}; delete it and run again"
         ) from error
