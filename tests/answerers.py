@@ -1,9 +1,11 @@
 """Small answerers as a retrain would make them: a random LoRA adapter on a tiny chat model, registered in MLflow."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tasks.answer.answerer import Manifest, weights_identity, write_manifest
 from tasks.answer.generators.transformers import load_base
+from tasks.answer.parity.record import record_parity, write_parity
 from tasks.answer.prompt import load_prompt
 from tasks.model.answerer import register
 from tasks.model.training.run_log import end_run, open_run
@@ -22,9 +24,11 @@ def save_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
     import copy
 
     config = LoraConfig(r=4, lora_alpha=256, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(copy.deepcopy(base.model), config).save_pretrained(folder / "adapter")
+    adapted = get_peft_model(copy.deepcopy(base.model), config)
+    adapted.save_pretrained(folder / "adapter")
     (folder / "README.md").write_text(f"# Answerer {seed}\n")
     prompt = load_prompt(params.prompt)
+    write_parity(folder, record_parity(replace(base, model=adapted.eval()), prompt))
     kept = ("num_passages", "max_passage_tokens", "max_new_tokens")
     write_manifest(
         folder,

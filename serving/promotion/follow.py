@@ -298,7 +298,9 @@ class Follower:
 
     def _load(self, version: ReleaseVersion) -> LoadedAnswerer:
         require_gate(version)
-        return load_registered(version, self._params, self._settings, self._wrap)
+        now = self._state.now
+        serving = now.answerer.answerer if now else None
+        return load_registered(version, self._params, self._settings, self._wrap, serving)
 
     def _recall_answerer(self, version: ReleaseVersion) -> LoadedAnswerer:
         return recall_answerer(version, self._params, self._settings, self._wrap)
@@ -309,7 +311,8 @@ class Follower:
     def _smoked(self, index: LoadedIndex, answerer: LoadedAnswerer) -> LoadedAnswerer:
         access = load_access(self._db)
         questions = self._params.serving.smoke_questions
-        self._checks = smoke_answerer(answerer.answerer, index.index, access, questions)
+        checks = smoke_answerer(answerer.answerer, index.index, access, questions)
+        self._checks = [*checks, *([answerer.parity] if answerer.parity else [])]
         return answerer
 
     def _record(self, index: LoadedIndex, answerer: LoadedAnswerer) -> None:

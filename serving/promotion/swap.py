@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from serving.promotion.parity import check_parity
 from serving.promotion.smoke import check_logits
 from tasks.answer.answerer import Answerer, default_answerer, load_answerer
 from tasks.answer.generators.base import Generator
@@ -49,12 +50,14 @@ class LoadedAnswerer:
 
     Attributes:
         version: None for the default answerer.
+        parity: what was compared with its trainer's model; None for the default answerer.
         num_users: requests that are not at their end; counted under the lock of `LivePair`.
         retired: something else serves now: it is closed behind its last request.
     """
 
     version: ReleaseVersion | None
     answerer: Answerer
+    parity: str | None = None
     since: str = field(default_factory=now)
     num_users: int = 0
     retired: bool = False
@@ -85,22 +88,31 @@ def load_index(db: "DBConnection", version: ReleaseVersion, params: Params, sett
     return LoadedIndex(version, release, open_index(db, release, params, settings))
 
 
-def load_registered(version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
+def load_registered(
+    version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap, serving: Answerer | None = None
+) -> LoadedAnswerer:
     """Fetch and load the answerer of a version.
+
+    Args:
+        version: of `almanac-answerer`.
+        params: `generation`.
+        settings: where MLflow and the home are.
+        wrap: put around its generator.
+        serving: what answers until now; see `serving.promotion.parity`.
 
     Raises:
         ConfigurationError: it has no files, or belongs to another base model or prompt.
         CorruptionError: a file is not what its manifest says.
         UnavailableError: its base model cannot be had here, or its manifest has a newer format.
         DependencyError: MLflow does not answer.
-        GateError: its logits are not finite.
+        GateError: its logits are not finite, or it does not say what its trainer's model said.
     """
-    return _load(version, release_folder(settings, version), params.generation, settings, wrap)
+    return _load(version, release_folder(settings, version), params.generation, settings, wrap, serving)
 
 
 def recall_answerer(version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
     """Load the answerer that served last, without MLflow."""
-    return _load(version, cached_folder(settings, version), params.generation, settings, wrap)
+    return _load(version, cached_folder(settings, version), params.generation, settings, wrap, None)
 
 
 def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
@@ -109,11 +121,17 @@ def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswer
 
 
 def _load(
-    version: ReleaseVersion, folder: Path, generation: GenerationParams, settings: Settings, wrap: Wrap
+    version: ReleaseVersion,
+    folder: Path,
+    generation: GenerationParams,
+    settings: Settings,
+    wrap: Wrap,
+    serving: Answerer | None,
 ) -> LoadedAnswerer:
     answerer = load_answerer(folder, generation, settings, version=version.version)
     check_logits(answerer)
-    return LoadedAnswerer(version, _wrapped(answerer, wrap))
+    parity = check_parity(folder, answerer, wrap, serving)
+    return LoadedAnswerer(version, _wrapped(answerer, wrap), parity)
 
 
 def _wrapped(answerer: Answerer, wrap: Wrap) -> Answerer:

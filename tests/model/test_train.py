@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.promotion.live import as_it_is
+from serving.promotion.parity import check_parity
 from tasks.answer.answerer import load_answerer, write_manifest
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND
@@ -241,7 +243,10 @@ def test_training_makes_an_answerer_that_loads(
     assert result.validation_loss[-1][1] < result.validation_loss[0][1]
     assert answerer.params.prompt == TRAINED_PROMPT
     files = {path.relative_to(tmp_path / "out").parts[0] for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert files == {"training.json", "answerer.json", "adapter" if method == "lora" else "model"}
+    assert files == {"training.json", "answerer.json", "parity.json", "adapter" if method == "lora" else "model"}
+    assert "4 conversations as the trainer's model said them" in check_parity(
+        tmp_path / "out", answerer, as_it_is, None
+    )
     assert not list(tmp_path.glob(".out*"))
 
 

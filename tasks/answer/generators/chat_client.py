@@ -1,9 +1,9 @@
 """Chats with one model behind an OpenAI-compatible API: whole or streamed, by the `openai` package.
 
 Knows no tokenizer and no settings: the endpoint's generator, llama.cpp's own server and the teacher build on it.
-What a model refuses (`max_tokens`, `temperature`, `stream_options`) is left out from then on. What it writes as
-`reasoning_content` is no part of the answer. Our retries stand in place of the package's, which would try a time-out
-again: that took all the time there was.
+What a model refuses (`max_tokens`, `temperature`, `stream_options`, `logprobs`) is left out from then on. What it
+writes as `reasoning_content` is no part of the answer. Our retries stand in place of the package's, which would try a
+time-out again: that took all the time there was.
 """
 
 import logging
@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 3
 MAX_RETRY_AFTER_SECONDS = 10.0
 MAX_ERROR_CHARACTERS = 300
 _HEALS = frozenset({429, 500, 502, 503, 504})
-_NUM_DIALECTS = 4
+_NUM_DIALECTS = 5
 """One request, and one more for each thing that a model may refuse."""
 
 Messages = Sequence[Mapping[str, str]]
@@ -34,11 +34,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token that was written, with the natural logarithm of its probability."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What the endpoint sent: the text as written, its end, and its own counts of tokens where it counts.
 
     Attributes:
         is_cut: the limit of tokens ended it.
+        tokens: what was written, token by token, where that was asked and the endpoint tells it.
     """
 
     text: str
@@ -46,6 +55,7 @@ class Reply:
     num_prompt_tokens: int | None
     num_completion_tokens: int | None
     num_tokens: int | None
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +65,13 @@ class Dialect:
     limit: str = "max_tokens"
     takes_temperature: bool = True
     takes_stream_options: bool = True
+    takes_logprobs: bool = True
 
-    def body(self, max_new_tokens: int, *, stream: bool) -> dict[str, Any]:
+    def body(self, max_new_tokens: int, *, stream: bool, logprobs: bool = False) -> dict[str, Any]:
         """Return the parameters of a request for the likeliest tokens."""
         body: dict[str, Any] = {self.limit: max_new_tokens}
+        if logprobs and self.takes_logprobs:
+            body["logprobs"] = True
         if self.takes_temperature:
             body["temperature"] = 0
         if stream:
@@ -75,6 +88,8 @@ class Dialect:
             return replace(self, takes_stream_options=False)
         if "temperature" in reason and self.takes_temperature:
             return replace(self, takes_temperature=False)
+        if "logprobs" in reason and self.takes_logprobs:
+            return replace(self, takes_logprobs=False)
         return self
 
 
@@ -127,17 +142,18 @@ class ChatClient:
             page = self._retried(lambda: self._client.models.list(extra_headers=self._headers))
             return {str(entry.id): entry.model_dump() for entry in page.data or []}
 
-    def complete(self, messages: Messages, *, max_new_tokens: int) -> Reply:
-        """Return the model's whole reply with the likeliest tokens.
+    def complete(self, messages: Messages, *, max_new_tokens: int, logprobs: bool = False) -> Reply:
+        """Return the model's whole reply with the likeliest tokens, with their probabilities where these are asked for.
 
         Raises:
             ConfigurationError: the endpoint refuses the request.
             DependencyError: it does not answer, or not as OpenAI's API does.
         """
         with self._errors():
-            answer = self._adapted(messages, max_new_tokens, stream=False)
+            answer = self._adapted(messages, max_new_tokens, stream=False, logprobs=logprobs)
             choice = answer.choices[0]
-            return self._reply(choice.message.content or "", choice.finish_reason, answer.usage)
+            reply = self._reply(choice.message.content or "", choice.finish_reason, answer.usage)
+            return replace(reply, tokens=_tokens(choice)) if logprobs else reply
 
     def stream(self, messages: Messages, *, max_new_tokens: int) -> Generator[str, None, Reply]:
         """Yield the reply piece by piece as it comes; return the whole.
@@ -170,7 +186,7 @@ class ChatClient:
         counts = (getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion", "total"))
         return Reply(text, is_cut, *counts)
 
-    def _adapted(self, messages: Messages, max_new_tokens: int, *, stream: bool) -> Any:
+    def _adapted(self, messages: Messages, max_new_tokens: int, *, stream: bool, logprobs: bool = False) -> Any:
         """Ask, leaving out what the model refuses; what is left out stays out."""
         chat: list[Any] = [dict(message) for message in messages]
         for _ in range(_NUM_DIALECTS):
@@ -180,7 +196,7 @@ class ChatClient:
                     lambda body: self._client.chat.completions.create(
                         model=self.model, messages=chat, extra_headers=self._headers, **body
                     ),
-                    dialect.body(max_new_tokens, stream=stream),
+                    dialect.body(max_new_tokens, stream=stream, logprobs=logprobs),
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 adapted = dialect.without_refused(f"{error.param or ''} {_error_line(error)}")
@@ -223,6 +239,12 @@ class ChatClient:
         return DependencyError(
             f"{self._parameter} {self.address} must answer, found {reason}; start it, or set {self._parameter} to null"
         )
+
+
+def _tokens(choice: Any) -> tuple[TokenLogprob, ...]:
+    """Return the tokens of a choice; none where the endpoint does not tell them, or not as OpenAI's API does."""
+    content = getattr(getattr(choice, "logprobs", None), "content", None) or ()
+    return tuple(TokenLogprob(str(entry.token), float(entry.logprob)) for entry in content)
 
 
 def _may_heal(error: BaseException) -> bool:

@@ -75,6 +75,15 @@ class EndpointGenerator(BatchesItself):
         """
         return self._generation(messages, self._client.complete(messages, max_new_tokens=max_new_tokens))
 
+    def reply_with_logprobs(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Reply:
+        """Continue the chat as `generate` would; return what the endpoint says of it, token by token where it does.
+
+        Raises:
+            ConfigurationError: the endpoint refuses the request.
+            DependencyError: it does not answer.
+        """
+        return self._client.complete(messages, max_new_tokens=max_new_tokens, logprobs=True)
+
     def generate_many(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
     ) -> list[Generation]:

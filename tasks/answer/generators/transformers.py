@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.answer.generators.base import Generation, TextStream
 from tasks.device import fastest_dtype, torch_device
@@ -17,6 +17,9 @@ from tasks.files import sha256_of_file
 from tasks.model_location import gguf_path, model_location
 from tasks.params import GenerationParams
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
 
 ONE_PARAGRAPH_BELOW = 1_000_000_000
 """Parameters of a model: the default of 0.135 billion runs on after its answer, those of 1.5 billion end it."""
@@ -110,6 +113,41 @@ class TransformersGenerator:
             self._generation(row[width:].tolist(), num_tokens, max_new_tokens)
             for row, num_tokens in zip(output, num_prompt_tokens, strict=True)
         ]
+
+    def first_tokens(self, prompt_tokens: Sequence[int], num_tokens: int) -> "list[tuple[int, torch.Tensor]]":
+        """Return the likeliest first tokens behind a prompt, each with its logits (vocabulary,), as the weights say.
+
+        Neither the calibration of refusals nor the end of a paragraph counts here.
+        """
+        import torch
+
+        ids, mask = self._batch([prompt_tokens])
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=num_tokens,
+                do_sample=False,
+                pad_token_id=self._pad_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        tokens = output.sequences[0, ids.shape[1] :].tolist()
+        return [(token, logits[0]) for token, logits in zip(tokens, output.logits, strict=True)]
+
+    def log_probabilities(self, prompt_tokens: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        """Return the natural logarithm of each token's probability, behind the prompt and the tokens before it."""
+        import torch
+
+        ids, _ = self._batch([[*prompt_tokens, *tokens]])
+        with torch.inference_mode():
+            logits = self.model(ids).logits[0, len(prompt_tokens) - 1 : -1].float()
+        return [float(row[token]) for row, token in zip(torch.log_softmax(logits, dim=-1), tokens, strict=True)]
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return the text of what was written, as `generate` gives it."""
+        return self._text(list(tokens)).strip()
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Token ids and attention mask, each (num_prompts, width), padded on the left.

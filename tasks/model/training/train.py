@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.answer.answerer import Manifest, weights_identity
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
+from tasks.answer.parity.record import record_parity, write_parity
 from tasks.answer.prompt import NOT_FOUND, load_prompt
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.files import sha256_of_file, whole_folder
@@ -81,6 +82,8 @@ def train(
         result = _result(outcome, network, base, usable, params)
         with whole_folder(output) as beside:
             write_weights(network, base, beside)
+            trained = replace(base, model=network.eval())
+            write_parity(beside, record_parity(trained, load_prompt(TRAINED_PROMPT)))
             write_result(beside, result, key=key, lineage=lineage)
         shutil.rmtree(checkpoints)
     accelerator.wait_for_everyone()

@@ -10,7 +10,7 @@ import yaml
 
 from serving.promotion.live import LivePair
 from tasks.index.history import roll_back_index
-from tasks.params import Params
+from tasks.params import GenerationParams, Params
 from tasks.releases.model_registry import CHALLENGER
 from tasks.settings import Settings
 from tests.answerers import register_answerer, save_answerer
@@ -60,9 +60,12 @@ def world(template: World, tmp_path: Path) -> World:
 def open_live(world: World) -> Iterator[Callable[..., LivePair]]:
     opened: list[LivePair] = []
 
-    def make(settings: Settings | None = None, wrap: Any = None, **serving: Any) -> LivePair:
+    def make(
+        settings: Settings | None = None, wrap: Any = None, generation: GenerationParams | None = None, **serving: Any
+    ) -> LivePair:
+        own = {} if generation is None else {"generation": generation}
         params = world.params.model_copy(
-            update={"serving": world.params.serving.model_copy(update={"poll_seconds": 0.1} | serving)}
+            update={"serving": world.params.serving.model_copy(update={"poll_seconds": 0.1} | serving)} | own
         )
         options = {} if wrap is None else {"wrap": wrap}
         opened.append(LivePair(params, settings or world.settings, **options))
