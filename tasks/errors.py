@@ -59,6 +59,10 @@ class CorruptionError(AlmanacError):
     """Stored data is not what was written; the message names the remedy."""
 
 
+class FormatError(AlmanacError):
+    """A model did not write what the form that was asked for demands; asking for less, or with more room, may help."""
+
+
 class ParseError(AlmanacError):
     """One item could not be turned into a document; it goes to quarantine with this reason.
 

@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from tasks.answer.generators.base import BatchesItself, Generation, Generator, TextStream
+from tasks.answer.generators.base import BatchesItself, Generation, Generator, JsonFormat, JsonGenerator, TextStream
+from tasks.errors import ConfigurationError
 
 WINDOW_SECONDS = 0.005
 """How long the first of a batch waits for others; little beside the seconds of a generation."""
@@ -184,6 +185,20 @@ class BatchingGenerator:
         """Continue several chats; each as `generate` would."""
         drafts = [self._batcher.submit(self._generator, messages, max_new_tokens) for messages in conversations]
         return [_result(draft) for draft in drafts]
+
+    def generate_json(
+        self, messages: Sequence[Mapping[str, str]], form: JsonFormat, *, max_new_tokens: int
+    ) -> Generation:
+        """Continue the chat by itself, held to a form.
+
+        Raises:
+            ConfigurationError: the model cannot be held to it.
+            CancelledError: the request's ticket was cancelled, or the server stops.
+        """
+        if not isinstance(self._generator, JsonGenerator):
+            raise ConfigurationError("`response_format` must be text here: this model cannot be held to a form")
+        with self._batcher.alone():
+            return self._generator.generate_json(messages, form, max_new_tokens=max_new_tokens)
 
     def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
         """Continue the chat by itself, not in a batch, yielding the text as it is written; return the whole.

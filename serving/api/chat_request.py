@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.errors import ApiError
 from tasks.answer.conversation import Turn, last_turn
+from tasks.answer.generators.base import JsonFormat
+from tasks.answer.structured.form import parse_form
+from tasks.errors import ConfigurationError
 
 MODEL = "almanac"
 MAX_SESSION_CHARACTERS = 200
@@ -73,7 +76,7 @@ def check_supported(request: ChatRequest) -> None:
     Tools that may be called need not be: front ends offer theirs with every question.
 
     Raises:
-        ApiError: 400 for several choices, a demanded call, log-probabilities or a format; 404 for another model.
+        ApiError: 400 for several choices, a demanded call or log-probabilities; 404 for another model.
     """
     if request.n not in (None, 1):
         raise ApiError(400, f"`n` must be 1, found {request.n}", param="n")
@@ -82,9 +85,24 @@ def check_supported(request: ChatRequest) -> None:
             raise ApiError(400, f"`{name}` must be auto or none: the assistant calls no tools", param=name)
     if request.logprobs:
         raise ApiError(400, "`logprobs` must be false: an answer is checked text", param="logprobs")
-    if request.response_format and request.response_format.get("type", "text") != "text":
-        raise ApiError(400, "`response_format` must be text", param="response_format")
     check_model(request.model)
+
+
+def form_of(request: ChatRequest) -> JsonFormat | None:
+    """Return the form of the JSON that is asked for; None for text.
+
+    Raises:
+        ApiError: 400 for a type or a schema that is none.
+    """
+    try:
+        return parse_form(request.response_format)
+    except ConfigurationError as error:
+        raise refused_form(str(error)) from error
+
+
+def refused_form(reason: str) -> ApiError:
+    """Return the refusal of a form."""
+    return ApiError(400, reason, param="response_format", code="response_format_unsupported")
 
 
 def check_model(model: str) -> None:

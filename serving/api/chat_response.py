@@ -14,6 +14,7 @@ from serving.api.text import encoded
 from serving.api.tree import answer_tree
 from tasks.answer.answer import Answer
 from tasks.answer.assistant import Reply
+from tasks.answer.citations import Citation
 from tasks.answer.draft import markers
 from tasks.index.passage import Passage
 
@@ -22,18 +23,24 @@ PIECE_CHARACTERS = 24
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One completion that is being written."""
+    """One completion that is being written.
+
+    Attributes:
+        is_json: whether its text is a JSON value: where the documents hold none, a refusal stands in its place.
+    """
 
     model: str
+    is_json: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
 
 def completion(entry: Completion, reply: Reply) -> dict[str, Any]:
     """Return a whole answer, as OpenAI's API gives it."""
-    text = reply.answer.text
-    notes = annotations(reply.answer, text)
-    message = {"role": "assistant", "content": text, "refusal": None, "annotations": notes}
+    refusal = _refusal(entry, reply.answer)
+    text = None if refusal else reply.answer.text
+    notes = _notes(entry, reply.answer, text or "")
+    message = {"role": "assistant", "content": text, "refusal": refusal, "annotations": notes}
     return {
         "id": entry.id,
         "object": "chat.completion",
@@ -81,9 +88,12 @@ def text_chunk(entry: Completion, text: str) -> bytes:
 def last_chunks(entry: Completion, reply: Reply, stream: TextStream, *, include_usage: bool) -> Iterator[bytes]:
     """Yield the rest of the text in pieces, then annotations and details, then the end."""
     shared = {"system_fingerprint": fingerprint(reply)}
-    for piece in _pieces(stream.rest(reply.answer.text)):
-        yield event(_chunk(entry, {"content": piece}) | shared)
-    last = _chunk(entry, {"annotations": annotations(reply.answer, stream.sent)}, finish_reason=_finish_reason(reply))
+    refusal = _refusal(entry, reply.answer)
+    name, rest = ("refusal", refusal) if refusal else ("content", stream.rest(reply.answer.text))
+    for piece in _pieces(rest):
+        yield event(_chunk(entry, {name: piece}) | shared)
+    notes = _notes(entry, reply.answer, stream.sent)
+    last = _chunk(entry, {"annotations": notes}, finish_reason=_finish_reason(reply))
     yield event(last | shared | {"almanac": details(reply)})
     if include_usage:
         yield event(_chunk(entry, {}) | shared | {"choices": [], "usage": usage(reply.answer)})
@@ -95,22 +105,30 @@ def event(content: Mapping[str, Any]) -> bytes:
     return b"data: " + encoded(content) + b"\n\n"
 
 
+def _refusal(entry: Completion, answer: Answer) -> str | None:
+    """Why there is no JSON value, in OpenAI's own field for it; a text says so itself."""
+    return answer.reason or answer.text if entry.is_json and answer.abstained else None
+
+
+def _notes(entry: Completion, answer: Answer, text: str) -> list[dict[str, Any]]:
+    """Citations of a text at its markers; of a JSON value, which has none, at the values that a passage holds."""
+    if not entry.is_json:
+        return annotations(answer, text)
+    cited = {citation.marker: citation for citation in answer.citations}
+    claims = [(claim, cited[number]) for claim in answer.claims for number in claim.markers if number in cited]
+    return [_url_citation(claim.start, claim.end, citation) for claim, citation in claims]
+
+
 def annotations(answer: Answer, text: str) -> list[dict[str, Any]]:
     """Return one `url_citation` for each passage that a marker of the text names, in order; indexes are characters."""
     cited = {citation.marker: citation for citation in answer.citations}
     places = [(marker, cited[number]) for marker in markers(text) for number in marker.numbers if number in cited]
-    return [
-        {
-            "type": "url_citation",
-            "url_citation": {
-                "start_index": marker.start,
-                "end_index": marker.end,
-                "url": citation.uri,
-                "title": citation.title,
-            },
-        }
-        for marker, citation in places
-    ]
+    return [_url_citation(marker.start, marker.end, citation) for marker, citation in places]
+
+
+def _url_citation(start: int, end: int, citation: Citation) -> dict[str, Any]:
+    place = {"start_index": start, "end_index": end, "url": citation.uri, "title": citation.title}
+    return {"type": "url_citation", "url_citation": place}
 
 
 def details(reply: Reply) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from tasks.errors import AlmanacError, ConfigurationError
+from tasks.errors import AlmanacError, ConfigurationError, FormatError
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ _MEANINGS = {
     404: "No such thing, or not yours.",
     405: "Another method is needed; see `Allow`.",
     413: "The body is too large.",
+    422: "The model wrote nothing of the form that was asked for.",
     429: "Too much waits already; see `Retry-After`.",
     503: "Nothing serves yet, or a time-out.",
 }
@@ -91,6 +92,8 @@ def as_api_error(error: AlmanacError) -> ApiError:
     """Return an error of ours as the client may see it: a mistake of the asker in full, else without its reason."""
     if isinstance(error, ConfigurationError):
         return ApiError(400, str(error))
+    if isinstance(error, FormatError):
+        return ApiError(422, str(error), param="response_format", code="response_format_not_met")
     logger.error("a request failed: %s", error)
     return ApiError(
         503,

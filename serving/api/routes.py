@@ -16,6 +16,7 @@ from serving.api.chat_request import (
     ChatRequest,
     check_model,
     check_supported,
+    form_of,
     knowledge_bases_of,
     max_tokens_of,
     system_of,
@@ -82,9 +83,10 @@ def api(service: Service) -> APIRouter:
             body.session_id,
             client_system=system_of(body),
             max_tokens=max_tokens_of(body),
+            form=form_of(body),
         )
         pending = begin(service, question, is_streamed=bool(body.stream))
-        entry = Completion(body.model)
+        entry = Completion(body.model, is_json=question.form is not None)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return StreamingResponse(events(entry, pending, include_usage=usage), media_type="text/event-stream")

@@ -3,6 +3,7 @@
 What answers is one `Pair`, taken at the start of a request and kept to its end.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from serving.api.auth import Asker, Identity
 from serving.api.batching import TICKET, Batcher, Ticket
+from serving.api.chat_request import refused_form
 from serving.api.errors import ApiError
 from serving.api.feedback import FeedbackRequest, FeedbackSpool
 from serving.api.limits import Slots
@@ -23,8 +25,11 @@ from tasks.answer.assistant import Reply, ask, courtesy
 from tasks.answer.cache import AnswerCache, cache_key
 from tasks.answer.calibration import Calibration
 from tasks.answer.conversation import Turn, Writer, rewritten
-from tasks.answer.generators.base import Generator
+from tasks.answer.generators.base import Generator, JsonFormat
+from tasks.answer.generators.grammar import check_enforceable
+from tasks.answer.structured.answer import require_writer, with_room
 from tasks.audit.audit import open_audit
+from tasks.errors import ConfigurationError
 from tasks.index.access_tables import load_access
 from tasks.index.live import PastReleases
 from tasks.index.passage import Passage
@@ -74,6 +79,7 @@ class ChatQuestion:
     Attributes:
         client_system: the client's system message; it is honoured within the operator's prompt.
         max_tokens: of the answer, where the client wants fewer than the answerer would write.
+        form: of an answer that is one JSON value.
     """
 
     turn: Turn
@@ -82,6 +88,7 @@ class ChatQuestion:
     session: str | None
     client_system: str = ""
     max_tokens: int | None = None
+    form: JsonFormat | None = None
 
 
 class Service:
@@ -132,7 +139,8 @@ class Service:
             emit: is given the text as it is written; None: the whole answer is waited for.
 
         Raises:
-            ApiError: 400 for a system message that nothing here can honour.
+            ApiError: 400 for a system message or a form that nothing here can honour.
+            FormatError: the model wrote no value of the form.
         """
         token, started = TICKET.set(ticket), time.monotonic()
         first: list[float] = []
@@ -160,10 +168,11 @@ class Service:
         access = load_access(self._db)
         turn, user, session = asked.turn, asked.asker.user, asked.session
         request = SearchRequest(turn.question, asked.asker.groups, asked.knowledge_bases)
-        context = (*turn.subject, *turn.earlier, asked.client_system)
+        form = json.dumps(asked.form.requested, sort_keys=True) if asked.form else ""
+        context = (*turn.subject, *turn.earlier, asked.client_system, form)
         key = cache_key(request, context, answerer, access, index_version=pair.index_revision)
         cached = self.cache.get(key)
-        given = courtesy() if turn.is_courtesy else cached
+        given = courtesy() if turn.is_courtesy and asked.form is None else cached
         if given is None and answerer.kind != "excerpt":
             turn = rewritten(turn, _writer(answerer.generator))
 
@@ -186,6 +195,7 @@ class Service:
             given=given,
             emit=emit,
             observe=observe,
+            form=asked.form,
         )
         if given is None:
             # What a repeated answer costs is nothing: its prompt was read before.
@@ -215,8 +225,10 @@ def _limited(answerer: Answerer, asked: ChatQuestion) -> Answerer:
     """The answerer within what the client wants.
 
     Raises:
-        ApiError: 400: excerpts are shown as they are, in no other tone or language.
+        ApiError: 400: excerpts are shown as they are, in no other tone, language or form; a schema is not enforceable.
     """
+    if asked.form is not None:
+        answerer = _held_to(asked.form, answerer)
     if asked.client_system and answerer.kind == "excerpt":
         raise ApiError(
             400,
@@ -229,6 +241,16 @@ def _limited(answerer: Answerer, asked: ChatQuestion) -> Answerer:
     if asked.max_tokens is None or asked.max_tokens >= limit:
         return answerer
     return replace(answerer, params=answerer.params.model_copy(update={"max_new_tokens": asked.max_tokens}))
+
+
+def _held_to(form: JsonFormat, answerer: Answerer) -> Answerer:
+    try:
+        require_writer(answerer.generator, answerer.params)
+        if answerer.kind == "local":
+            check_enforceable(form)
+    except ConfigurationError as error:
+        raise refused_form(str(error)) from error
+    return replace(answerer, params=with_room(answerer.params))
 
 
 def _writer(generator: Generator) -> Writer:

@@ -193,7 +193,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
     text = kept(generation.text, *_read_by(request))
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
-        return _with_cost(_closest_of(request, reason), request, generation)
+        return with_cost(closest_of(request, reason), request, generation)
     text, added = with_added(text, request.passages)
     claims = check(text, request.passages, request.embedder)
     if verifier is not None and request.params.verify:
@@ -202,7 +202,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
         text, claims, added = verified.text, verified.claims, verified.added
         if num_claims and not claims:
             reason = "The passages contradict what the answerer wrote."
-            return _with_cost(_closest_of(request, reason), request, generation)
+            return with_cost(closest_of(request, reason), request, generation)
     answer = Answer(
         text=text,
         outcome="answer",
@@ -214,7 +214,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
         num_prompt_tokens=0,
         num_completion_tokens=0,
     )
-    return _with_cost(answer, request, generation)
+    return with_cost(answer, request, generation)
 
 
 def _read_by(request: GenerationRequest) -> tuple[list[str], list[str]]:
@@ -242,7 +242,8 @@ def closest_passages(
     return _of_excerpts(best, passages, "closest_passages", reason)
 
 
-def _closest_of(request: GenerationRequest, reason: str) -> Answer:
+def closest_of(request: GenerationRequest, reason: str) -> Answer:
+    """Return the closest passages to what a model was asked and did not answer."""
     return closest_passages(request.question, request.passages, reason, request.calibration)
 
 
@@ -327,7 +328,8 @@ def _trimmed(passage: Passage, question: str, generator: Generator, params: Gene
     )
 
 
-def _with_cost(answer: Answer, request: GenerationRequest, generation: Generation) -> Answer:
+def with_cost(answer: Answer, request: GenerationRequest, generation: Generation) -> Answer:
+    """Return an answer with what the model read, and the tokens that it read and wrote."""
     return replace(
         answer,
         prompt="\n\n".join(f"{message['role']}: {message['content']}" for message in request.messages),

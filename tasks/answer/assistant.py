@@ -11,8 +11,9 @@ from tasks.answer.answerer import Answerer
 from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.conversation import Turn
-from tasks.answer.generators.base import Generator
+from tasks.answer.generators.base import Generator, JsonFormat
 from tasks.answer.registry import load_champion
+from tasks.answer.structured.answer import answer_in_json
 from tasks.answer.trace import TraceContext, current_trace_id, traced
 from tasks.audit.audit import open_audit, process_owner
 from tasks.index.live import LiveIndex
@@ -80,6 +81,7 @@ def ask(
     given: Answer | None = None,
     emit: Callable[[str], None] | None = None,
     observe: Callable[[Sequence[Passage], str | None], None] = lambda *_: None,
+    form: JsonFormat | None = None,
 ) -> Reply:
     """Answer one question from what its asker may read, within a trace.
 
@@ -98,6 +100,10 @@ def ask(
         given: the answer, where it is there already: it gets a trace of its own, by which it can be rated.
         emit: is given the text as it is written; without it the model may write in a batch. What holds is the answer.
         observe: is given the passages and the trace's id before any of them is used; what it raises ends the answer.
+        form: of an answer that is one JSON value; it is not emitted, since it must be checked as a whole.
+
+    Raises:
+        FormatError: the model wrote no value of the form.
     """
     started = time.monotonic()
     params = answerer.params.limited_to(request.knowledge_bases)
@@ -121,6 +127,8 @@ def ask(
             return given
         question = turn.about(passage.title for passage in passages) if turn else request.question
         answered = answer_question if emit is None else partial(_streamed, emit)
+        if form is not None:
+            answered = partial(answer_in_json, form)
         return answered(
             question,
             passages,

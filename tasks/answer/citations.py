@@ -120,7 +120,7 @@ def citations(
         for number in marker.numbers:
             passage = passages[number - 1]
             place = best_place(said, passage)
-            result[_citation(number, passage, place.span, added=marker.start in added)] = None
+            result[citation_at(number, passage, place.span, added=marker.start in added)] = None
     return tuple(result)
 
 
@@ -132,7 +132,8 @@ def _cited_sentence(text: str, claims: Sequence[Claim], place: int) -> str:
     return text[text.rfind("\n", 0, place) + 1 : place]
 
 
-def _citation(number: int, passage: Passage, span: Span, *, added: bool) -> Citation:
+def citation_at(number: int, passage: Passage, span: Span, *, added: bool) -> Citation:
+    """Return the citation of a place in a passage, in characters of its text."""
     return Citation(
         marker=number,
         document_id=passage.document_id,

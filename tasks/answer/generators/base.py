@@ -3,7 +3,7 @@
 import collections.abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 FinishReason = Literal["stop", "length"]
 
@@ -27,6 +27,21 @@ TextStream = collections.abc.Generator[str, None, Generation]
 
 Joined, the pieces are the text of the `Generation`, but for blanks at both ends. `close()` ends the generation early.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The form of an answer that is one JSON value.
+
+    Attributes:
+        name: of the schema, as the asker calls it.
+        schema: JSON Schema of the value.
+        requested: as OpenAI's API has it (`response_format`), for engines that speak it.
+    """
+
+    name: str
+    schema: Mapping[str, Any]
+    requested: Mapping[str, Any]
 
 
 class Generator(Protocol):
@@ -63,6 +78,21 @@ class Generator(Protocol):
 
     def count_prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Count the tokens of the messages in the model's chat template."""
+        ...
+
+
+@runtime_checkable
+class JsonGenerator(Protocol):
+    """A generator that can be held to a form while it writes."""
+
+    def generate_json(
+        self, messages: Sequence[Mapping[str, str]], form: JsonFormat, *, max_new_tokens: int
+    ) -> Generation:
+        """Continue the chat with one JSON value of the form, or with the agreed refusal.
+
+        Raises:
+            ConfigurationError: the form has what the engine cannot hold a model to.
+        """
         ...
 
 

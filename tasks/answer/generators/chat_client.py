@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx2
@@ -142,15 +143,29 @@ class ChatClient:
             page = self._retried(lambda: self._client.models.list(extra_headers=self._headers))
             return {str(entry.id): entry.model_dump() for entry in page.data or []}
 
-    def complete(self, messages: Messages, *, max_new_tokens: int, logprobs: bool = False) -> Reply:
-        """Return the model's whole reply with the likeliest tokens, with their probabilities where these are asked for.
+    def complete(
+        self,
+        messages: Messages,
+        *,
+        max_new_tokens: int,
+        logprobs: bool = False,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """Return the model's whole reply with the likeliest tokens.
+
+        Args:
+            messages: the chat.
+            max_new_tokens: at most so many.
+            logprobs: whether the tokens' probabilities are asked for.
+            response_format: the form that the endpoint is to hold the model to, as OpenAI's API has it.
 
         Raises:
             ConfigurationError: the endpoint refuses the request.
             DependencyError: it does not answer, or not as OpenAI's API does.
         """
+        extra = {"response_format": dict(response_format)} if response_format else {}
         with self._errors():
-            answer = self._adapted(messages, max_new_tokens, stream=False, logprobs=logprobs)
+            answer = self._adapted(messages, max_new_tokens, stream=False, logprobs=logprobs, extra=extra)
             choice = answer.choices[0]
             reply = self._reply(choice.message.content or "", choice.finish_reason, answer.usage)
             return replace(reply, tokens=_tokens(choice)) if logprobs else reply
@@ -183,10 +198,18 @@ class ChatClient:
                 "generation.max_new_tokens",
                 self.model,
             )
-        counts = (getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion", "total"))
-        return Reply(text, is_cut, *counts)
+        prompt, written, total = (getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion", "total"))
+        return Reply(text, is_cut, prompt, written, total)
 
-    def _adapted(self, messages: Messages, max_new_tokens: int, *, stream: bool, logprobs: bool = False) -> Any:
+    def _adapted(
+        self,
+        messages: Messages,
+        max_new_tokens: int,
+        *,
+        stream: bool,
+        logprobs: bool = False,
+        extra: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
         """Ask, leaving out what the model refuses; what is left out stays out."""
         chat: list[Any] = [dict(message) for message in messages]
         for _ in range(_NUM_DIALECTS):
@@ -196,7 +219,7 @@ class ChatClient:
                     lambda body: self._client.chat.completions.create(
                         model=self.model, messages=chat, extra_headers=self._headers, **body
                     ),
-                    dialect.body(max_new_tokens, stream=stream, logprobs=logprobs),
+                    dialect.body(max_new_tokens, stream=stream, logprobs=logprobs) | dict(extra),
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 adapted = dialect.without_refused(f"{error.param or ''} {_error_line(error)}")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.generators.base import BatchesItself, Generation, TextStream
+from tasks.answer.generators.base import BatchesItself, Generation, JsonFormat, TextStream
 from tasks.answer.generators.chat_client import ChatClient, Reply
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
@@ -83,6 +83,18 @@ class EndpointGenerator(BatchesItself):
             DependencyError: it does not answer.
         """
         return self._client.complete(messages, max_new_tokens=max_new_tokens, logprobs=True)
+
+    def generate_json(
+        self, messages: Sequence[Mapping[str, str]], form: JsonFormat, *, max_new_tokens: int
+    ) -> Generation:
+        """Continue the chat in the form that the endpoint is told; where it declines to, with the agreed refusal.
+
+        Raises:
+            ConfigurationError: the endpoint refuses the request, or the form.
+            DependencyError: it does not answer.
+        """
+        reply = self._client.complete(messages, max_new_tokens=max_new_tokens, response_format=form.requested)
+        return self._generation(messages, reply)
 
     def generate_many(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int

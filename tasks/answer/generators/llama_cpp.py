@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.generators.base import BatchesItself, Generation, TextStream
+from tasks.answer.generators.base import BatchesItself, Generation, JsonFormat, TextStream
 from tasks.answer.generators.chat_client import ChatClient, Reply
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
@@ -86,6 +86,17 @@ class LlamaCppGenerator(BatchesItself):
             ConfigurationError: the chat is longer than the context.
         """
         return _generation(self._client.complete(self._plain(messages), max_new_tokens=max_new_tokens))
+
+    def generate_json(
+        self, messages: Sequence[Mapping[str, str]], form: JsonFormat, *, max_new_tokens: int
+    ) -> Generation:
+        """Continue the chat with one JSON value of the form, by llama.cpp's own grammar.
+
+        Raises:
+            ConfigurationError: the chat is longer than the context, or llama.cpp does not take the schema.
+        """
+        plain = self._plain(messages)
+        return _generation(self._client.complete(plain, max_new_tokens=max_new_tokens, response_format=form.requested))
 
     def generate_many(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int

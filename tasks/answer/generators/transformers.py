@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from tasks.answer.generators.base import Generation, TextStream
+from tasks.answer.generators.base import Generation, JsonFormat, TextStream
 from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
@@ -20,6 +20,8 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     import torch
+
+    from tasks.answer.generators.grammar import JsonGrammar
 
 ONE_PARAGRAPH_BELOW = 1_000_000_000
 """Parameters of a model: the default of 0.135 billion runs on after its answer, those of 1.5 billion end it."""
@@ -54,6 +56,19 @@ class TransformersGenerator:
     ) -> list[Generation]:
         """Continue several chats in one batch, padded on the left; each as `generate` would."""
         return self._write(conversations, max_new_tokens, [])
+
+    def generate_json(
+        self, messages: Sequence[Mapping[str, str]], form: JsonFormat, *, max_new_tokens: int
+    ) -> Generation:
+        """Continue the chat with one JSON value of the form or the agreed refusal: no other token is allowed.
+
+        Raises:
+            ConfigurationError: the schema has what the grammar cannot hold a model to.
+        """
+        from tasks.answer.generators.grammar import JsonGrammar
+
+        grammar = JsonGrammar(self.tokenizer, int(self.model.config.vocab_size), form)
+        return self._write([messages], max_new_tokens, [], grammar)[0]
 
     def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
         """Continue the chat as `generate` would, yielding the text token by token; return the whole."""
@@ -90,13 +105,19 @@ class TransformersGenerator:
         conversations: Sequence[Sequence[Mapping[str, str]]],
         max_new_tokens: int,
         watches: Sequence[Callable[..., Any]],
+        grammar: "JsonGrammar | None" = None,
     ) -> list[Generation]:
-        """Generate one batch; each of `watches` is called after every step with the prompt's width first."""
+        """Generate one batch; each of `watches` is called after every step with the prompt's width first.
+
+        A grammar holds the first row of a batch of one to its form, and ends it.
+        """
         import torch
 
         ids, mask = self._batch([self.prompt_tokens(messages) for messages in conversations])
         width = ids.shape[1]
-        endings = [self._ends_paragraph] if self.one_paragraph else []
+        endings = [self._ends_paragraph] if self.one_paragraph and grammar is None else []
+        processors: list[Callable[..., Any]] = [partial(self._biased, width)] if self.refusal_bias else []
+        processors += [partial(grammar.masked, width)] if grammar else []
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids=ids,
@@ -106,7 +127,7 @@ class TransformersGenerator:
                 pad_token_id=self._pad_token_id,
                 eos_token_id=self.tokenizer.eos_token_id,
                 stopping_criteria=[partial(criterion, width) for criterion in (*endings, *watches)],
-                logits_processor=[partial(self._biased, width)] if self.refusal_bias else None,
+                logits_processor=processors or None,
             )
         num_prompt_tokens = mask.sum(dim=1).tolist()
         return [

@@ -70,11 +70,11 @@ def read_otherwise(folder: Path) -> None:
 
 
 def say_otherwise(folder: Path) -> None:
-    """As weights that were damaged on their way, with a right checksum."""
+    """As an adapter whose sign was lost on its way, with a right checksum."""
     from safetensors.torch import load_file, save_file
 
     path = folder / "adapter" / "adapter_model.safetensors"
-    save_file({name: -tensor for name, tensor in load_file(path).items()}, path)
+    save_file({name: -tensor if "lora_B" in name else tensor for name, tensor in load_file(path).items()}, path)
     rewrite(folder)
 
 

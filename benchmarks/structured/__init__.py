@@ -1,0 +1,1 @@
+"""What it costs to hold a model in this process to a JSON schema."""

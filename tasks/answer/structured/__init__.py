@@ -1,0 +1,1 @@
+"""Answers that are one JSON value of a form that the asker names."""
