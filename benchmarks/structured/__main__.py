@@ -11,7 +11,7 @@ from typing import Any
 from tasks.answer.generators import grammar as grammars
 from tasks.answer.generators.base import JsonFormat
 from tasks.answer.generators.transformers import load_base
-from tasks.answer.structured.form import parse_form, require_form
+from tasks.answer.structured.form import of_form, parse_form
 from tasks.errors import FormatError
 from tasks.params import load_params
 from tasks.settings import Settings
@@ -85,7 +85,7 @@ def _grammar_milliseconds(model: Any, form: JsonFormat) -> tuple[float, float]:
 
 def _verdict(text: str, form: JsonFormat, *, is_cut: bool) -> str:
     try:
-        require_form(text, form, is_cut=is_cut)
+        of_form(text, form, is_cut=is_cut)
     except FormatError:
         return "cut: an error" if is_cut else "refused by the model"
     return "yes"

@@ -3,7 +3,8 @@
 question + passages -> prompt -> draft, kept as written -> citations -> a verdict for each claim -> outcome
 
 Knows neither how the passages were found nor where the answer goes. A marker `[n]` is the position of a passage in
-`Answer.passages`, counted from 1. Three outcomes: an answer; the closest passages, plainly said to be that; nothing.
+`Answer.passages`, counted from 1. Outcomes: an answer; the closest passages, plainly said to be that; nothing; and, by
+`tasks.answer.asking_back`, a question that asks which of several documents is meant.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams
 
-Outcome = Literal["answer", "closest_passages", "nothing_found"]
+Outcome = Literal["answer", "clarification", "closest_passages", "nothing_found"]
 
 CLOSEST = "I found no sure answer in the documents. These passages come closest:"
 NOTHING = "I found nothing in the documents about this."
@@ -148,7 +149,7 @@ def stream_answer(
         yield request
         return
     stream = generator.stream(request.messages, max_new_tokens=params.max_new_tokens)
-    generation = yield from visible(stream, *_read_by(request))
+    generation = yield from visible(stream, *read_by(request))
     yield finish(request, generation, generator)
 
 
@@ -190,7 +191,7 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
         generation: the draft.
         verifier: gives a second opinion on the claims where `generation.verify` says so.
     """
-    text = kept(generation.text, *_read_by(request))
+    text = kept(generation.text, *read_by(request))
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
         return with_cost(closest_of(request, reason), request, generation)
@@ -217,8 +218,8 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
     return with_cost(answer, request, generation)
 
 
-def _read_by(request: GenerationRequest) -> tuple[list[str], list[str]]:
-    """The texts of the passages and their addresses: where a link of the draft may lead."""
+def read_by(request: GenerationRequest) -> tuple[list[str], list[str]]:
+    """Return the texts of the passages and their addresses: where a link of the draft may lead."""
     return [passage.text for passage in request.passages], [passage.uri for passage in request.passages]
 
 

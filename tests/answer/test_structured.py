@@ -16,7 +16,7 @@ from tasks.answer.generators.transformers import TransformersGenerator, load_bas
 from tasks.answer.prompt import NOT_FOUND
 from tasks.answer.structured.answer import answer_in_json
 from tasks.answer.structured.evidence import evidence_of
-from tasks.answer.structured.form import parse_form, require_form
+from tasks.answer.structured.form import of_form, parse_form
 from tasks.errors import ConfigurationError, FormatError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams
@@ -85,7 +85,7 @@ def test_what_is_written_is_of_the_schema(name: str, model: TransformersGenerato
 
     assert written.finish_reason == "stop"
     jsonschema.validate(json.loads(written.text), SCHEMAS[name], format_checker=jsonschema.FormatChecker())
-    require_form(written.text, form(SCHEMAS[name]), is_cut=False)
+    of_form(written.text, form(SCHEMAS[name]), is_cut=False)
 
 
 def scalars() -> st.SearchStrategy[dict[str, Any]]:
@@ -142,7 +142,7 @@ def test_any_object_is_an_object_or_cut(model: TransformersGenerator) -> None:
     assert written.text.startswith("{")
     if written.finish_reason == "length":
         with pytest.raises(FormatError, match="cut at the limit of tokens"):
-            require_form(written.text, asked, is_cut=True)
+            of_form(written.text, asked, is_cut=True)
     else:
         assert isinstance(json.loads(written.text), dict)
 
@@ -184,7 +184,7 @@ def test_text_is_no_form() -> None:
 def test_pattern_that_runs_away_elsewhere_is_checked_in_time() -> None:
     asked = form({"type": "string", "pattern": "^(a+)+$"})
     with pytest.raises(FormatError, match="pattern"):
-        require_form(json.dumps("a" * 60 + "!"), asked, is_cut=False)
+        of_form(json.dumps("a" * 60 + "!"), asked, is_cut=False)
 
 
 def passage(text: str, title: str = "Zephyr") -> Passage:
@@ -253,6 +253,13 @@ def test_what_is_not_of_the_form_reaches_nobody(text: str, params: GenerationPar
     with pytest.raises(FormatError) as raised:
         answered(text, params)
     assert text not in str(raised.value)
+
+
+def test_text_within_a_value_loads_no_picture_and_leads_nowhere(params: GenerationParams) -> None:
+    answer, _ = answered('{"version": "3.11 ![x](https://evil.example/?q=1) [here](https://evil.example/)"}', params)
+
+    assert "evil.example" not in answer.text
+    assert json.loads(answer.text)["version"].startswith("3.11")
 
 
 def test_markers_in_arrays_are_numbers_of_the_value(params: GenerationParams) -> None:

@@ -8,12 +8,13 @@ reaches nobody.
 
 from collections.abc import Sequence
 
-from tasks.answer.answer import Answer, closest_of, is_refusal, prepare, with_cost
+from tasks.answer.answer import Answer, closest_of, is_refusal, prepare, read_by, with_cost
 from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.generators.base import Generator, JsonFormat, JsonGenerator
+from tasks.answer.shown.links import bounded
 from tasks.answer.structured.evidence import evidence_of
-from tasks.answer.structured.form import instruction, require_form
+from tasks.answer.structured.form import instruction, of_form
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
 from tasks.params import GenerationParams
@@ -49,7 +50,8 @@ def answer_in_json(
     text = generation.text.strip()
     if is_refusal(text):
         return with_cost(closest_of(request, "The answerer found no answer in the passages."), request, generation)
-    require_form(text, form, is_cut=generation.finish_reason == "length")
+    is_cut = generation.finish_reason == "length"
+    text = of_form(text, form, is_cut=is_cut, change=lambda said: bounded(said, *read_by(request)))
     held = evidence_of(text, form.schema, request.passages)
     answer = Answer(
         text=text,

@@ -1,7 +1,7 @@
 """`response_format` of OpenAI's API: what may be asked for, and whether a text is of that form. Knows no model."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
@@ -66,8 +66,14 @@ def instruction(form: JsonFormat) -> str:
     return f"Write the answer as one JSON value and nothing else, without markers like [1]{of_schema}"
 
 
-def require_form(text: str, form: JsonFormat, *, is_cut: bool) -> None:
-    """Refuse a text that is not of the form.
+def of_form(text: str, form: JsonFormat, *, is_cut: bool, change: Callable[[str], str] = str) -> str:
+    """Return a text that is of the form.
+
+    Args:
+        text: what a model wrote.
+        form: that was asked for.
+        is_cut: whether the limit of tokens ended it.
+        change: of each text within the value; what it changes is checked as well.
 
     Raises:
         FormatError: it is no JSON, or not of the schema; the message quotes nothing of it.
@@ -80,13 +86,23 @@ def require_form(text: str, form: JsonFormat, *, is_cut: bool) -> None:
             f"the model must write JSON of the form {form.name!r}, but {reason}; ask for less, raise "
             "max_completion_tokens, or ask again without `response_format`"
         ) from error
-    error_of_value = next(iter(_validator(form.schema).iter_errors(value)), None)
+    changed = _changed(value, change)
+    error_of_value = next(iter(_validator(form.schema).iter_errors(changed)), None)
     if error_of_value is not None:
         place = "/".join(map(str, error_of_value.schema_path))[:120]
         raise FormatError(
             f"the model must write JSON of the form {form.name!r}, found a value that breaks {place}; make the schema "
             "simpler, or ask again without `response_format`"
         )
+    return text if changed == value else json.dumps(changed, ensure_ascii=False)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_changed(entry, change) for entry in value]
+    return {name: _changed(entry, change) for name, entry in value.items()} if isinstance(value, dict) else value
 
 
 def _no_number(name: str) -> None:
