@@ -15,6 +15,7 @@ ALMANAC_HOME
 ├── inbox/         documents that programs pushed
 ├── feedback/      ratings that MLflow has not taken yet
 ├── keys.json      hashes of API keys                                                    unless ALMANAC_API_KEYS_FILE
+├── sessions/      who is signed in on the pages
 ├── keys-used.json when each of them was last used
 ├── retrain/       outcomes of retrains, and the work of one that was killed
 ├── comparison/    the last `almanac compare`
@@ -120,6 +121,11 @@ class Home:
     def keys_used(self) -> Path:
         """When each API key was last used."""
         return self.root / "keys-used.json"
+
+    @property
+    def sessions(self) -> Path:
+        """Who is signed in on the pages."""
+        return self.root / "sessions"
 
     @property
     def retrain(self) -> Path:

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         ray_address: of a Ray cluster, as `ray://host:10001`; one is started for each run otherwise.
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
         oidc_roles: which values of the claim `oidc_roles_claim` give a role: `kb-editors=reviewer,ml-leads=promoter`.
+        oidc_client_id: of the pages at the identity provider; with it people sign in there.
+        session_hours: how long a sign-in holds.
+        public_url: the address at which people reach the pages, behind a proxy.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
         watch_quiet_seconds: for so long nothing must have changed in a watched folder before a refresh starts.
         teacher_api_key: of the model that writes synthetic questions.
@@ -104,6 +107,11 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = "groups"
     oidc_roles_claim: str = "groups"
     oidc_roles: str = ""
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_scopes: str = "openid profile email"
+    session_hours: float = Field(default=8.0, gt=0)
+    public_url: str | None = None
     pseudonym_key: SecretStr | None = None
     endpoint_api_key: SecretStr | None = None
     webhook_secret: SecretStr | None = None

@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from serving.api.errors import install_error_handlers
 from serving.api.limits import Guard, HeadAsGet, TrustedHosts
 from serving.api.metrics import Measured, Metrics
+from serving.api.people.sign_in import sign_in_router
 from serving.api.routes import api, probes
 from serving.api.service import OpenPairs, Pairs, Service
 from serving.promotion.webhook import webhook_router
@@ -56,6 +57,8 @@ def create_app(params: Params, settings: Settings, open_pairs: OpenPairs | None 
     install_error_handlers(app)
     app.include_router(probes(service))
     app.include_router(api(service))
+    if service.identity.sign_in is not None:
+        app.include_router(sign_in_router(service.identity.sign_in, service.audit, service.identity.pseudonym))
     app.include_router(webhook_router(settings, service.pairs.poll_now))
     _add_page(app)
     _add_middleware(app, service.metrics, settings)
@@ -83,7 +86,7 @@ def _add_middleware(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
     app.add_middleware(Guard)
     origins = [origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:
-        # No cookie says who asks, so that credentials need not be allowed: a page must hold a key of its own.
+        # Cookies are not allowed across origins: a page elsewhere must hold a key of its own.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,

@@ -1,4 +1,4 @@
-"""Who asks: an API key or a token of an OIDC provider becomes a user with groups and rights."""
+"""Who asks: a key, a token or a sign-in becomes a user with groups and rights."""
 
 import hashlib
 import hmac
@@ -7,9 +7,12 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 
+from fastapi import Request
+
 from serving.api.errors import ApiError
 from serving.api.people.keys import KeyFile, LastUse
 from serving.api.people.roles import GRANTED_BY, RIGHTS, Right, Role, rights_of
+from serving.api.people.sign_in import SignIn
 from serving.api.people.tokens import ClaimMapping, Tokens, unauthorized
 from tasks.settings import Settings
 
@@ -25,6 +28,7 @@ class Asker:
         rights: what the asker may do.
         name: as the key or the token has it, for the asker's own eyes.
         roles: as the key or the token has them, for the asker's own eyes.
+        is_signed_in: on the page, by the identity provider.
     """
 
     user: str
@@ -33,6 +37,7 @@ class Asker:
     rights: frozenset[Right] = RIGHTS[Role.READER]
     name: str = ""
     roles: tuple[Role, ...] = (Role.READER,)
+    is_signed_in: bool = False
 
     def require(self, right: Right) -> None:
         """Refuse whoever lacks a right.
@@ -64,8 +69,22 @@ class Identity:
         self._keys = KeyFile(settings.api_keys)
         self._last_use = LastUse(settings.layout.keys_used)
         self._tokens, self._mapping = Tokens.of(settings), ClaimMapping.of(settings)
+        self.sign_in = SignIn.of(settings)
         self._pseudonym_key = _pseudonym_key(settings)
         self._anonymous_groups = anonymous_groups
+
+    def of_request(self, request: Request) -> Asker:
+        """The asker of a request, by its header or by who is signed in on the page that sent it.
+
+        Raises:
+            ApiError: 401 without a valid key, token or session.
+        """
+        authorization = request.headers.get("authorization")
+        person = None if authorization or self.sign_in is None else self.sign_in.person(request)
+        if person is None:
+            return self.asker(authorization)
+        rights = rights_of(person.roles)
+        return Asker(person.user, person.groups, rights=rights, name=person.name, roles=person.roles, is_signed_in=True)
 
     def asker(self, authorization: str | None) -> Asker:
         """The asker of a request.

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 
 from serving.api.administration.operation import add_operation
 from serving.api.administration.quarantine import add_quarantine
@@ -24,14 +25,31 @@ from serving.api.chat_request import (
 )
 from serving.api.chat_response import Completion, completion
 from serving.api.documents import PUSH_SCHEMA, DocumentStatus, Inbox
-from serving.api.errors import RESPONSES, late
+from serving.api.errors import RESPONSES, ApiError, late
 from serving.api.feedback import FeedbackRequest
 from serving.api.inspection import add_inspection
 from serving.api.pending import answered, begin, events
+from serving.api.people.roles import Right, Role
+from serving.api.people.sign_in import SIGN_IN
 from serving.api.review.routes import add_review
 from serving.api.search_body import SearchBody
 from serving.api.service import ChatQuestion, Service
 from serving.api.text import CleanRoute, encoded
+
+
+class Me(BaseModel):
+    """Who asks.
+
+    Attributes:
+        is_signed_in: by the identity provider, on a page.
+        sign_in: where a person signs in; null where nobody can.
+    """
+
+    name: str
+    roles: tuple[Role, ...]
+    rights: tuple[Right, ...]
+    is_signed_in: bool
+    sign_in: str | None
 
 
 def probes(service: Service) -> APIRouter:
@@ -59,9 +77,19 @@ def api(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=RESPONSES, route_class=CleanRoute)
 
     def asker_of(request: Request) -> Asker:
-        return service.identity.asker(request.headers.get("authorization"))
+        return service.identity.of_request(request)
 
     Caller = Annotated[Asker, Depends(asker_of)]  # noqa: N806 - a type
+
+    @router.get("/me", summary="Who asks, with roles, and where a person signs in")
+    def me(request: Request) -> Me:
+        try:
+            asker: Asker | None = asker_of(request)
+        except ApiError:
+            if request.headers.get("authorization"):
+                raise
+            asker = None
+        return _me(asker, can_sign_in=service.identity.sign_in is not None)
 
     @router.get("/models", summary="The one model, and the versions that serve")
     async def models(_: Caller) -> dict[str, Any]:
@@ -143,6 +171,14 @@ async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[st
         searching.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         raise late("search", "ALMANAC_SEARCH_TIMEOUT_SECONDS")
     return asdict(searching.result())
+
+
+def _me(asker: Asker | None, *, can_sign_in: bool) -> Me:
+    sign_in = SIGN_IN if can_sign_in else None
+    if asker is None:
+        return Me(name="", roles=(), rights=(), is_signed_in=False, sign_in=sign_in)
+    rights = tuple(right for right in Right if right in asker.rights)
+    return Me(name=asker.name, roles=asker.roles, rights=rights, is_signed_in=asker.is_signed_in, sign_in=sign_in)
 
 
 def _model(service: Service) -> dict[str, Any]:

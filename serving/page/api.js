@@ -41,6 +41,16 @@ export async function exampleQuestions(key) {
   return (await response.json()).data[0].almanac.questions ?? [];
 }
 
+/** Who asks: `{name, roles, rights, is_signed_in, sign_in}`; `sign_in` is where a person does, null where nobody can. */
+export async function whoAsks(key) {
+  return (await call("v1/me", { key })).json();
+}
+
+/** End the sign-in; the address to go on to, where the identity provider ends its own. */
+export async function signOut() {
+  return (await (await call("auth/sign-out", { body: {} })).json()).location;
+}
+
 /** What became of a document; throws Failure with status 404 where there is none for this asker. */
 export async function inspect(document, key) {
   return (await call(`v1/inspection?${new URLSearchParams({ document })}`, { key })).json();

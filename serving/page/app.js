@@ -4,6 +4,7 @@ import { Component, createRef, h, render } from "./vendor/preact.js";
 import { answer, exampleQuestions, Failure, whatServes } from "./api.js";
 import { Turn } from "./answer.js";
 import { keepKey, keptKey, KeyForm } from "./key.js";
+import { askedBy, NOBODY, Person } from "./person.js";
 import { servingNow } from "./serving.js";
 import { SourceDialog } from "./source.js";
 
@@ -12,7 +13,7 @@ const MAX_TRIES = 5;
 const MAX_TURNS_SENT = 10;
 
 class App extends Component {
-  state = { items: [], draft: "", said: "", now: undefined, questions: [], source: null, stop: null, needsKey: false };
+  state = { items: [], draft: "", said: "", now: undefined, questions: [], source: null, stop: null, needsKey: false, person: NOBODY };
   options = { key: keptKey(), knowledgeBases: "" };
   session = Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16)).join("-");
   box = createRef();
@@ -29,6 +30,7 @@ class App extends Component {
 
   /** Find out whether a key is needed before a question is lost to it. */
   async greet() {
+    this.setState({ person: await askedBy(this.options.key) });
     try {
       this.setState({ needsKey: false, questions: await exampleQuestions(this.options.key) });
     } catch (error) {
@@ -85,6 +87,8 @@ class App extends Component {
       const failure = abort.signal.aborted ? new Failure(0, "Stopped.") : error;
       this.change(turn, { error: failure });
       this.setState(({ needsKey }) => ({ said: failure.message, needsKey: needsKey || failure.status === 401 }));
+      // The sign-in may have come to its end.
+      if (failure.status === 401) this.setState({ person: await askedBy("") });
     } finally {
       this.setState({ stop: null }, () => this.end.current.scrollIntoView({ block: "end" }));
     }
@@ -152,6 +156,7 @@ class App extends Component {
     return h("header", { class: "top" }, [
       h("h1", null, "Almanac"),
       h("p", { class: `serving ${state}`, title: "What answers at this moment" }, text),
+      h(Person, { person: this.state.person }),
       h("button", { type: "button", popovertarget: "options" }, "Options"),
       h("div", { id: "options", popover: "auto" }, [
         h("label", null, [
@@ -159,6 +164,7 @@ class App extends Component {
           h("input", { placeholder: "all", onInput: (event) => (this.options.knowledgeBases = event.currentTarget.value) }),
         ]),
         h("button", { type: "button", ...closing, onClick: this.startAnew }, "New conversation"),
+        this.state.person.rights.includes("review") && h("a", { href: "review" }, "Review drafts"),
         h("button", { type: "button", ...closing, onClick: () => this.saveKey("") }, "Forget the API key"),
       ]),
     ]);
@@ -167,7 +173,7 @@ class App extends Component {
   keyForm() {
     const isWrong = this.options.key !== "";
     const asked = isWrong ? "The server does not take this API key; use another" : "This assistant answers only with an API key";
-    return h(KeyForm, { asked, command: "almanac keys add NAME", onSave: this.saveKey });
+    return h(KeyForm, { asked, command: "almanac keys add NAME", onSave: this.saveKey, person: this.state.person });
   }
 
   composer() {

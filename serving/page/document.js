@@ -4,6 +4,7 @@ import { Component, h, render } from "./vendor/preact.js";
 import { documentNames, inspect } from "./api.js";
 import { addressAt, age, inspectionAddress } from "./format.js";
 import { keepKey, keptKey, KeyForm } from "./key.js";
+import { askedBy, NOBODY } from "./person.js";
 import { textParts } from "./parts.js";
 
 const STATES = {
@@ -16,11 +17,12 @@ const NOT_THERE = "There is no such document, or you may not read it.";
 const NO_NAMES = `${NOT_THERE} A page that was never taken in has no entry here either: ask who runs this assistant whether its source is listed.`;
 
 class App extends Component {
-  state = { view: null, names: null, said: "", needsKey: false };
+  state = { view: null, names: null, said: "", needsKey: false, person: NOBODY };
   wanted = new URLSearchParams(location.search).get("id") ?? "";
   named = "";
 
-  componentDidMount() {
+  async componentDidMount() {
+    this.setState({ person: await askedBy(keptKey()) });
     if (this.wanted) this.look();
   }
 
@@ -52,12 +54,12 @@ class App extends Component {
     else this.look();
   };
 
-  render(_, { view, names, said, needsKey }) {
+  render(_, { view, names, said, needsKey, person }) {
     return [
       h("header", { class: "top" }, [h("h1", null, h("a", { href: "./" }, "Almanac")), h("p", { class: "quiet" }, "What became of a document")]),
       h("main", null, [
         !view && h(Finder, { onFind: (name) => { this.named = name; this.search(); } }),
-        needsKey && h(KeyForm, { isWrong: keptKey() !== "", onSave: this.saveKey }),
+        needsKey && h(KeyForm, { isWrong: keptKey() !== "", onSave: this.saveKey, person }),
         h("p", { role: "status", class: "said" }, said),
         names && h("ul", { class: "names" }, names.map(nameEntry)),
         view && h(Document, { view }),

@@ -1,6 +1,7 @@
 // The API key of this tab: kept until it is closed, and asked for where the server wants one.
 
 import { h } from "./vendor/preact.js";
+import { SignInLink } from "./person.js";
 
 const KEY = "almanac.key";
 
@@ -19,12 +20,13 @@ export function keepKey(key) {
 
 const ASKED = "This assistant answers only with an API key";
 
-export function KeyForm({ isWrong, onSave, asked = ASKED, command = "almanac keys add NAME" }) {
+export function KeyForm({ isWrong, onSave, person, asked = ASKED, command = "almanac keys add NAME" }) {
   const save = (event) => {
     event.preventDefault();
     onSave(new FormData(event.currentTarget).get("key"));
   };
   return h("form", { class: "key", onSubmit: save }, [
+    person?.sign_in && h("p", { class: "sign-in" }, [h(SignInLink, { person, kind: "main" }), " or, for programs:"]),
     h("label", null, [
       isWrong ? "The server does not take this API key; use another" : asked,
       h("input", { name: "key", type: "password", autocomplete: "off", required: true }),

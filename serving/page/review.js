@@ -3,11 +3,12 @@
 import { Component, createRef, h, render } from "./vendor/preact.js";
 import { Failure, judge, waitingDrafts } from "./api.js";
 import { keepKey, keptKey, KeyForm } from "./key.js";
+import { askedBy, NOBODY, Person } from "./person.js";
 
 const WORDS = { draft: "waits", accepted: "accepted", corrected: "corrected", dropped: "dropped" };
 
 class Review extends Component {
-  state = { drafts: [], counts: {}, place: 0, editing: false, busy: true, error: null, needsKey: false };
+  state = { drafts: [], counts: {}, place: 0, editing: false, busy: true, error: null, needsKey: false, person: NOBODY };
   key = keptKey();
   main = createRef();
   acts = {
@@ -25,6 +26,7 @@ class Review extends Component {
   }
 
   async load() {
+    this.setState({ person: await askedBy(this.key) });
     await this.attempt(async () => {
       const { drafts, counts } = await waitingDrafts(this.key);
       this.setState({ drafts, counts, place: 0, needsKey: false });
@@ -92,6 +94,7 @@ class Review extends Component {
       h("header", { class: "top" }, [
         h("h1", null, "Review"),
         h("p", { class: "counts" }, drafts.length > 0 && `${place + 1} of ${drafts.length} here · ${summary(counts)}`),
+        h(Person, { person: this.state.person }),
         h("a", { href: "." }, "Chat"),
       ]),
       h("main", { ref: this.main }, this.draft ? h(DraftView, { draft: this.draft }) : h(Nothing, { busy, needsKey, counts })),
@@ -105,7 +108,7 @@ class Review extends Component {
   }
 
   keyForm() {
-    return h(KeyForm, { isWrong: false, asked: "Only a reviewer's key opens this page", command: "almanac keys add NAME --role reviewer", onSave: this.saveKey });
+    return h(KeyForm, { isWrong: false, asked: "Only a reviewer's key opens this page", command: "almanac keys add NAME --role reviewer", onSave: this.saveKey, person: this.state.person.is_signed_in ? NOBODY : this.state.person });
   }
 
   buttons() {

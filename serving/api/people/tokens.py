@@ -34,6 +34,9 @@ class Tokens:
         """The provider of the settings, None where none is set."""
         if settings.oidc_issuer is None:
             return None
+        if not settings.oidc_audience and settings.oidc_client_id:
+            # People sign in, and no program sends a token.
+            return None
         if not settings.oidc_audience:
             raise ConfigurationError(
                 "ALMANAC_OIDC_AUDIENCE must be set beside ALMANAC_OIDC_ISSUER: without it, a token that was made for "
