@@ -51,6 +51,9 @@ check: $(READY)  ## Lint, format check, import contracts, types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+audit: $(READY)  ## Write the bill of materials, and fail for known vulnerabilities that infra/vulnerabilities.yaml does not accept
+	$(BIN)/python -m experiments.supply_chain
+
 laptop-model: $(READY)  ## Download a model of 1.5 billion parameters (1.1 GB) for the profile `laptop`
 	$(BIN)/python -m experiments.laptop_model
 
@@ -62,4 +65,4 @@ bench: $(READY)  ## Run the benchmarks that the data at hand allows
 	$(BIN)/python -m benchmarks.weekly prometheus
 	$(BIN)/python -m benchmarks.scale
 
-.PHONY: help programs setup demo up test test-fast check laptop-model bench
+.PHONY: help programs setup demo up test test-fast check audit laptop-model bench
