@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import ConfigurationError
+from tasks.audit.audit import Audit
+from tasks.audit.chain import Chain
+from tasks.errors import ConfigurationError, DependencyError
 from tasks.home import Home
 from tasks.index.golden import load_evaluation
 from tasks.index.passage import Passage
@@ -179,3 +181,35 @@ def test_forgotten_document_leaves_queue_and_golden_file(home: Home, params: Par
     assert "ninety" not in own_file and "A boat" in own_file
     assert b"ninety days" not in (home.review / "queue.sqlite").read_bytes()
     assert remove(home, []) == 0
+
+
+def test_each_decision_is_in_the_audit_log_without_a_word_of_the_draft(home: Home) -> None:
+    draft = golden("How long are snapshots kept?", "ninety days")
+    offer(home, [draft])
+    decide(home, draft.id, Decision("accepted"), actor="0" * 32)
+    decide(home, draft.id, Decision("accepted", answer="ninety whole days"))
+    decide(home, draft.id, Decision("dropped"))
+    decide(home, draft.id, Decision("draft"))
+
+    entries = list(Audit(home).entries(document="notes:ledger"))
+
+    assert [(entry.what, entry.detail["verdict"]) for entry in entries] == [
+        ("reviewed", "accepted"), ("reviewed", "corrected"), ("reviewed", "dropped"), ("reviewed", "draft"),
+    ]  # fmt: skip
+    assert entries[0].actor == "0" * 32 and entries[1].actor.startswith("os:")
+    assert {entry.detail["draft"] for entry in entries} == {draft.id}
+    log = (home.audit / "log.jsonl").read_bytes()
+    assert b"snapshots" not in log and b"whole days" not in log
+
+
+def test_decision_that_cannot_be_noted_is_not_made(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = golden("How long are snapshots kept?", "ninety days")
+    offer(home, [draft])
+
+    def full(*_: object, **__: object) -> None:
+        raise DependencyError("the disk is full")
+
+    monkeypatch.setattr(Chain, "append", full)
+    with pytest.raises(DependencyError):
+        decide(home, draft.id, Decision("accepted"))
+    assert get(home, draft.id).status == "draft"

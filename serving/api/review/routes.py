@@ -76,7 +76,8 @@ def _decide(service: Service, asker: Asker, identifier: str, body: DecisionBody)
     draft = next((one for one in queue.drafts(home) if one.id == identifier), None)
     if draft is None or not draft.document_ids <= _documents([draft], service, asker):
         raise ApiError(404, f"no draft has the id {identifier[:40]!r}", param="identifier", code="not_found")
-    after = queue.decide(home, draft.id, body.decision(asker.user), write=golden_writer(service.params))
+    write = golden_writer(service.params)
+    after = queue.decide(home, draft.id, body.decision(asker.user), write=write, actor=asker.user)
     return {"draft": asdict(after), "counts": queue.counts(home)}
 
 

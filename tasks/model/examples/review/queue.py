@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.audit.audit import open_audit
 from tasks.corpus.document import sha256
 from tasks.corpus.private_database import opened
 from tasks.errors import ConfigurationError
@@ -78,7 +79,9 @@ def counts(home: Home) -> dict[str, int]:
     return {status: statuses.count(status) for status in STATUSES}
 
 
-def decide(home: Home, draft_id: str, decision: Decision, *, write: Write | None = None) -> Draft:
+def decide(
+    home: Home, draft_id: str, decision: Decision, *, write: Write | None = None, actor: str | None = None
+) -> Draft:
     """Keep what a person decided; a later decision takes the place of an earlier one.
 
     Args:
@@ -86,9 +89,11 @@ def decide(home: Home, draft_id: str, decision: Decision, *, write: Write | None
         draft_id: of the draft, or its beginning.
         decision: the verdict; `corrected` is what an acceptance with another text becomes.
         write: what the decision changes elsewhere.
+        actor: the pseudonym of who decides, for the audit log; None: whoever runs this process.
 
     Raises:
         ConfigurationError: there is no such draft, or the correction leaves no question.
+        DependencyError: the decision cannot be noted: it is not made.
     """
     before = get(home, draft_id)
     after = _decided(before, decision)
@@ -102,6 +107,8 @@ def decide(home: Home, draft_id: str, decision: Decision, *, write: Write | None
         )
         if write is not None:
             write(before, after)
+        documents = sorted(after.document_ids)
+        open_audit(home).done("reviewed", actor=actor, documents=documents, draft=after.id, verdict=after.status)
     return after
 
 
