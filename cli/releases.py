@@ -1,12 +1,15 @@
-"""What was released, and the way back: `releases` and `rollback`."""
+"""What was released, what serves, and the way back: `releases`, `promote` and `rollback`."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.output import Json, print_result, print_table
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.releases.approval import Approver
 
 app = typer.Typer()
 rollback_app = typer.Typer(no_args_is_help=True, help="Take a release back.")
@@ -58,6 +61,53 @@ def _cell(entry: dict[str, Any], name: str) -> str:
     )
 
 
+@app.command("promote")
+def promote_release(
+    kind: Annotated[str, typer.Argument(help="index or answerer.")],
+    version: Annotated[int, typer.Argument(help="As `almanac releases` has it.")],
+    json_: Json = False,
+) -> None:
+    """Let a version serve; running processes notice within seconds. Signed by the key in ALMANAC_API_KEY, if set.
+
+    Example: `almanac promote answerer 3`
+    """
+    from tasks.errors import ConfigurationError
+    from tasks.index.history import promote_index
+    from tasks.releases.kind import ANSWERER
+    from tasks.releases.lifecycle import promote
+
+    settings = Settings()
+    if kind not in ("index", "answerer"):
+        raise ConfigurationError(f"what is promoted must be `index` or `answerer`, found {kind!r}")
+    if kind == "index":
+        promote_index(settings, version, _promoter(settings))
+    else:
+        promote(settings, ANSWERER, str(version), _promoter(settings))
+    print_result(
+        {"kind": kind, "version": version},
+        json_,
+        lambda r: typer.echo(f"{r['kind']} {r['version']} serves, unless the server refuses it: `almanac status`"),
+    )
+
+
+def _promoter(settings: Settings) -> "Approver | None":
+    """Return whose key stands in ALMANAC_API_KEY; None: it is not set."""
+    from serving.api.auth import Identity
+    from serving.api.errors import ApiError
+    from serving.api.people.roles import Right
+    from tasks.errors import ConfigurationError
+    from tasks.releases.approval import Approver
+
+    if settings.api_key is None:
+        return None
+    try:
+        asker = Identity(settings, anonymous_groups=()).asker(f"Bearer {settings.api_key.get_secret_value()}")
+        asker.require(Right.PROMOTE)
+    except ApiError as error:
+        raise ConfigurationError(f"ALMANAC_API_KEY: {error}") from error
+    return Approver(asker.name, asker.user)
+
+
 @rollback_app.command("index")
 def rollback_index(
     version: Annotated[int | None, typer.Argument(help="Release to go back to; default: the one before.")] = None,
@@ -69,7 +119,8 @@ def rollback_index(
     """
     from tasks.index.history import roll_back_index
 
-    rollback = roll_back_index(Settings(), version)
+    settings = Settings()
+    rollback = roll_back_index(settings, version, _promoter(settings))
     print_result(
         asdict(rollback) | {"release": rollback.version},
         json_,
@@ -92,7 +143,8 @@ def rollback_answerer(
     from tasks.releases.lifecycle import roll_back
     from tasks.releases.version import Rollback
 
-    abandoned, target = roll_back(Settings(), ANSWERER, to=version)
+    settings = Settings()
+    abandoned, target = roll_back(settings, ANSWERER, to=version, by=_promoter(settings))
     serves = target.version if target else str(ANSWERER.default)
     print_result(
         asdict(Rollback(ANSWERER.name, serves, abandoned.version)),

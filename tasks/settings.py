@@ -75,6 +75,8 @@ class Settings(BaseSettings):
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
         oidc_roles: which values of the claim `oidc_roles_claim` give a role: `kb-editors=reviewer,ml-leads=promoter`.
         oidc_client_id: of the pages at the identity provider; with it people sign in there.
+        require_promoter: whether an alias counts only with the signed record of somebody who may promote.
+        api_key: of who runs `promote` and `rollback`.
         session_hours: how long a sign-in holds.
         public_url: the address at which people reach the pages, behind a proxy.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
@@ -115,6 +117,8 @@ class Settings(BaseSettings):
     pseudonym_key: SecretStr | None = None
     endpoint_api_key: SecretStr | None = None
     webhook_secret: SecretStr | None = None
+    require_promoter: bool = False
+    api_key: SecretStr | None = None
 
     log: str = "WARNING"
     dask_address: str | None = None

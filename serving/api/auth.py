@@ -2,9 +2,6 @@
 
 import hashlib
 import hmac
-import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -14,6 +11,7 @@ from serving.api.people.keys import KeyFile, LastUse
 from serving.api.people.roles import GRANTED_BY, RIGHTS, Right, Role, rights_of
 from serving.api.people.sign_in import SignIn
 from serving.api.people.tokens import ClaimMapping, Tokens, unauthorized
+from tasks.pseudonym_key import pseudonym_key
 from tasks.settings import Settings
 
 
@@ -70,7 +68,7 @@ class Identity:
         self._last_use = LastUse(settings.layout.keys_used)
         self._tokens, self._mapping = Tokens.of(settings), ClaimMapping.of(settings)
         self.sign_in = SignIn.of(settings)
-        self._pseudonym_key = _pseudonym_key(settings)
+        self._pseudonym_key = pseudonym_key(settings)
         self._anonymous_groups = anonymous_groups
 
     def of_request(self, request: Request) -> Asker:
@@ -119,20 +117,3 @@ class Identity:
         groups, roles = self._mapping.groups(claims), self._mapping.roles(claims)
         user = self.pseudonym("oidc", str(claims["iss"]), str(claims["sub"]))
         return Asker(user, groups, rights=rights_of(roles), name=self._mapping.name(claims), roles=roles)
-
-
-def _pseudonym_key(settings: Settings) -> bytes:
-    """`ALMANAC_PSEUDONYM_KEY`, else a random key that is kept in the home."""
-    if settings.pseudonym_key is not None:
-        return settings.pseudonym_key.get_secret_value().encode()
-    path = settings.home.resolve() / "pseudonym.key"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        beside.touch(mode=0o600)
-        beside.write_text(secrets.token_hex(32), encoding="utf-8")
-        # A link, not a rename: of two servers that start at once, the first one's key stands.
-        with suppress(FileExistsError):
-            path.hardlink_to(beside)
-        beside.unlink()
-    return path.read_text(encoding="utf-8").encode()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from serving.api.administration.operation import add_operation
 from serving.api.administration.quarantine import add_quarantine
+from serving.api.administration.releases import add_releases
 from serving.api.auth import Asker
 from serving.api.chat_request import (
     MODEL,
@@ -138,6 +139,7 @@ def api(service: Service) -> APIRouter:
     add_review(router, service, asker_of)
     add_quarantine(router, service, asker_of)
     add_operation(router, service, asker_of)
+    add_releases(router, service, asker_of)
     return router
 
 

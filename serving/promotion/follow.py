@@ -27,18 +27,19 @@ from serving.promotion.swap import (
     recall_answerer,
 )
 from serving.promotion.verdicts import Verdicts
-from tasks.errors import AlmanacError, DependencyError
+from tasks.errors import AlmanacError, ConfigurationError, DependencyError
 from tasks.index.access_tables import load_access
 from tasks.index.release import tagged_version
 from tasks.index.table import connect
 from tasks.params import Params
+from tasks.releases.approval import Act, follow_approval, require_approval
 from tasks.releases.kind import ANSWERER, INDEX
 from tasks.releases.last_served import last_served, remember_served
-from tasks.releases.lifecycle import is_rolled_back, require_gate
+from tasks.releases.lifecycle import is_rolled_back, required, versions
+from tasks.releases.model_registry import CHAMPION, probe
 from tasks.releases.model_registry import now as moment
-from tasks.releases.model_registry import probe
 from tasks.releases.tags import Tag
-from tasks.releases.version import ReleaseVersion
+from tasks.releases.version import ReleaseVersion, require_gate
 from tasks.settings import Settings
 
 RETRY_SECONDS = 10.0
@@ -131,6 +132,7 @@ class Follower:
             self._problems.append(why)
             return None
         try:
+            self._require_promoter(attempt.unfit)
             return attempt.load()
         # The one boundary of all that is loaded: a damaged file makes a library raise anything; the old pair serves on.
         except Exception as error:  # noqa: BLE001
@@ -144,6 +146,11 @@ class Follower:
         self._later[attempt.name] = (time.monotonic() + RETRY_SECONDS, why)
         self._problems.append(why)
         return None
+
+    def _require_promoter(self, version: ReleaseVersion | None) -> None:
+        """A challenger needs nobody's approval: it came by its gate, and answers a share of the users for a trial."""
+        if version is not None and version.alias == CHAMPION:
+            require_approval(self._settings, version)
 
     # The first pair of this process.
 
@@ -194,7 +201,7 @@ class Follower:
         if served_last:
             return
         asked = aliases is not None and wanted is None
-        if last is None or (asked and is_rolled_back(self._settings, ANSWERER, last.version)):
+        if last is None or (asked and self._may_leave(last)):
             yield _Attempt("the default answerer", lambda: self._smoked(index, self._default()))
         else:
             yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(last)))
@@ -246,16 +253,39 @@ class Follower:
         if wanted.id == now.answerer.id:
             return None
         if challenger is not None and challenger.id == wanted.id and not self.verdicts.is_refused(wanted):
-            challenger.version = wanted
-            return challenger
+
+            def promoted() -> LoadedAnswerer:
+                challenger.version = wanted
+                return challenger
+
+            return self._attempt(_Attempt(str(wanted), promoted, wanted))
         return self._attempt(_Attempt(str(wanted), lambda: self._load(wanted), wanted))
 
     def _without_champion(self, serving: ReleaseVersion) -> LoadedAnswerer | None:
         """Load the default answerer where a person rolled back to it; the alias may just be lost."""
-        if is_rolled_back(self._settings, ANSWERER, serving.version):
+        if self._may_leave(serving):
             return self._attempt(_Attempt("the default answerer", self._default))
         self._problems.append(f"{ANSWERER.model} has no champion in MLflow; version {serving.version} serves on")
         return None
+
+    def _may_leave(self, serving: ReleaseVersion) -> bool:
+        """Say whether a person rolled back to the default, and one who may."""
+        if not is_rolled_back(self._settings, ANSWERER, serving.version):
+            return False
+        try:
+            current = required(versions(self._settings, ANSWERER), ANSWERER, serving.version)
+            require_approval(self._settings, current, "leave")
+        except ConfigurationError as error:
+            self._problems.append(str(error))
+            return False
+        self._follow_approval(current, "leave")
+        return True
+
+    def _follow_approval(self, version: ReleaseVersion, act: Act = "serve") -> None:
+        try:
+            follow_approval(self._settings, version, act)
+        except DependencyError as error:
+            self._problems.append(f"an older record of a promoter would count again: {error}")
 
     def _swap(self, index: LoadedIndex, answerer: LoadedAnswerer, before: Serving) -> Serving:
         challenger = None if before.challenger is answerer else before.challenger
@@ -320,6 +350,8 @@ class Follower:
         try:
             remember_served(self._settings, INDEX, index.version)
             remember_served(self._settings, ANSWERER, answerer.version)
+            for version in filter(None, (index.version, answerer.version)):
+                self._follow_approval(version)
         except DependencyError as error:
             self._problems.append(f"a restart without MLflow would serve what served before: {error}")
 

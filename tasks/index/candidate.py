@@ -49,6 +49,7 @@ from tasks.index.table import build_indexes, clean_up, connect, open_latest, rew
 from tasks.lease import Lease
 from tasks.params import IndexGateParams, Params, digest
 from tasks.registry.shared import open_registry, share_registry
+from tasks.releases.approval import POLICY
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
 from tasks.releases.lifecycle import challenge, champion, promote
@@ -321,7 +322,7 @@ def promote_release(settings: Settings, version: ReleaseVersion) -> None:
     Raises:
         DependencyError: MLflow does not answer.
     """
-    promote(settings, INDEX, version.version)
+    promote(settings, INDEX, version.version, POLICY)
     remember_served(settings, INDEX, version)
 
 

@@ -6,9 +6,10 @@ from tasks.errors import ConfigurationError
 from tasks.index.registration import index_versions
 from tasks.index.release import Release, load_release, release_numbers
 from tasks.lease import LeaseHolder, current_writer
+from tasks.releases.approval import Approver
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
-from tasks.releases.lifecycle import champion, roll_back
+from tasks.releases.lifecycle import champion, promote, roll_back
 from tasks.releases.version import ReleaseEntry, ReleaseVersion, Rollback
 from tasks.settings import Settings
 
@@ -64,28 +65,45 @@ def _entry(release: Release, version: ReleaseVersion | None) -> ReleaseEntry:
     )
 
 
-def roll_back_index(settings: Settings, number: int | None) -> Rollback:
+def promote_index(settings: Settings, number: int, by: Approver | None = None) -> ReleaseVersion:
+    """Move the alias to a release that is kept.
+
+    Raises:
+        ConfigurationError: there is no such release, it did not pass its gate, or a promoter is wanted and none given.
+    """
+    target = promote(settings, INDEX, version_of(settings, number), by)
+    remember_served(settings, INDEX, target)
+    return target
+
+
+def roll_back_index(settings: Settings, number: int | None, by: Approver | None = None) -> Rollback:
     """Move the alias back to a release, by default to the newest one that served before.
 
     Raises:
         ConfigurationError: there is no such release, or none before.
     """
     kept = set(release_numbers(settings))
-    to = None if number is None else _version_of(settings, number, kept)
-    abandoned, target = roll_back(settings, INDEX, to=to, may_serve=lambda entry: entry.number in kept)
+    to = None if number is None else version_of(settings, number)
+    abandoned, target = roll_back(settings, INDEX, to=to, may_serve=lambda entry: entry.number in kept, by=by)
     if target is None:
         raise ConfigurationError("a rollback of the index must lead to a release, found none; run `almanac refresh`")
     remember_served(settings, INDEX, target)
     return Rollback(INDEX.name, target.release, abandoned.release)
 
 
-def _version_of(settings: Settings, number: int, kept: set[int]) -> str:
+def version_of(settings: Settings, number: int) -> str:
+    """Return MLflow's version of a release that is kept and does not serve.
+
+    Raises:
+        ConfigurationError: there is none of that number.
+    """
+    kept = release_numbers(settings)
     for entry in index_versions(settings):
         if entry.number == number and number in kept and not entry.is_champion:
             load_release(settings, number)
             return entry.version
     raise ConfigurationError(
-        f"rollback needs a kept release other than the serving one, found {number}; kept: {sorted(kept)}"
+        f"this needs a kept release other than the serving one, found {number}; kept: {sorted(kept)}"
     )
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from tasks.audit.audit import open_audit
 from tasks.errors import ConfigurationError
+from tasks.releases.approval import Approver, approval_tag, approver
 from tasks.releases.embedded_reader import read_versions
 from tasks.releases.folder import release_folder
 from tasks.releases.kind import ReleaseKind
 from tasks.releases.model_registry import CHALLENGER, CHAMPION, ensure_model, mlflow_client, none_if_absent, now
 from tasks.releases.tags import GATE_PASSED, Tag
 from tasks.releases.tracking_store import is_embedded
-from tasks.releases.version import AliasOutcome, ReleaseVersion
+from tasks.releases.version import AliasOutcome, ReleaseVersion, require_gate
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -154,20 +155,23 @@ def challenge(settings: Settings, version: ReleaseVersion) -> None:
 # Moving the alias `champion`.
 
 
-def promote(settings: Settings, kind: ReleaseKind, version: str) -> ReleaseVersion:
-    """Move the alias `champion` to a version; it is a challenger no longer.
+def promote(settings: Settings, kind: ReleaseKind, version: str, by: Approver | None = None) -> ReleaseVersion:
+    """Move the alias `champion` to a version; it is a challenger no longer. `by` decides; None: who runs this process.
 
     Raises:
-        ConfigurationError: there is no such version, or it did not pass its gate.
+        ConfigurationError: there is no such version, it did not pass its gate, or no promoter decides.
         CorruptionError: its files are not those of its manifest.
         DependencyError: MLflow does not answer.
     """
+    decides = approver(settings, by)
     target = required(versions(settings, kind), kind, version)
     require_gate(target)
     _check_files(settings, target)
     with mlflow_client(settings) as client:
+        # Before the alias: a server that looks between the two must find it.
+        _set(client, kind, target.version, approval_tag(settings, target, decides))
         _move(client, kind, target)
-    open_audit(settings.layout).done("promoted", model=kind.model, version=target.version)
+    open_audit(settings.layout).done("promoted", actor=decides.user, model=kind.model, version=target.version)
     return target
 
 
@@ -177,6 +181,7 @@ def roll_back(
     *,
     to: str | None = None,
     may_serve: Callable[[ReleaseVersion], bool] = lambda _: True,
+    by: Approver | None = None,
 ) -> tuple[ReleaseVersion, ReleaseVersion | None]:
     """Move the alias `champion` back and say on the version that leaves that it was taken back.
 
@@ -185,15 +190,17 @@ def roll_back(
         kind: of release.
         to: the version; None: the newest one that served before, else the kind's default.
         may_serve: whether what a version needs is still kept.
+        by: who decides; None: whoever runs this process.
 
     Returns:
         What was taken back, and what serves again: None for the kind's default.
 
     Raises:
-        ConfigurationError: nothing but the default serves, or there is no such version.
+        ConfigurationError: nothing but the default serves, there is no such version, or no promoter decides.
         CorruptionError: the target's files are not those of its manifest.
         DependencyError: MLflow does not answer.
     """
+    decides = approver(settings, by)
     registered = versions(settings, kind)
     current = next((entry for entry in registered if entry.is_champion), None)
     if current is None:
@@ -206,9 +213,15 @@ def roll_back(
     if target is not None:
         _check_files(settings, target)
     with mlflow_client(settings) as client:
+        if target is None:
+            _set(client, kind, current.version, approval_tag(settings, current, decides, "leave"))
+        else:
+            _set(client, kind, target.version, approval_tag(settings, target, decides))
         _move(client, kind, target, leaves=current.version, why={Tag.ROLLED_BACK: now()})
     serves = target.version if target else str(kind.default)
-    open_audit(settings.layout).done("rolled back", model=kind.model, version=current.version, serves=serves)
+    open_audit(settings.layout).done(
+        "rolled back", actor=decides.user, model=kind.model, version=current.version, serves=serves
+    )
     return current, target
 
 
@@ -326,19 +339,6 @@ def mark(settings: Settings, version: ReleaseVersion, tags: Mapping[Tag, str]) -
     """
     with mlflow_client(settings) as client:
         _set(client, version.kind, version.version, tags)
-
-
-def require_gate(version: ReleaseVersion) -> None:
-    """Refuse a version that did not pass its gate: whoever may move the alias may skip the gate by mistake.
-
-    Raises:
-        ConfigurationError: it did not.
-    """
-    if not version.passed_gate:
-        raise ConfigurationError(
-            f"a version must have passed its gate to serve, version {version.version} of {version.kind.model} has gate "
-            f"{version.gate!r}; promote another"
-        )
 
 
 # The steps.

@@ -145,6 +145,19 @@ class Rollback:
     abandoned: int | str
 
 
+def require_gate(version: ReleaseVersion) -> None:
+    """Refuse a version that did not pass its gate: whoever may move the alias may skip the gate by mistake.
+
+    Raises:
+        ConfigurationError: it did not.
+    """
+    if not version.passed_gate:
+        raise ConfigurationError(
+            f"a version must have passed its gate to serve, version {version.version} of {version.kind.model} has gate "
+            f"{version.gate!r}; promote another"
+        )
+
+
 def entry_of(version: ReleaseVersion) -> ReleaseEntry:
     """Return the entry of a version from its tags alone."""
     tags = version.tags

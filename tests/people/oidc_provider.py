@@ -45,7 +45,7 @@ def running_provider() -> Iterator[Provider]:
         environment.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")
         with run_server_in_thread() as server:
             provider = Provider(f"http://localhost:{server.server_port}")
-            server.set_app(_recorded(server.get_app(), provider))
+            server.app = _recorded(server.app, provider)
             yield provider
 
 
