@@ -78,6 +78,7 @@ class Settings(BaseSettings):
         require_promoter: whether an alias counts only with the signed record of somebody who may promote.
         api_key: of who runs `promote` and `rollback`.
         session_hours: how long a sign-in holds.
+        requests_per_minute: of one user; more are refused for a while. None: only the queue bounds them.
         public_url: the address at which people reach the pages, behind a proxy.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
         watch_quiet_seconds: for so long nothing must have changed in a watched folder before a refresh starts.
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     oidc_scopes: str = "openid profile email"
     session_hours: float = Field(default=8.0, gt=0)
     public_url: str | None = None
+    requests_per_minute: int | None = Field(default=None, ge=1)
     pseudonym_key: SecretStr | None = None
     endpoint_api_key: SecretStr | None = None
     webhook_secret: SecretStr | None = None

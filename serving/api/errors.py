@@ -37,6 +37,7 @@ class ErrorBody(BaseModel):
 _MEANINGS = {
     400: "The request is not what it must be.",
     401: "No valid key or token.",
+    403: "A role is needed that the asker has not.",
     404: "No such thing, or not yours.",
     405: "Another method is needed; see `Allow`.",
     413: "The body is too large.",

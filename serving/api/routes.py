@@ -30,6 +30,7 @@ from serving.api.errors import RESPONSES, ApiError, late
 from serving.api.feedback import FeedbackRequest
 from serving.api.inspection import add_inspection
 from serving.api.pending import answered, begin, events
+from serving.api.people.quota import Quotas
 from serving.api.people.roles import Right, Role
 from serving.api.people.sign_in import SIGN_IN
 from serving.api.review.routes import add_review
@@ -77,8 +78,14 @@ def api(service: Service) -> APIRouter:
     """Return the routes below `/v1`."""
     router = APIRouter(prefix="/v1", responses=RESPONSES, route_class=CleanRoute)
 
+    quotas = Quotas(service.settings.requests_per_minute)
+
     def asker_of(request: Request) -> Asker:
-        return service.identity.of_request(request)
+        asker = service.identity.of_request(request)
+        # Who has no key shares a user with all who have none: there the address counts.
+        host = request.client.host if request.client else ""
+        quotas.take(f"anonymous {host}" if asker.is_anonymous else asker.user)
+        return asker
 
     Caller = Annotated[Asker, Depends(asker_of)]  # noqa: N806 - a type
 
