@@ -73,7 +73,7 @@ class Contrastive:
     def validation(self, network: Any, share: Share) -> tuple[float, float]:  # noqa: ARG002
         """Return sum and count of the same loss of held-out questions, each over the whole pool.
 
-        Ranks jump: a hundred questions' reciprocal ranks chose the model as it was where it gained (docs/embedder.md).
+        Smooth, where ranks jump: a few questions can choose a step by it.
         """
         losses = cross_entropies(SCALE * self.selection.scores(self.embedder), self.selection.relevant)
         return float(losses.sum()), float(len(losses))
