@@ -107,7 +107,7 @@ def _remedy(outcome: Outcome) -> str:
         return "write golden questions: `almanac review fill --golden 40`"
     if "not better with confidence" in said:
         return (
-            "a larger base or an endpoint gains more than another quarter of this one: `almanac compare`, and "
+            "`almanac compare` shows how far it is from what serves, and whether a larger base is nearer; "
             "docs/retrain.md, 'What a quarter earns'"
         )
     if "perplexity" in said:
