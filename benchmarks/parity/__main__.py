@@ -1,14 +1,12 @@
-"""Serve one trained adapter in many ways, right and wrong, and hold each against what the trainer's model said.
+"""Serve a model with an adapter in many ways, right and wrong, and hold each against what the trainer's network said.
 
-`python -m benchmarks.parity [--steps 40]` trains two adapters on the default model, on made-up stones with colours.
+`python -m benchmarks.parity` puts random adapters of several sizes on the default model, as a training would: what a
+missing adapter, a stale prefix cache or another template changes, beside what precision, threads and batches change.
 """
 
-import argparse
 import copy
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.parity.prefix_cache import CachingGenerator, PrefixCache
@@ -16,33 +14,35 @@ from tasks.answer.generators.transformers import TransformersGenerator, load_bas
 from tasks.answer.parity.compare import ServedConversation, difference
 from tasks.answer.parity.record import NUM_TOKENS, RecordedConversation, record_parity
 from tasks.answer.prompt import load_prompt
-from tasks.model.examples.example import Example, ExamplePassage, example_id, write_examples
 from tasks.model.examples.tokens import TRAINED_PROMPT
-from tasks.model.training.train import train
-from tasks.params import Params, load_params
+from tasks.params import load_params
 from tasks.settings import Settings
 
-COLOURS = ("red", "blue", "green", "white", "black")
+ALPHAS = (4, 16, 64)
+"""Scales of the adapters: how much they change the base."""
 Served = Callable[[RecordedConversation], ServedConversation]
 
 
 def main() -> None:
-    """Train, serve in each way, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=40, help="of each training")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        params, settings = load_params(Settings().params), Settings()
-        base = load_base(params.generation, settings)
-        trained = _adapted(base, Path(folder), "The stone is {colour}, as passage [1] says.", arguments.steps, params)
-        other = _adapted(base, Path(folder), "{colour}", arguments.steps, params)
+    """Print the table."""
+    settings = Settings()
+    base = load_base(load_params(settings.params).generation, settings)
+    print("| adapter | served | worst drift of a conversation | refused |\n|---|---|---|---|", flush=True)
+    for alpha in ALPHAS:
+        trained = _adapted(base, alpha, seed=1)
         recorded = record_parity(trained, load_prompt(TRAINED_PROMPT))
-        print("| served | worst drift of a conversation | refused |\n|---|---|---|")
-        for name, served in _served(trained, other, base):
+        is_middle = alpha == ALPHAS[1]
+        ways = _served(trained, _adapted(base, alpha, seed=2), base) if is_middle else [_missing(base)]
+        for name, served in ways:
             answers = [served(entry) for entry in recorded]
-            drift = max(_drift(entry, answer) for entry, answer in zip(recorded, answers, strict=True))
-            reasons = [difference(entry, answer) for entry, answer in zip(recorded, answers, strict=True)]
-            print(f"| {name} | {drift:.3f} | {sum(map(bool, reasons))} of {len(recorded)} |", flush=True)
+            pairs = list(zip(recorded, answers, strict=True))
+            drift = max(_drift(entry, answer) for entry, answer in pairs)
+            num_refused = sum(difference(entry, answer) is not None for entry, answer in pairs)
+            print(f"| {alpha} | {name} | {drift:.3f} | {num_refused} of {len(pairs)} |", flush=True)
+
+
+def _missing(base: TransformersGenerator) -> tuple[str, Served]:
+    return "the base without the adapter", _alone(base)
 
 
 def _served(
@@ -51,29 +51,26 @@ def _served(
     import torch
 
     merged = replace(trained, model=copy.deepcopy(trained.model).merge_and_unload())
-    threads = torch.get_num_threads()
-    for number in (1, 2):
+    for number in (2, 1):
         torch.set_num_threads(number)
         yield f"merged, {number} thread(s)", _alone(merged)
-    torch.set_num_threads(threads)
-    yield "merged, in one batch with longer prompts", _batched(merged)
-    yield "merged, correct prefix cache", _cached(merged, PrefixCache(by_weights=True), other)
-    yield "merged, float16", _alone(replace(merged, model=copy.deepcopy(merged.model).to(torch.float16)))
-    yield "merged, bfloat16", _alone(replace(merged, model=copy.deepcopy(merged.model).to(torch.bfloat16)))
+    yield "merged, in one batch with a longer prompt", _batched(merged)
+    yield "merged, correct prefix cache", _cached(merged, PrefixCache(by_weights=True), base)
+    for dtype in (torch.float32, torch.bfloat16):
+        changed = replace(merged, model=copy.deepcopy(merged.model).to(dtype))
+        yield f"merged, {str(dtype).removeprefix('torch.')}", _alone(changed)
     yield "merged, int8 (dynamic)", _alone(replace(merged, model=_int8(merged.model)))
-    yield "another adapter", _alone(replace(merged, model=other.model))
-    yield "the base without the adapter", _alone(base)
+    yield "another adapter", _alone(replace(other, model=copy.deepcopy(other.model).merge_and_unload()))
+    yield _missing(base)
     yield "prefix cache of the base", _cached(merged, PrefixCache(by_weights=False), base)
-    yield "prefix cache of another adapter", _cached(merged, PrefixCache(by_weights=False), other)
     for name, template in _broken_templates(str(trained.tokenizer.chat_template)):
         tokenizer = copy.deepcopy(trained.tokenizer)
         tokenizer.chat_template = template
-        yield f"template: {name}, prompt not told", _alone(replace(merged, tokenizer=tokenizer))
+        yield f"template: {name}", _alone(replace(merged, tokenizer=tokenizer))
 
 
 def _broken_templates(template: str) -> Iterator[tuple[str, str]]:
-    plain = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
-    yield "plain text", plain
+    yield "plain text", "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     yield "no generation prompt", template.replace("add_generation_prompt", "false")
     yield "turns not ended", template.replace("<|im_end|>", "")
 
@@ -83,20 +80,40 @@ def _alone(generator: TransformersGenerator) -> Served:
 
     def served(entry: RecordedConversation) -> ServedConversation:
         prompt = generator.prompt_tokens(entry.messages)
-        text = generator.text_of([token for token, _ in generator.first_tokens(prompt, NUM_TOKENS)])
-        logprobs = generator.log_probabilities(prompt, [step.token for step in entry.steps])
-        return ServedConversation(None, None, text, tuple(logprobs))
+        tokens = [step.token for step in entry.steps]
+        return _observed(generator, tokens, _logprobs(generator, [[*prompt, *tokens]], len(prompt), tokens))
 
     return served
 
 
 def _batched(generator: TransformersGenerator) -> Served:
     def served(entry: RecordedConversation) -> ServedConversation:
-        longer = [{"role": "user", "content": "Say nothing of this. " * 60}]
-        written = generator.generate_many([entry.messages, longer], max_new_tokens=NUM_TOKENS)[0]
-        return ServedConversation(None, None, written.text, ())
+        longer = generator.prompt_tokens([{"role": "user", "content": "Say nothing of this. " * 80}])
+        prompt, tokens = generator.prompt_tokens(entry.messages), [step.token for step in entry.steps]
+        rows = [[*prompt, *tokens], longer]
+        return _observed(generator, tokens, _logprobs(generator, rows, len(prompt), tokens))
 
     return served
+
+
+def _logprobs(generator: TransformersGenerator, rows: list[list[int]], num_prompt: int, tokens: Sequence[int]) -> Any:
+    """(len(tokens), vocabulary), of the first row, padded on the left as the server pads."""
+    import torch
+
+    ids, mask = generator._batch(rows)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    start = ids.shape[1] - len(rows[0]) + num_prompt - 1
+    with torch.inference_mode():
+        logits = generator.model(ids, attention_mask=mask, position_ids=positions).logits[0]
+    return torch.log_softmax(logits[start : start + len(tokens)].float(), dim=-1)
+
+
+def _observed(generator: TransformersGenerator, tokens: Sequence[int], logprobs: Any) -> ServedConversation:
+    """What greedy decoding writes: the recorded tokens up to the first one that is not the likeliest here."""
+    written = logprobs.argmax(dim=-1).tolist()
+    differs = next((at for at, pair in enumerate(zip(written, tokens, strict=True)) if len(set(pair)) > 1), len(tokens))
+    text = generator.text_of(written[: differs + 1])
+    return ServedConversation(None, None, text, tuple(float(logprobs[at, token]) for at, token in enumerate(tokens)))
 
 
 def _cached(generator: TransformersGenerator, cache: PrefixCache, before: TransformersGenerator) -> Served:
@@ -106,10 +123,8 @@ def _cached(generator: TransformersGenerator, cache: PrefixCache, before: Transf
     def served(entry: RecordedConversation) -> ServedConversation:
         asked_before.write(entry.messages, 1)
         written, logprobs = CachingGenerator(named, cache).write(entry.messages, NUM_TOKENS)
-        tokens = generator.tokenizer(written.text, add_special_tokens=False)["input_ids"]
-        recorded = [step.token for step in entry.steps]
-        same = next((at for at, pair in enumerate(zip(tokens, recorded, strict=False)) if len(set(pair)) > 1), None)
-        return ServedConversation(None, None, written.text, tuple(logprobs[: len(tokens) if same is None else same]))
+        same = next((at for at, step in enumerate(entry.steps) if not written.text.startswith(step.text)), None)
+        return ServedConversation(None, None, written.text, tuple(logprobs[:same]))
 
     return served
 
@@ -117,7 +132,7 @@ def _cached(generator: TransformersGenerator, cache: PrefixCache, before: Transf
 def _int8(network: Any) -> Any:
     import torch
 
-    return torch.ao.quantization.quantize_dynamic(copy.deepcopy(network), {torch.nn.Linear}, dtype=torch.qint8)
+    return torch.ao.quantization.quantize_dynamic(copy.deepcopy(network).float(), {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def _drift(recorded: RecordedConversation, served: ServedConversation) -> float:
@@ -125,40 +140,14 @@ def _drift(recorded: RecordedConversation, served: ServedConversation) -> float:
     return sum(abs(step.logprob - logprob) for step, logprob in pairs) / max(1, len(pairs))
 
 
-def _adapted(
-    base: TransformersGenerator, folder: Path, answer: str, steps: int, params: Params
-) -> TransformersGenerator:
-    """The base with an adapter that is not merged, as its trainer has it."""
-    from peft import PeftModel
+def _adapted(base: TransformersGenerator, alpha: float, *, seed: int) -> TransformersGenerator:
+    """The base with a random adapter that is not merged, as its trainer has it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
 
-    path = folder / f"examples-{len(answer)}.jsonl"
-    write_examples([_example(number, answer) for number in range(120)], path)
-    tuning = params.fine_tuning.model_copy(
-        update={"max_steps": steps, "eval_steps": steps, "max_validation_examples": 8}
-    )
-    output = folder / f"trained-{len(answer)}"
-    train(path, output, params.model_copy(update={"fine_tuning": tuning}), Settings(), lineage={})
-    return replace(base, model=PeftModel.from_pretrained(copy.deepcopy(base.model), output / "adapter").eval())
-
-
-def _example(number: int, answer: str) -> Example:
-    colour = COLOURS[number % len(COLOURS)]
-    passages = (ExamplePassage(f"c{number}", f"d{number}", f"Stone {number}", f"Stone {number} is {colour}."),)
-    question, text = f"What colour has stone {number}?", answer.format(colour=colour) + " [1]"
-    return Example(
-        example_id=example_id(question, passages, text),
-        question=question,
-        passages=passages,
-        answer=text,
-        rejected=None,
-        support=(1,),
-        origin="synthetic",
-        how="benchmark",
-        topic="stones",
-        corpus="corpus-0001",
-        cluster=f"d{number}",
-        split="train" if number % 10 else "validation",
-    )
+    torch.manual_seed(seed)
+    config = LoraConfig(r=16, lora_alpha=alpha, target_modules="all-linear", init_lora_weights=False)  # type: ignore[arg-type]
+    return replace(base, model=get_peft_model(copy.deepcopy(base.model), config).eval())
 
 
 if __name__ == "__main__":

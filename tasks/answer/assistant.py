@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.answer.answer import Answer, answer_question, stream_answer
 from tasks.answer.answerer import Answerer
+from tasks.answer.asking_back.clarify import ask_back
 from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.conversation import Turn
@@ -126,6 +127,10 @@ def ask(
         if given is not None:
             return given
         question = turn.about(passage.title for passage in passages) if turn else request.question
+        # A model at an endpoint judges by itself what is asked; a small one, or an excerpt, takes any of them.
+        clarifying = ask_back(question, passages, turn) if params.endpoint is None else None
+        if clarifying is not None:
+            return clarifying
         answered = answer_question if emit is None else partial(_streamed, emit)
         if form is not None:
             answered = partial(answer_in_json, form)

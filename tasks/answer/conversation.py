@@ -45,6 +45,8 @@ _REQUEST_WORDS = """
 """
 _REQUESTS = frozenset(_REQUEST_WORDS.split())
 """What one asks of an answer, not of a document."""
+_CHOICE_WORDS = frozenset({"mean", "meant", "one", "choose", "first", "package"})
+MAX_CHOICE_WORDS = 2
 _COURTESY = re.compile(
     r"\W*(?:(?:ok(?:ay)?|great|perfect|cool|nice|good|fine|thanks|thank you|thx|cheers|got it|i see|awesome|hello|hi"
     r"|hey|good (?:morning|afternoon|evening)|bye|goodbye|yes|no|very much|so much|a lot|all|that help(?:s|ed))\b\W*)+",
@@ -94,7 +96,17 @@ class Turn:
         if self.rewritten:
             return self.rewritten
         named = vocabulary(" ".join(titles))
+        if self._chooses(named):
+            return f"{self.earlier[-1]} ({self.question.strip(' .!?')})"
         return _with_subject(self.question, [word for word in self.subject if vocabulary(word) <= named])
+
+    def _chooses(self, named: frozenset[str]) -> bool:
+        """Whether a few words name the document that the question before left open: `tenacity`, `I mean httpx`."""
+        own = [word for word in _content(self.question) if word.casefold() not in _CHOICE_WORDS]
+        if not self.earlier or not own or len(own) > MAX_CHOICE_WORDS:
+            return False
+        left_open = named.isdisjoint(_stems(self.earlier[-1]) | set(_folded(self.earlier[-1])))
+        return left_open and all(vocabulary(word) & named for word in own)
 
 
 def last_turn(questions: Sequence[str]) -> Turn:
@@ -109,7 +121,9 @@ def last_turn(questions: Sequence[str]) -> Turn:
     for question in earlier:
         subject = (*subject, *_content(question)) if leans_on_history(question) else _content(question)
     if not earlier or not leans_on_history(last):
-        return Turn(last, earlier=() if _names(last) else earlier)
+        # A bare name may say which one the question before meant.
+        stands_alone = len(_WORD.findall(last)) > 1 and bool(_names(last))
+        return Turn(last, earlier=() if stands_alone else earlier)
     said = {word.casefold() for word in _content(last)}
     added = [word for word in dict.fromkeys(subject) if word.casefold() not in said]
     return Turn(last, tuple(added[-MAX_SUBJECT_WORDS:]), earlier)
@@ -126,14 +140,19 @@ def leans_on_history(question: str) -> bool:
     words, content, names = _WORD.findall(question), _content(question), _names(question)
     if _CONTINUES.match(question) or (_PREPOSITION.match(question) and len(words) <= MAX_FRAGMENT_WORDS):
         return True
-    pronoun = _PRONOUN.search(_EXPLETIVE.sub("", question))
-    if pronoun and not any(question.find(name) < pronoun.start() for name in names):
+    if has_open_pronoun(question):
         return True
     if names:
         return False
     if len(words) <= MAX_ELLIPSIS_WORDS or all(word.casefold() in _REQUESTS for word in content):
         return True
     return len(content) == 1 and bool(_DEFINITE.search(question))
+
+
+def has_open_pronoun(question: str) -> bool:
+    """Return whether a pronoun stands in a question with no name before it."""
+    pronoun = _PRONOUN.search(_EXPLETIVE.sub("", question))
+    return pronoun is not None and not any(question.find(name) < pronoun.start() for name in _names(question))
 
 
 def rewritten(turn: Turn, write: Writer) -> Turn:
@@ -178,6 +197,10 @@ def _stems(question: str) -> frozenset[str]:
 
 def _with_subject(question: str, subject: Sequence[str]) -> str:
     return f"{question} ({' '.join(subject)})" if subject else question
+
+
+def _folded(question: str) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in _content(question))
 
 
 def _content(question: str) -> tuple[str, ...]:

@@ -140,6 +140,14 @@ def relevance(question: str, passages: Sequence[Passage]) -> float:
     return max((passage.similarity or 0.0 for passage in passages), default=0.0) + WORDS_RELEVANCE * share
 
 
+def coverage(question: str, groups: Sequence[Sequence[Passage]]) -> list[float]:
+    """Return for each group of passages the share of the question's words that it holds, rarer ones counting more."""
+    weights = _weights(terms(question).content, [passage for group in groups for passage in group])
+    total = sum(weights.values()) or 1.0
+    held = [frozenset().union(*map(_held, group)) for group in groups]
+    return [sum(weight for word, weight in weights.items() if word in words) / total for words in held]
+
+
 def speaks_of_names(question: str, passages: Sequence[Passage]) -> bool:
     """Return whether one passage speaks of every name of the question: what it asks is missing, not its subject.
 

@@ -21,7 +21,7 @@ class Observation:
         day: since the epoch, UTC.
         user: a pseudonym; empty: the command line.
         similarity: cosine of the question and the best passage; None: nothing was found, or by words alone.
-        unanswered: the outcome was not `answer`.
+        unanswered: the outcome was neither `answer` nor a question which document is meant.
         num_claims, num_unverified: claims of a model's answer, and those that no passage holds.
         rating: True up, False down, None not rated.
         prompt_tokens, completion_tokens: what the answer cost.
@@ -72,7 +72,7 @@ def _observation(trace: "Trace") -> Observation:
         user=info.trace_metadata.get("mlflow.trace.user", ""),
         question=str(((root.inputs if root else None) or {}).get("question", "")),
         similarity=max((value for value in similarities if value is not None), default=None),
-        unanswered=outputs.get("outcome") not in ("answer", None),
+        unanswered=outputs.get("outcome") not in ("answer", "clarification", None),
         answerer=info.tags.get("almanac.answerer_version", ""),
         index=info.tags.get("almanac.index_version", ""),
         num_claims=len(claims),

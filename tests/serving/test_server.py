@@ -104,6 +104,16 @@ def test_follow_up_is_answered_about_what_was_asked_before(client: openai.OpenAI
     assert "Install lockbox with pip from the package index." in found.choices[0].message.content
 
 
+def test_question_without_a_subject_is_asked_back_and_a_name_then_answers_it(client: openai.OpenAI) -> None:
+    asked = ask(client, "How do I install it?")
+    assert asked.model_extra["almanac"]["outcome"] == "clarification"
+    assert "Which one do you mean:" in asked.choices[0].message.content
+    assert {note.url_citation.title for note in asked.choices[0].message.annotations} == {"Zephyr", "Lockbox"}
+    found = ask(client, "How do I install it?", "lockbox")
+    assert "Install lockbox with pip from the package index." in found.choices[0].message.content
+    assert found.model_extra["almanac"]["outcome"] == "answer"
+
+
 def test_parts_of_a_message_and_other_roles_are_understood(client: openai.OpenAI) -> None:
     parts = [{"type": "text", "text": "What is zephyr?"}]
     messages: list[Any] = [
