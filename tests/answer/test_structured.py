@@ -176,6 +176,14 @@ def test_what_cannot_be_enforced_is_named(keyword: dict[str, Any]) -> None:
         check_enforceable(form(keyword))
 
 
+@pytest.mark.parametrize(("bias", "refuses"), [(1e9, True), (-1e9, False)])
+def test_model_refuses_where_it_would_without_a_form(bias: float, refuses: bool, model: TransformersGenerator) -> None:
+    written = replace(model, refusal_bias=bias).generate_json(ASKED, form({"enum": [1, 2]}), max_new_tokens=64)
+
+    assert (written.text == NOT_FOUND) is refuses
+    assert refuses or written.text in ("1", "2")
+
+
 def test_text_is_no_form() -> None:
     assert parse_form(None) is None
     assert parse_form({"type": "text"}) is None

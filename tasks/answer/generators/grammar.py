@@ -1,6 +1,7 @@
 """The tokens that a JSON form allows next, by `llguidance`: a model in this process cannot write anything else.
 
-Beside the value stands the agreed refusal, so that "not in the documents" can be said in any form.
+Where it would begin with the agreed refusal if it were free, it writes that and no value, so that "not in the
+documents" can be said in any form. It is not merely allowed to: a small model finds a brace less likely than anything.
 """
 
 import json
@@ -15,10 +16,12 @@ _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 """One line: where blanks are free, a small model goes on with them for ever."""
 
 
+REFUSAL = f"start: {json.dumps(NOT_FOUND)}\n"
+
+
 def grammar_of(form: JsonFormat) -> str:
-    """Return the grammar of a value of the form, or the agreed refusal, as `llguidance` reads it."""
-    schema = json.dumps(dict(form.schema) | {"x-guidance": _LAYOUT})
-    return f"start: refusal | value\nrefusal: {json.dumps(NOT_FOUND)}\nvalue: %json {schema}\n"
+    """Return the grammar of a value of the form, as `llguidance` reads it."""
+    return f"start: %json {json.dumps(dict(form.schema) | {'x-guidance': _LAYOUT})}\n"
 
 
 def check_enforceable(form: JsonFormat) -> None:
@@ -48,8 +51,10 @@ class JsonGrammar:
         """
         from llguidance import LLMatcher
 
-        self._size = vocabulary_size
-        self._matcher = LLMatcher(_tokens_of(tokenizer, vocabulary_size), grammar_of(form))
+        tokens = _tokens_of(tokenizer, vocabulary_size)
+        self._matcher = LLMatcher(tokens, grammar_of(form))
+        self._refusal = LLMatcher(tokens, REFUSAL)
+        self._refusal_begins = int(tokenizer(NOT_FOUND, add_special_tokens=False)["input_ids"][0])
         self._require_sound()
 
     def masked(self, width: int, input_ids: Any, scores: Any) -> Any:
@@ -66,6 +71,8 @@ class JsonGrammar:
         if input_ids.shape[1] > width:
             self._matcher.consume_token(int(input_ids[0, -1]))
             self._require_sound()
+        elif int(scores[0].argmax()) == self._refusal_begins:
+            self._matcher = self._refusal
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[: scores.shape[1]].astype(bool)
         return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
