@@ -38,12 +38,14 @@ class Cadence:
         flow: its name, as Prefect shows it.
         name: of its deployment.
         on_overlap: what happens to a run that starts while another is under way.
+        waits: whether its runs wait for another writer, `WAIT_SECONDS` long.
     """
 
     flow: str
     name: str
     cron: str
     on_overlap: ConcurrencyLimitStrategy
+    waits: bool = True
 
     @property
     def entrypoint(self) -> str:
@@ -52,14 +54,17 @@ class Cadence:
 
 
 def cadences(params: Params) -> tuple[Cadence, ...]:
-    """Return the weekly refresh and the quarterly retrain.
+    """Return the weekly refresh, the quarterly retrain and the daily monitor.
 
-    A late refresh is worth nothing beside the one that runs; a retrain that was asked for is worth waiting for.
+    A late refresh, or look at the answers, is worth nothing beside the one that runs; a retrain that was asked for is
+    worth waiting for. The monitor writes to no store of ours and waits for nobody.
     """
     schedule = params.schedule
+    late = ConcurrencyLimitStrategy.CANCEL_NEW
     return (
-        Cadence("refresh", "weekly", schedule.refresh_cron, ConcurrencyLimitStrategy.CANCEL_NEW),
+        Cadence("refresh", "weekly", schedule.refresh_cron, late),
         Cadence("retrain", "quarterly", schedule.retrain_cron, ConcurrencyLimitStrategy.ENQUEUE),
+        Cadence("monitor", "daily", schedule.monitor_cron, late, waits=False),
     )
 
 
@@ -69,7 +74,7 @@ def schedule_values() -> dict[str, str]:
 
 
 def deploy(params: Params, project: Path) -> dict[str, UUID]:
-    """Put both cadences on the server of `PREFECT_API_URL`, for a process worker; idempotent.
+    """Put the cadences on the server of `PREFECT_API_URL`, for a process worker; idempotent.
 
     A schedule that a person switched off, or a deployment that one paused, stays so. Addresses and secrets are not
     stored: a run has its worker's environment.
@@ -121,7 +126,7 @@ def apply(
         paused=paused,
         description=since and f"{SINCE}{since}",
         work_pool_name=WORK_POOL,
-        parameters={"wait_seconds": WAIT_SECONDS},
+        parameters={"wait_seconds": WAIT_SECONDS} if cadence.waits else {},
         job_variables={
             "working_dir": str(project),
             "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)},

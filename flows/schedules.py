@@ -14,7 +14,7 @@ from tasks.settings import Settings
 
 _LATE = timedelta(minutes=15)
 _WAITING = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-_CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron"}
+_CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron", "monitor/daily": "monitor_cron"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tasks.errors import ConfigurationError
 from tasks.params.checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
 from tasks.params.embedding import EmbedderTuningParams, EmbeddingNeeds
 from tasks.params.examples import ExampleGateParams, ExamplesParams
+from tasks.params.missing import lines_to_paste
 from tasks.params.needs import NeedsParams
 from tasks.params.prices import PricesParams
 from tasks.params.sources import Block, Name, Share, Source
@@ -265,6 +266,8 @@ class ScheduleParams(Block):
 
     refresh_cron: Cron
     retrain_cron: Cron
+    # A params.yaml of an earlier version lacks it.
+    monitor_cron: Cron = "0 6 * * *"
     timezone: Annotated[str, AfterValidator(check_timezone)]
 
 
@@ -355,7 +358,7 @@ def load_params(path: Path, profile: str | None = None) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_one_line(error)}") from error
+        raise ConfigurationError(f"{path}: {_one_line(error)}{_to_paste(error)}") from error
 
 
 def _with_profile(path: Path, raw: dict[str, Any], profile: str) -> dict[str, Any]:
@@ -364,6 +367,13 @@ def _with_profile(path: Path, raw: dict[str, Any], profile: str) -> dict[str, An
         raise ConfigurationError(f"{path}: profile must be one of {sorted(profiles)}, found {profile!r}")
     changes: dict[str, dict[str, Any]] = profiles[profile]
     return raw | {block: raw.get(block, {}) | values for block, values in changes.items()}
+
+
+def _to_paste(error: ValidationError) -> str:
+    """The lines that an older file lacks, as they stand in the one that comes with this version."""
+    places = [[str(part) for part in problem["loc"]] for problem in error.errors() if problem["type"] == "missing"]
+    lines = lines_to_paste(places)
+    return f"\n\nwhat it lacks, with the values that come with this version:\n\n{lines}\n" if lines else ""
 
 
 def _one_line(error: ValidationError) -> str:

@@ -82,7 +82,7 @@ def test_cron_schedules_create_runs(server: str, write_params: Callable[..., Par
     """The only test that notices a SQLAlchemy with which schedules silently create nothing."""
     deployed = deploy(write_params([files_source(notes)]), PROJECT)
 
-    for name, time_of_day in {"refresh": "03:00", "retrain": "02:00"}.items():
+    for name, time_of_day in {"refresh": "03:00", "retrain": "02:00", "monitor": "06:00"}.items():
         wait_until(lambda name=name: runs_of(server, deployed[name], "SCHEDULED"), seconds=90)  # type: ignore[misc]
         scheduled = runs_of(server, deployed[name], "SCHEDULED")
         assert all(run["auto_scheduled"] for run in scheduled)
@@ -98,7 +98,7 @@ def test_status_knows_what_runs_next(server: str, write_params: Callable[..., Pa
 
     assert found
     starts = {name: schedule and (schedule.next or "")[11:16] for name, schedule in found.items()}
-    assert starts == {"refresh/weekly": "03:00", "retrain/quarterly": "02:00"}
+    assert starts == {"refresh/weekly": "03:00", "retrain/quarterly": "02:00", "monitor/daily": "06:00"}
 
 
 def test_doctor_finds_a_schedule_that_is_not_the_one_of_the_parameters(
@@ -332,5 +332,5 @@ def test_prefect_file_names_no_time_of_its_own(write_params: Callable[..., Param
 
     crons = {entry["schedules"][0]["cron"] for entry in declared["deployments"]}
 
-    assert crons == {"{{ almanac.refresh_cron }}", "{{ almanac.retrain_cron }}"}
-    assert {"refresh_cron", "retrain_cron", "timezone", "project"} == set(schedule_values())
+    assert crons == {"{{ almanac.refresh_cron }}", "{{ almanac.retrain_cron }}", "{{ almanac.monitor_cron }}"}
+    assert {"refresh_cron", "retrain_cron", "monitor_cron", "timezone", "project"} == set(schedule_values())
