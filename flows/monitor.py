@@ -15,6 +15,7 @@ from tasks.monitor.look import log_look, look
 from tasks.monitor.report import MonitorReport, as_markdown
 from tasks.params import Params, load_params
 from tasks.settings import Settings
+from tasks.telemetry import in_trace
 
 
 @step(retries=2)
@@ -30,6 +31,7 @@ def log(settings: Settings, report: MonitorReport) -> str:
 
 
 @flow(name="monitor", persist_result=False)
+@in_trace("monitor")
 def monitor() -> MonitorReport:
     """Look at the last weeks, and tell people what they should know."""
     settings = Settings()

@@ -33,6 +33,7 @@ from tasks.index.table import connect
 from tasks.lease import Lease, hold_stores
 from tasks.params import Params, load_params
 from tasks.settings import Settings
+from tasks.telemetry import in_trace
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ def register_release(number: int, params: Params, settings: Settings, lease: Lea
 
 
 @flow(name="refresh")
+@in_trace("refresh")
 def refresh(
     rebuild: bool = False, allow_removal: tuple[str, ...] = (), again: bool = False, wait_seconds: float = 0
 ) -> RefreshResult:

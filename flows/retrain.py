@@ -45,6 +45,7 @@ from tasks.params import Method, embedder_params
 from tasks.registry.data_registry import Revision
 from tasks.releases.tags import Tag
 from tasks.settings import Settings
+from tasks.telemetry import in_trace
 
 
 @step(retries=2)
@@ -149,6 +150,7 @@ def publish_embedder(result: EmbedderResult, revision: Revision, key: str, setti
 
 
 @flow(name="retrain")
+@in_trace("retrain")
 def retrain(profile: str | None = None, method: Method | None = None, wait_seconds: float = 0) -> RetrainResult:
     """Train candidates and let their gates decide; one serves only when a person sets the alias `champion`.
 

@@ -23,6 +23,7 @@ from flows.clusters import cluster_runner
 from tasks.errors import AlmanacError, DependencyError
 from tasks.params import ExecutionParams, Params
 from tasks.settings import Settings
+from tasks.telemetry import span
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,11 +41,12 @@ class Step(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step now."""
-        if FlowRunContext.get() is None:
-            return self._plainly(*args, **kwargs)
-        # Prefect walks through all that crosses a step, looking for futures, unless it is quoted.
-        opaque = {name: quote(value) for name, value in kwargs.items()}
-        return cast(R, self._task()(*map(quote, args), **opaque))
+        with span(self.name):
+            if FlowRunContext.get() is None:
+                return self._plainly(*args, **kwargs)
+            # Prefect walks through all that crosses a step, looking for futures, unless it is quoted.
+            opaque = {name: quote(value) for name, value in kwargs.items()}
+            return cast(R, self._task()(*map(quote, args), **opaque))
 
     def map(self, items: Sequence[Any], *rest: Any, num_workers: int) -> Iterator[R]:
         """Run the step on every item, yielding results as they come; `rest` is passed to each call.

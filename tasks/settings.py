@@ -3,7 +3,9 @@
 `MLFLOW_TRACKING_URI` and `PREFECT_API_URL` keep the names that their users know.
 """
 
+import datetime as dt
 import getpass
+import json
 import logging
 import os
 from pathlib import Path
@@ -15,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.errors import HIDDEN, ConfigurationError, without_passwords
 from tasks.home import Home
+from tasks.telemetry import correlation_id, spans_endpoint
 
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -32,6 +35,8 @@ QUIET_ENVIRONMENT = {
     "MLFLOW_MODEL_CATALOG_URI": "",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # With a collector of OpenTelemetry MLflow would send the traces of answers there, and keep none itself.
+    "MLFLOW_ENABLE_OTLP_EXPORTER": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_ASYNC_TRACE_LOGGING_RETRY_TIMEOUT": "5",
@@ -70,6 +75,7 @@ class Settings(BaseSettings):
         home: where everything is kept; `tasks.home` says what lies where.
         store: what several machines share: `s3://bucket/prefix`, or a folder that all mount at the same path.
         log: the level at which the program's own lines are shown.
+        log_format: `json`: each line is an object with its time, level, logger, message and the id of its request.
         dask_address: of a Dask cluster that parses and embeds; one is started for each run otherwise.
         ray_address: of a Ray cluster, as `ray://host:10001`; one is started for each run otherwise.
         use_server: whether `ask`, `search` and `status` ask the server that runs over the home, where there is one.
@@ -123,6 +129,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
 
     log: str = "WARNING"
+    log_format: Literal["text", "json"] = "text"
     dask_address: str | None = None
     ray_address: str | None = None
     use_server: bool = True
@@ -224,6 +231,7 @@ class RedactingFormatter(logging.Formatter):
     def __init__(self, form: str, settings: Settings) -> None:
         """Hide the secrets of these settings, and of variables that libraries read."""
         super().__init__(form)
+        self._is_json = settings.log_format == "json"
         values = {value.get_secret_value() for value in vars(settings).values() if isinstance(value, SecretStr)}
         values |= {os.environ.get(name, "") for name in _SECRET_VARIABLES}
         self._secrets = tuple(value for value in values if len(value) >= _MIN_SECRET_CHARACTERS)
@@ -233,7 +241,16 @@ class RedactingFormatter(logging.Formatter):
         text = without_passwords(super().format(record))
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        return text
+        request = correlation_id()
+        if self._is_json:
+            return _json_line(record, text, request)
+        return f"{text} (request {request})" if request else text
+
+
+def _json_line(record: logging.LogRecord, text: str, request: str | None) -> str:
+    moment = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+    fields = {"time": moment, "level": record.levelname, "logger": record.name, "message": text}
+    return json.dumps(fields | ({"request_id": request} if request else {}), ensure_ascii=False)
 
 
 def log_to_stderr(settings: Settings, level: str | int) -> None:
@@ -247,6 +264,7 @@ def quiet_environment() -> None:
     """Set the environment in which no library calls home; call before the first heavy import."""
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    spans_endpoint()
     # Each try at a server that is down would be told of; what fails in the end says so in our words.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # Prefect writes to the user's home folder otherwise, at its first import.

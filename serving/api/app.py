@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 
 from serving.api.errors import install_error_handlers
 from serving.api.limits import Guard, HeadAsGet, TrustedHosts
-from serving.api.metrics import Measured, Metrics
+from serving.api.metrics import Correlated, Measured, Metrics
 from serving.api.people.sign_in import sign_in_router
 from serving.api.routes import api, probes
 from serving.api.service import OpenPairs, Pairs, Service
@@ -80,7 +80,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_middleware(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
-    """From the inside to the outside: figures, size and headers, other origins, host names."""
+    """From the inside to the outside: figures, size and headers, other origins, host names, the request's id."""
     app.add_middleware(HeadAsGet)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guard)
@@ -92,9 +92,10 @@ def _add_middleware(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", "X-Request-Id"],
         )
     app.add_middleware(TrustedHosts, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(Correlated)
 
 
 def _loaded(loading: "asyncio.Task[None]") -> None:

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.datastructures import Headers
 
-from serving.api.limits import Application, Message, Receive, Send
+from serving.api.limits import PROBES, Application, Message, Receive, Send
 from tasks.answer.assistant import Reply
+from tasks.telemetry import note, trace
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -110,3 +112,26 @@ class Measured:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.request(route, status, time.monotonic() - started)
+
+
+class Correlated:
+    """ASGI middleware: each request but the probes is a trace, or a part of its caller's; the response names it."""
+
+    def __init__(self, app: Application) -> None:
+        """Stand before `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on within its trace."""
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        with trace("request", traceparent=Headers(scope=scope).get("traceparent"), method=scope["method"]) as identity:
+
+            async def send_named(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    note(status=message["status"], route=getattr(scope.get("route"), "path", "other"))
+                    message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
+                await send(message)
+
+            await self._app(scope, receive, send_named)

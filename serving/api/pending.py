@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request
 
@@ -84,7 +86,10 @@ def begin(service: Service, asked: ChatQuestion, *, is_streamed: bool) -> Pendin
             future.exception()
         pieces.put_nowait(None)
 
-    future = loop.run_in_executor(service.answer_threads, service.answer, asked, ticket, emit if is_streamed else None)
+    # Whatever thread answers, it works on this request: its id goes along.
+    here = copy_context()
+    run = partial(here.run, service.answer, asked, ticket, emit if is_streamed else None)
+    future = loop.run_in_executor(service.answer_threads, run)
     future.add_done_callback(finished)
     return Pending(future, ticket, time.monotonic() + service.settings.request_timeout_seconds, pieces)
 

@@ -22,6 +22,7 @@ from tasks.index.passage import Passage
 from tasks.index.search import Request
 from tasks.params import GenerationParams, Params
 from tasks.settings import Settings
+from tasks.telemetry import note, span
 
 COURTESY = "You are welcome. Ask what the documents say."
 Search = Callable[[Request], Sequence[Passage]]
@@ -119,7 +120,9 @@ def ask(
     )
 
     def retrieved() -> Sequence[Passage]:
-        passages = search(request) if given is None else given.passages
+        with span("search"):
+            passages = search(request) if given is None else given.passages
+            note(num_passages=len(passages), cached=given is not None)
         observe(passages, current_trace_id())
         return passages
 
@@ -134,15 +137,18 @@ def ask(
         answered = answer_question if emit is None else partial(_streamed, emit)
         if form is not None:
             answered = partial(answer_in_json, form)
-        return answered(
-            question,
-            passages,
-            answerer.generator,
-            params,
-            embedder,
-            calibration=calibration,
-            client_system=client_system,
-        )
+        with span("answer", index_version=index_version, answerer_version=answerer.version):
+            answer = answered(
+                question,
+                passages,
+                answerer.generator,
+                params,
+                embedder,
+                calibration=calibration,
+                client_system=client_system,
+            )
+            note(outcome=answer.outcome, num_completion_tokens=answer.num_completion_tokens)
+        return answer
 
     answer, trace_id = traced(
         request.question,

@@ -20,6 +20,7 @@ from tasks.answer.answer import Answer
 from tasks.index.passage import Passage
 from tasks.releases.tracking_store import experiment_id, open_store
 from tasks.settings import Settings
+from tasks.telemetry import correlation_id
 
 EXPERIMENT = "almanac-answers"
 RETRY_AFTER_SECONDS = 60.0
@@ -171,7 +172,7 @@ def _tags(context: TraceContext, passages: Sequence[Passage]) -> dict[str, str]:
         "almanac.answerer_version": context.answerer_version,
         "almanac.prompt": context.prompt,
         "almanac.document_ids": json.dumps(documents),
-    }
+    } | ({} if (request := correlation_id()) is None else {"almanac.request_id": request})
 
 
 def _experiment_id(settings: Settings) -> str | None:
