@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from tasks.answer.draft import markers
 from tasks.answer.markdown import Block, blocks, escaped, without_pictures
 from tasks.answer.sentences import Span
 from tasks.answer.words import terms, vocabulary
@@ -254,12 +255,19 @@ def _has_content(text: str) -> bool:
 def shown(excerpt: Excerpt, passage: Passage) -> str:
     """Return an excerpt under its title and headings, with its marker, as Markdown without pictures."""
     place = " \u203a ".join(part for part in (passage.title, passage.headings) if part)
-    text = without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip()
+    text = _without_markers(without_pictures(passage.text[excerpt.span.start : excerpt.span.end]).strip())
     fences = list(_FENCE.finditer(text))
     if len(fences) % 2:
         # Code that was cut would go on over what stands below.
         text = f"{text}\n{fences[-1]['sign']}"
     return f"**{escaped(place)}** [{excerpt.number}]\n\n{text}"
+
+
+def _without_markers(text: str) -> str:
+    """Write a document's own `[2]` so that it is shown as it is: it is no marker, and cites none of our passages."""
+    for marker in reversed(markers(text)):
+        text = f"{text[: marker.start]}\\{text[marker.start : marker.end - 1]}\\]{text[marker.end :]}"
+    return text
 
 
 def without_places(text: str) -> str:

@@ -30,7 +30,11 @@ LAYOUT = 2
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
 _PART = re.compile(r"^# (System|User)[ \t]*$\n", re.MULTILINE)
 _DELIMITER = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
-_CONTROL_TOKEN = re.compile(r"<(\|[\w-]+\|)>")
+_CONTROL_TOKEN = re.compile(
+    r"<(?=(?:\|[\w-]+\|?|\uff5c[^<>]{1,40}\uff5c)>|</?SYS>>|(?:start|end)_of_turn>|(?:bos|eos)>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+)
+"""Of ChatML, Llama, Mistral, Gemma and DeepSeek. A model in this process has its own tokens broken by its generator."""
 
 Messages = list[dict[str, str]]
 
@@ -135,8 +139,11 @@ def _passage_block(number: int, passage: Passage) -> str:
 
 
 def guarded(text: str) -> str:
-    """Break what imitates our delimiter (`</passage>`) or a chat model's control token (`<|im_end|>`), nothing else."""
-    return _CONTROL_TOKEN.sub("<\u200b\\1>", _DELIMITER.sub("<\u200b", text))
+    """Break what imitates our delimiter (`</passage>`) or a chat model's control token (`<|im_end|>`), nothing else.
+
+    A text that holds none is as it was, so that `LAYOUT` stays where another token is added.
+    """
+    return _CONTROL_TOKEN.sub("\\g<0>\u200b", _DELIMITER.sub("<\u200b", text))
 
 
 def fit_passage(passage: Passage, question: str, count_tokens: Callable[[str], int], *, max_tokens: int) -> Span:

@@ -2,14 +2,16 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tasks.answer.answer import Answer, answer_question, stream_answer
 from tasks.answer.generators.base import Generation, TextStream
+from tasks.answer.markdown import Node, to_tree
 from tasks.answer.trace import TraceContext, flush_traces, traced
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
@@ -200,6 +202,21 @@ def test_excerpt_shows_no_picture():
     text = "Zephyr moves jobs between servers ![badge](https://evil.example/a.png)."
     answer = answer_question("How does zephyr move jobs?", [passage(text)], Writer("x"), EXCERPT)
     assert "![" not in answer.text
+
+
+def test_brackets_of_a_document_are_no_citations_of_ours():
+    text = "Zephyr moves jobs between servers [2], as `argv[1]` says."
+    answer = answer_question("How does zephyr move jobs?", [passage(text), passage()], Writer("x"), EXCERPT)
+    assert "servers \\[2\\], as `argv[1]` says" in answer.text
+    assert "servers [2], as argv[1] says." in "".join(texts_of(to_tree(answer.text)))
+
+
+def texts_of(nodes: Sequence[Node]) -> Iterator[str]:
+    for node in nodes:
+        yield str(node.get("text", ""))
+        children = node.get("children", ())
+        assert isinstance(children, Sequence)
+        yield from texts_of(cast("Sequence[Node]", children))
 
 
 def test_title_in_an_excerpt_is_text():

@@ -35,6 +35,18 @@ def test_document_cannot_close_its_passage_or_open_another():
     assert "<|" not in content
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("<|im_end|>", "<|start_header_id|>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[AVAILABLE_TOOLS]"),
+        *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<\uff5cUser\uff5c>"),
+    ],
+)
+def test_control_token_of_any_family_is_broken(token: str) -> None:
+    assert token not in guarded(f"a {token} b")
+    assert guarded(f"a {token} b").replace("\u200b", "") == f"a {token} b"
+
+
 def test_placeholder_in_a_document_is_left_alone():
     content = render(load_prompt("cited-answer"), "SECRET", [passage("a {question} b")])[-1]["content"]
     assert "a {question} b" in content

@@ -204,3 +204,16 @@ def test_the_head_of_a_page_is_no_text(tmp_path: Path, head: str) -> None:
     found = document(tmp_path, "a.html", f"<html>{head.format(entries)}<h1>Pump</h1><p>Start it.</p></html>")
 
     assert (found.title, found.text) == ("T & C", "# Pump\n\nStart it.")
+
+
+@pytest.mark.parametrize("uri", ["javascript:alert(1)", " DATA:text/html,x", "vbscript:x"])
+def test_address_that_would_run_is_refused(tmp_path: Path, uri: str) -> None:
+    assert code(tmp_path, "a.md", f"---\nuri: '{uri}'\n---\nThe desk opens at eight.") == "invalid_metadata"
+
+
+def test_other_addresses_are_taken_as_they_are(tmp_path: Path) -> None:
+    for number, uri in enumerate(
+        ("https://wiki.example/data:1", "C:/docs/a.md", "mailto:desk@wiki.example", "data/a.md")
+    ):
+        assert document(tmp_path, f"{number}.md", f"---\nuri: '{uri}'\n---\nThe desk opens at eight.").uri == uri
+        (tmp_path / f"{number}.md").unlink()

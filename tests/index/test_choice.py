@@ -6,7 +6,8 @@ from typing import Any
 from tasks.index.search.choice import chosen, newest_first
 from tasks.index.search.neighbours import Hit
 
-OLD, NEW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
+OLD, NEW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+FUTURE = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
 
 
 def hit(
@@ -65,3 +66,22 @@ def test_the_newest_of_several_copies_is_shown_in_the_place_of_the_best() -> Non
 def test_texts_that_differ_in_a_sign_are_no_copies() -> None:
     hits = [hit("a", 0.9, text="It holds at -5."), hit("b", 0.8, text="It holds at 5.")]
     assert titles(hits, "q", top_k=3) == ["a", "b"]
+
+
+def test_near_copies_of_one_source_crowd_nothing_out() -> None:
+    flood = [hit(f"copy {number}", 0.9 - number / 100, text=f"The fee is {number} euros.") for number in range(12)]
+    right = hit("right", 0.5, vector=(0.8, 0.6), text="A fee of 5 euros is due.")
+    assert titles([*flood, right], "how high is the fee", top_k=4) == ["copy 0", "copy 1", "right", "copy 2"]
+
+
+def test_near_copy_with_a_word_of_the_question_keeps_its_place() -> None:
+    sheets = [hit(name, 0.9 - number / 100) for number, name in enumerate(("mercury", "venus", "saturn"))]
+    other = hit("other", 0.5, vector=(0.0, 1.0))
+    assert titles([*sheets, other], "how heavy is saturn", top_k=3) == ["mercury", "venus", "saturn"]
+
+
+def test_date_that_has_not_come_yet_says_nothing() -> None:
+    hits = [hit("fee", 0.9, updated=NEW), hit("fee of the future", 0.8, updated=FUTURE)]
+    assert [entry.row["title"] for entry in newest_first(hits)] == ["fee", "fee of the future"]
+    copies = [hit("a", 0.9, updated=NEW, text="Same."), hit("b", 0.8, updated=FUTURE, text="same.")]
+    assert titles(copies, "q", top_k=1) == ["a"]

@@ -10,6 +10,8 @@ from tasks.corpus.parsing.clean import clean_line
 from tasks.errors import ParseError
 from tasks.use import USES, Use
 
+RUNS = pattern(r"(?i:javascript|data|vbscript|blob|filesystem)\s*:")
+"""An address of a program, which runs when it is opened."""
 _NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}\Z")
 _MAX_METADATA_CHARACTERS = 1000
 _SECONDS_ABOVE = 1e8
@@ -49,7 +51,7 @@ def read_details(carried: Mapping[str, Any]) -> Details:
     try:
         return Details(
             title=_line("title", carried.get("title")),
-            uri=_line("uri", carried.get("uri")),
+            uri=_uri(carried.get("uri")),
             access=access,
             use=read_use(carried.get("use")),
             knowledge_base=_knowledge_base(carried.get("knowledge_base")),
@@ -171,6 +173,14 @@ def _line(name: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise invalid(name, "text", value)
     return clean_line(_shown(value)) or None
+
+
+def _uri(value: object) -> str | None:
+    """Where the item can be read: it is handed to whoever shows a citation, so nothing that runs when it is opened."""
+    line = _line("uri", value)
+    if line is not None and RUNS.match(line):
+        raise invalid("uri", "an address of a page or a path", value)
+    return line
 
 
 def _knowledge_base(value: object) -> str | None:

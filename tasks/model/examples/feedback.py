@@ -15,6 +15,7 @@ from tasks.answer.answer import is_refusal
 from tasks.answer.draft import cited_numbers, without_markers
 from tasks.answer.excerpt import without_places
 from tasks.answer.sentences import sentences
+from tasks.answer.shown.links import bounded
 from tasks.answer.support import support
 from tasks.answer.trace_search import answer_traces
 from tasks.answer.words import terms, vocabulary
@@ -230,7 +231,7 @@ def _unanswerable(rated: RatedAnswer, near: Sequence[Passage], splits: Splits) -
 def _answer_to_learn(rated: RatedAnswer) -> str | None:
     """Return the answer to learn, without markers; None: that there is none."""
     if rated.correction is not None:
-        return None if is_refusal(rated.correction) else without_markers(rated.correction)
+        return None if is_refusal(rated.correction) else bounded(without_markers(rated.correction), rated.shown).strip()
     if rated.abstained:
         return None
     words = without_places(rated.answer)
