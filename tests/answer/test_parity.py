@@ -67,15 +67,16 @@ def test_the_same_model_says_the_same(model: TransformersGenerator, recorded: tu
     assert reasons(recorded, model) == []
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_precision_that_a_server_chooses_is_borne(
-    model: TransformersGenerator, recorded: tuple[RecordedConversation, ...]
+    precision: str, model: TransformersGenerator, recorded: tuple[RecordedConversation, ...]
 ) -> None:
     import copy
 
     import torch
 
-    half = replace(model, model=copy.deepcopy(model.model).to(torch.bfloat16))
-    assert reasons(recorded, half) == []
+    served_model = replace(model, model=copy.deepcopy(model.model).to(getattr(torch, precision)))
+    assert reasons(recorded, served_model) == []
 
 
 def test_other_weights_are_named(model: TransformersGenerator, recorded: tuple[RecordedConversation, ...]) -> None:
