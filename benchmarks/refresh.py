@@ -1,27 +1,33 @@
-"""A refresh beside its peers: first run, no change, 1 % changed; and the first run beside the encoder alone.
+"""A refresh beside its peers: first run, no change, 1 % edited, 1 % deleted, two at once.
 
     python -m benchmarks.refresh --documents 2000
     python -m benchmarks.refresh --documents 20377 --first-run
 
-CPU seconds are those of the process and its children beyond imports, each phase in a cold process of its own. The
-peers get an embedding that costs nothing (their own work is what is compared); Almanac's vectors are MiniLM's.
+CPU seconds are those of the process and its children beyond imports, each phase in a cold process of its own. Vectors
+cost nothing: the framework's own work is what is compared. `almanac, MiniLM` beside them is what a user pays.
+`--first-run` times the encoder alone, and sentence-transformers' default, on the same chunks.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import peers
 from benchmarks.data import bench_file
+from benchmarks.measure import measured
 
 CHANGED = 0.01
+SYSTEMS = ("almanac", "almanac, MiniLM", "cocoindex", "llama_index", "langchain")
 
 
 def main() -> None:
@@ -47,54 +53,67 @@ def main() -> None:
 
 
 def run_phases(folder: Path, num_documents: int, source: Path, *, first_run: bool) -> None:
-    """First run, no change, 1 % changed; each in its own process."""
-    rows = [("first run", name, phase(folder, name)) for name in ("almanac", "llama_index", "langchain")]
+    """Run each phase of each system in its own process, and print one Markdown table."""
+    changed, documents = round(num_documents * CHANGED), folder / "documents.jsonl"
+    rows = [("first run", name, phase(folder, name)) for name in SYSTEMS]
     if first_run:
-        rows += [("encoder alone, same chunks", "almanac", phase(folder, "encode"))]
-        rows += [("sentence-transformers default, same chunks", "peer", phase(folder, "sentence_transformers"))]
-    rows += [("no change", name, phase(folder, name)) for name in ("almanac", "llama_index", "langchain")]
-    write_documents(source, folder / "documents.jsonl", num_documents, changed=round(num_documents * CHANGED))
-    rows += [("1 % changed", name, phase(folder, name)) for name in ("almanac", "llama_index", "langchain")]
+        rows += [("encoder alone, same chunks", "MiniLM", phase(folder, "encode"))]
+        rows += [("sentence-transformers default, same chunks", "MiniLM", phase(folder, "sentence_transformers"))]
+    rows += [("no change", name, phase(folder, name)) for name in SYSTEMS]
+    write_documents(source, documents, num_documents, changed=changed)
+    rows += [("1 % edited", name, phase(folder, name)) for name in SYSTEMS]
+    write_documents(source, documents, num_documents, changed=changed, first=changed)
+    rows += [("1 % deleted", name, phase(folder, name)) for name in SYSTEMS]
     print(f"\n{num_documents} paragraphs; CPU seconds beyond imports, children included\n")
     print("| phase | system | CPU s | wall s | embedded | peak MB |\n|---|---|---|---|---|---|")
     for step, name, result in rows:
         cells = (f"{result['cpu']:.2f}", f"{result['wall']:.2f}", result["embedded"], f"{result['peak_mb']:.0f}")
         print(f"| {step} | {name} | " + " | ".join(map(str, cells)) + " |")
+    write_documents(source, documents, num_documents, changed=10 * changed, first=changed)
+    print("\nTwo at once, a tenth of the documents edited:\n")
+    print("| system | exit codes | documents | missing | twice or more |\n|---|---|---|---|---|")
+    for name in SYSTEMS:
+        if name != "almanac, MiniLM":
+            print(f"| {name} | {two_at_once(folder, name)} |")
+
+
+def two_at_once(folder: Path, name: str) -> str:
+    """Start two of a system at the same moment; return how they ended and what its store holds."""
+    running = [
+        subprocess.Popen(command(folder, name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in "12"
+    ]
+    codes = [process.wait() for process in running]
+    expected = {record["_id"] for record in peers.records(folder)}
+    stored = Counter(json.loads(output(folder, f"{name} stored")))
+    cells = (len(expected & stored.keys()), len(expected - stored.keys()), sum(num > 1 for num in stored.values()))
+    return " | ".join([", ".join(map(str, codes)), *map(str, cells)])
+
+
+def command(folder: Path, name: str) -> list[str]:
+    """Return what runs a phase in a process of its own."""
+    return [sys.executable, "-m", "benchmarks.refresh", "--phase", name, "--folder", str(folder)]
+
+
+def output(folder: Path, name: str) -> str:
+    """Run a phase in one cold process; return the last line that it printed."""
+    done = subprocess.run(command(folder, name), stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
 
 
 def phase(folder: Path, name: str) -> dict[str, Any]:
-    """One cold process; its last line of output is the result."""
-    command = [sys.executable, "-m", "benchmarks.refresh", "--phase", name, "--folder", str(folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    """Return what a phase measured."""
+    result: dict[str, Any] = json.loads(output(folder, name))
     return result
 
 
-def measured(action: Callable[[], int]) -> dict[str, Any]:
-    """CPU and wall seconds of an action; imports must be done before."""
-    before, started = cpu_seconds(), time.monotonic()
-    embedded = action()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {
-        "cpu": cpu_seconds() - before,
-        "wall": time.monotonic() - started,
-        "embedded": embedded,
-        "peak_mb": peak,
-    }
-
-
-def cpu_seconds() -> float:
-    """Of this process and its finished children."""
-    parts = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(part.ru_utime + part.ru_stime for part in parts)
-
-
-def write_documents(source: Path, target: Path, num_documents: int, *, changed: int) -> None:
-    """The first documents of a set; the first `changed` of them with a sentence more."""
+def write_documents(source: Path, target: Path, num_documents: int, *, changed: int, first: int = 0) -> None:
+    """Write the documents of a set from `first` on; those before `first + changed` get a sentence more."""
     with source.open(encoding="utf-8") as lines, target.open("w", encoding="utf-8") as out:
         for number, line in zip(range(num_documents), lines, strict=False):
+            if number < first:
+                continue
             record = json.loads(line)
-            if number < changed:
+            if number < first + changed:
                 record["text"] += " This paragraph was edited."
             out.write(json.dumps(record) + "\n")
 
@@ -121,8 +140,22 @@ def write_params(folder: Path) -> None:
 
 
 def almanac(folder: Path) -> dict[str, Any]:
+    """The refresh flow, as `almanac refresh` runs it, with vectors that cost nothing, in a home of its own."""
+    from tasks.index.embedding.embedder import TorchEmbedder
+
+    chance = np.random.default_rng(0)
+
+    def free(self: TorchEmbedder, texts: list[str]) -> npt.NDArray[np.float32]:
+        vectors = chance.standard_normal((len(texts), self.dim), dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    TorchEmbedder._embedded = free  # type: ignore[method-assign,assignment]
+    return almanac_minilm(folder, "home-free")
+
+
+def almanac_minilm(folder: Path, home: str = "home") -> dict[str, Any]:
     """The refresh flow, as `almanac refresh` runs it."""
-    _almanac_environment(folder)
+    _almanac_environment(folder, home)
     import great_expectations  # noqa: F401
     import lance  # noqa: F401
     import lancedb  # noqa: F401
@@ -138,11 +171,11 @@ def almanac(folder: Path) -> dict[str, Any]:
     return measured(lambda: refresh.fn().embedded)
 
 
-def _almanac_environment(folder: Path) -> None:
+def _almanac_environment(folder: Path, home: str = "home") -> None:
     from tasks.settings import quiet_environment
 
     quiet_environment()
-    os.environ |= {"ALMANAC_HOME": str(folder / "home"), "ALMANAC_PARAMS": str(folder / "params.yaml")}
+    os.environ |= {"ALMANAC_HOME": str(folder / home), "ALMANAC_PARAMS": str(folder / "params.yaml")}
 
 
 def _chunk_texts() -> list[str]:
@@ -181,70 +214,36 @@ def sentence_transformers(folder: Path) -> dict[str, Any]:
     return measured(lambda: len(model.encode(texts)))
 
 
-def _records(folder: Path) -> list[dict[str, str]]:
-    with (folder / "documents.jsonl").open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def almanac_stored(folder: Path) -> list[str]:
+    """Return the id of each document of the live release, twice where a passage of it stands twice."""
+    _almanac_environment(folder, "home-free")
+    from tasks.index.release import load_release, release_numbers
+    from tasks.index.table import connect, open_at
+    from tasks.settings import Settings
+
+    settings = Settings()
+    release = load_release(settings, max(release_numbers(settings)))
+    rows = open_at(connect(settings), release.lance_tag).to_lance().to_table(columns=["document_id", "chunk_id"])
+    passages = Counter(zip(rows["document_id"].to_pylist(), rows["chunk_id"].to_pylist(), strict=True))
+    documents = Counter[str]()
+    for (document, _), num in passages.items():
+        name = document.removeprefix("squad:")
+        documents[name] = max(documents[name], num)
+    return list(documents.elements())
 
 
-def llama_index(folder: Path) -> dict[str, Any]:
-    """IngestionPipeline with its document store on disk, strategy UPSERTS; its vectors are not kept (in its favour)."""
-    from llama_index.core import Document
-    from llama_index.core.embeddings import MockEmbedding
-    from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
-    from llama_index.core.storage.docstore import SimpleDocumentStore
-    from llama_index.core.vector_stores import SimpleVectorStore
-
-    records = _records(folder)
-    store = folder / "llama_index"
-
-    def run() -> int:
-        pipeline = IngestionPipeline(
-            transformations=[MockEmbedding(embed_dim=384)],
-            docstore=SimpleDocumentStore(),
-            vector_store=SimpleVectorStore(),
-            docstore_strategy=DocstoreStrategy.UPSERTS,
-        )
-        if store.exists():
-            pipeline.load(str(store))
-        nodes = pipeline.run(documents=[Document(text=r["text"], doc_id=r["_id"]) for r in records])
-        if nodes:
-            pipeline.persist(str(store))
-        return len(nodes)
-
-    return measured(run)
-
-
-def langchain(folder: Path) -> dict[str, Any]:
-    """`index()` with a SQLite record manager, cleanup incremental."""
-    from langchain_classic.indexes import SQLRecordManager
-    from langchain_core.documents import Document
-    from langchain_core.embeddings import DeterministicFakeEmbedding
-    from langchain_core.indexing import index
-    from langchain_core.vectorstores import InMemoryVectorStore
-
-    records = _records(folder)
-
-    class NoEmbedding(DeterministicFakeEmbedding):
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return [[0.0] * 384 for _ in texts]
-
-    def run() -> int:
-        manager = SQLRecordManager("squad", db_url=f"sqlite:///{folder / 'langchain.db'}")
-        manager.create_schema()
-        documents = [Document(page_content=r["text"], metadata={"source": r["_id"]}) for r in records]
-        store = InMemoryVectorStore(NoEmbedding(size=384))
-        done = index(documents, manager, store, cleanup="incremental", source_id_key="source", key_encoder="sha256")
-        return int(done["num_added"])
-
-    return measured(run)
-
-
-PHASES: dict[str, Callable[[Path], dict[str, Any]]] = {
+PHASES: dict[str, Callable[[Path], Any]] = {
     "almanac": almanac,
+    "almanac, MiniLM": almanac_minilm,
+    "almanac stored": almanac_stored,
     "encode": encode,
     "sentence_transformers": sentence_transformers,
-    "llama_index": llama_index,
-    "langchain": langchain,
+    "cocoindex": peers.cocoindex,
+    "llama_index": peers.llama_index,
+    "langchain": peers.langchain,
+    "cocoindex stored": lambda folder: peers.stored_ids(folder, "cocoindex"),
+    "llama_index stored": lambda folder: peers.stored_ids(folder, "llama_index"),
+    "langchain stored": lambda folder: peers.stored_ids(folder, "langchain"),
 }
 
 if __name__ == "__main__":
