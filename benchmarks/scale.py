@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from benchmarks.measure import cpu_seconds
+from benchmarks.refresh.measure import cpu_seconds
 
 DIM = 384
 ROWS = 8192

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 
 from serving.api.errors import install_error_handlers
 from serving.api.limits import Guard, HeadAsGet, TrustedHosts
-from serving.api.metrics import Correlated, Measured, Metrics
+from serving.api.observability.metrics import Correlated, Measured, Metrics
 from serving.api.people.sign_in import sign_in_router
 from serving.api.routes import api, probes
 from serving.api.service import OpenPairs, Pairs, Service

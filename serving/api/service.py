@@ -17,7 +17,7 @@ from serving.api.chat_request import refused_form
 from serving.api.errors import ApiError
 from serving.api.feedback import FeedbackRequest, FeedbackSpool
 from serving.api.limits import Slots
-from serving.api.metrics import Metrics
+from serving.api.observability.metrics import Metrics
 from serving.promotion.pair import Pair
 from serving.promotion.status import PairStatus
 from tasks.answer.answerer import Answerer

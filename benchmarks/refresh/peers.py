@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measure import measured
+from benchmarks.refresh.measure import measured
 
 DIM = 384
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import peers
 from benchmarks.data import bench_file
-from benchmarks.measure import measured
+from benchmarks.refresh import peers
+from benchmarks.refresh.measure import measured
 
 CHANGED = 0.01
 SYSTEMS = ("almanac", "almanac, MiniLM", "cocoindex", "llama_index", "langchain")

@@ -1,0 +1,1 @@
+"""A refresh beside its peers, and how a benchmark measures."""
