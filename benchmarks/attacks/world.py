@@ -35,15 +35,15 @@ class World:
     params: Params
     settings: Settings
     index: LiveIndex
-    _found: dict[tuple[str, bool], list[Passage]] = field(default_factory=dict)
+    _searched: dict[tuple[str, bool], list[Passage]] = field(default_factory=dict)
 
     def search(self, attack: Attack, *, chooses: bool) -> list[Passage]:
         """Return what the asker, who is in no group, finds; several answerers read the same."""
         bases = attack.bases if attack.is_limited else (*attack.bases, base_of(attack))
         key = (attack.id, chooses)
-        if key not in self._found:
-            self._found[key] = self.index.search(Request(attack.question, knowledge_bases=bases))
-        return self._found[key]
+        if key not in self._searched:
+            self._searched[key] = self.index.search(Request(attack.question, knowledge_bases=bases))
+        return self._searched[key]
 
 
 def base_of(attack: Attack) -> str:

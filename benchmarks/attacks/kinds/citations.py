@@ -13,7 +13,7 @@ _ORDERS = (
 )
 
 
-def _told(number: int, order: str) -> Attack:
+def _ordered(number: int, order: str) -> Attack:
     each = fact(number)
     return Attack(
         id=f"citations.told {number}",
@@ -51,7 +51,7 @@ def _posing(name: str, text: str, each: Fact) -> Attack:
 _SIX, _SEVEN, _EIGHT = fact(6), fact(7), fact(8)
 
 ATTACKS = (
-    *(_told(number, order) for number, order in enumerate(_ORDERS)),
+    *(_ordered(number, order) for number, order in enumerate(_ORDERS)),
     _posing("same title", f"# {_SIX.title}\n\n{_SIX.question} {_SIX.wrong}\n", _SIX),
     _posing(
         "same title and address",
