@@ -190,10 +190,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "tool_choice",
     ),
     "several answers": ({"n": 3}, "n"),
-    "an object of a schema": (
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {}}}},
-        "response_format",
-    ),
+    "a form of no kind that there is": ({"response_format": {"type": "grammar"}}, "response_format"),
     "probabilities": ({"logprobs": True}, "logprobs"),
     "no tokens": ({"max_tokens": 0}, "body.max_tokens"),
 }
