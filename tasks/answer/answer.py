@@ -240,7 +240,7 @@ def closest_passages(
     best = diverse(excerpts(question, passages), MAX_EXCERPTS)
     if not best:
         return _unanswered(NOTHING, "nothing_found", reason, passages)
-    return _of_excerpts(best, passages, "closest_passages", reason)
+    return of_excerpts(best, passages, "closest_passages", reason, lead_in=CLOSEST)
 
 
 def closest_of(request: GenerationRequest, reason: str) -> Answer:
@@ -258,16 +258,21 @@ def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: C
     if named and is_foreign(passages[ranked[0].number - 1], named):
         reason = f"What the documents say about {named[0]} does not answer the question."
         return closest_passages(question, passages, reason, calibration)
-    return _of_excerpts(close_to_best(ranked), passages, "answer", None)
+    return of_excerpts(close_to_best(ranked), passages, "answer", None)
 
 
-def _of_excerpts(
-    chosen: Sequence[Excerpt], passages: tuple[Passage, ...], outcome: Outcome, reason: str | None
+def of_excerpts(
+    chosen: Sequence[Excerpt],
+    passages: tuple[Passage, ...],
+    outcome: Outcome,
+    reason: str | None,
+    *,
+    lead_in: str | None = None,
 ) -> Answer:
+    """Return excerpts as they are shown, each cited, behind what is said of them all."""
     size = MAX_CHARACTERS if outcome == "answer" else MAX_CLOSEST_CHARACTERS
     wide = [widened(excerpt, passages[excerpt.number - 1].text, size) for excerpt in chosen]
-    lead_in = [CLOSEST] if outcome == "closest_passages" else []
-    text = "\n\n".join([*lead_in, *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in wide)])
+    text = "\n\n".join([*filter(None, [lead_in]), *(shown(excerpt, passages[excerpt.number - 1]) for excerpt in wide)])
     cited = tuple(_excerpt_citation(excerpt, passages[excerpt.number - 1]) for excerpt in wide)
     return Answer(text, outcome, reason, cited, (), passages, "", 0, 0)
 

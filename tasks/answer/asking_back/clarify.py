@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 
-from tasks.answer.answer import Answer
-from tasks.answer.asking_back.choices import choices
+from tasks.answer.answer import Answer, of_excerpts
+from tasks.answer.asking_back.choices import choices, lacks_subject
 from tasks.answer.citations import Citation, best_place, citation_at
 from tasks.answer.conversation import Turn
+from tasks.answer.excerpt import excerpts
 from tasks.answer.markdown import escaped
 from tasks.index.passage import Passage
+
+REASON = "Several documents may be meant."
 
 
 def ask_back(question: str, passages: Sequence[Passage], turn: Turn | None = None) -> Answer | None:
     """Return a clarifying question where the question may mean several documents; None where it is to be answered.
+
+    Where the question has a subject, what each document says of it stands below: the asker may need no second turn.
 
     Args:
         question: in plain words, with what an earlier question says of its subject.
@@ -27,9 +32,11 @@ def ask_back(question: str, passages: Sequence[Passage], turn: Turn | None = Non
         f"**{escaped(label)}** [{number}]" for label, number in zip(_labels(numbers, passages), numbers, strict=True)
     ]
     text = f"Which one do you mean: {', '.join(labels[:-1])} or {labels[-1]}? Say its name, and I answer for that one."
+    best = {excerpt.number: excerpt for excerpt in reversed(excerpts(question, passages))}
+    if not lacks_subject(question) and best.keys() >= set(numbers):
+        return of_excerpts([best[number] for number in numbers], tuple(passages), "clarification", REASON, lead_in=text)
     cited = tuple(_cited(question, number, passages[number - 1]) for number in numbers)
-    reason = "Several documents may be meant."
-    return Answer(text, "clarification", reason, cited, (), tuple(passages), "", 0, 0)
+    return Answer(text, "clarification", REASON, cited, (), tuple(passages), "", 0, 0)
 
 
 def _cited(question: str, number: int, passage: Passage) -> Citation:
