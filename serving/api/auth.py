@@ -2,9 +2,11 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from serving.api.errors import ApiError
 from serving.api.people.keys import KeyFile, LastUse
@@ -53,6 +55,20 @@ class Asker:
                 kind="permission_error",
                 code=f"may_not_{right}",
             )
+
+
+def holder_of(right: Right, asker_of: Callable[[Request], Asker]) -> Callable[[Asker], Asker]:
+    """Return the dependency of a route that only holders of a right may call: who asks.
+
+    Raises:
+        ApiError: 403 where the asker lacks it, once it is called.
+    """
+
+    def holder(asker: Annotated[Asker, Depends(asker_of)]) -> Asker:
+        asker.require(right)
+        return asker
+
+    return holder
 
 
 class Identity:

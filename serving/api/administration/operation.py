@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from flows.status import system_status
-from serving.api.auth import Asker
+from serving.api.auth import Asker, holder_of
 from serving.api.people.keys import KeyFile, LastUse
 from serving.api.people.roles import Right, Role
 from serving.api.service import Service
@@ -36,12 +36,7 @@ class KeyEntries(BaseModel):
 
 def add_operation(router: APIRouter, service: Service, asker_of: Callable[[Request], Asker]) -> None:
     """Add the routes for operators."""
-
-    def operator_of(asker: Annotated[Asker, Depends(asker_of)]) -> Asker:
-        asker.require(Right.INSPECT)
-        return asker
-
-    Operator = Annotated[Asker, Depends(operator_of)]  # noqa: N806 - a type
+    Operator = Annotated[Asker, Depends(holder_of(Right.INSPECT, asker_of))]  # noqa: N806 - a type
 
     @router.get("/status", summary="What serves, last and next runs, problems: the fields of `almanac status --json`")
     async def status(_: Operator) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from serving.api.auth import Asker
+from serving.api.auth import Asker, holder_of
 from serving.api.errors import ApiError
 from serving.api.people.roles import Right
 from serving.api.service import Service
@@ -40,12 +40,7 @@ class HeldDocuments(BaseModel):
 
 def add_quarantine(router: APIRouter, service: Service, asker_of: Callable[[Request], Asker]) -> None:
     """Add the routes of the quarantine."""
-
-    def reviewer_of(asker: Annotated[Asker, Depends(asker_of)]) -> Asker:
-        asker.require(Right.REVIEW)
-        return asker
-
-    Reviewer = Annotated[Asker, Depends(reviewer_of)]  # noqa: N806 - a type
+    Reviewer = Annotated[Asker, Depends(holder_of(Right.REVIEW, asker_of))]  # noqa: N806 - a type
 
     @router.get("/quarantine", summary="Documents that were set aside and that the reviewer's groups could read")
     async def listed(asker: Reviewer) -> HeldDocuments:

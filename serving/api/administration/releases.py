@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.api.auth import Asker
+from serving.api.auth import Asker, holder_of
 from serving.api.people.roles import Right
 from serving.api.service import Service
 from tasks.index.history import list_releases, promote_index, roll_back_index, version_of
@@ -58,12 +58,7 @@ class Decided(BaseModel):
 
 def add_releases(router: APIRouter, service: Service, asker_of: Callable[[Request], Asker]) -> None:
     """Add the routes by which promoters decide what serves."""
-
-    def promoter_of(asker: Annotated[Asker, Depends(asker_of)]) -> Asker:
-        asker.require(Right.PROMOTE)
-        return asker
-
-    Promoter = Annotated[Asker, Depends(promoter_of)]  # noqa: N806 - a type
+    Promoter = Annotated[Asker, Depends(holder_of(Right.PROMOTE, asker_of))]  # noqa: N806 - a type
 
     async def decided(kind: Kind, decision: Decision, act: Callable[[], str]) -> Decided:
         version = await asyncio.to_thread(act)

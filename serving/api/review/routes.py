@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.api.auth import Asker
+from serving.api.auth import Asker, holder_of
 from serving.api.errors import ApiError
 from serving.api.people.roles import Right
 from serving.api.service import Service
@@ -47,12 +47,7 @@ class Drafts(BaseModel):
 
 def add_review(router: APIRouter, service: Service, asker_of: Callable[[Request], Asker]) -> None:
     """Add the routes of the review queue."""
-
-    def reviewer_of(asker: Annotated[Asker, Depends(asker_of)]) -> Asker:
-        asker.require(Right.REVIEW)
-        return asker
-
-    Reviewer = Annotated[Asker, Depends(reviewer_of)]  # noqa: N806 - a type
+    Reviewer = Annotated[Asker, Depends(holder_of(Right.REVIEW, asker_of))]  # noqa: N806 - a type
 
     @router.get("/review", summary="Drafts of training and evaluation, the oldest first")
     async def review(asker: Reviewer, status: Status = "draft") -> Drafts:
