@@ -23,7 +23,7 @@ QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
-    "PREFECT_CLIENT_MAX_RETRIES": "1",
+    "PREFECT_CLIENT_MAX_RETRIES": "4",
     "PREFECT_API_REQUEST_TIMEOUT": "20",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
@@ -54,7 +54,8 @@ QUIET_ENVIRONMENT = {
 }
 """No library calls home, and none hangs for minutes on a server that is down; a variable that is set wins.
 
-MLflow's ten workers wait for each other on a database file until its pool of connections gives up, and rows are lost.
+Prefect's server answers 503 while its database file is locked: four tries more are 30 seconds, and no connection at all
+is still told at once. MLflow's ten workers wait for each other on a database file until its pool of connections gives up, and rows are lost.
 """
 
 
