@@ -55,7 +55,8 @@ QUIET_ENVIRONMENT = {
 """No library calls home, and none hangs for minutes on a server that is down; a variable that is set wins.
 
 Prefect's server answers 503 while its database file is locked: four tries more are 30 seconds, and no connection at all
-is still told at once. MLflow's ten workers wait for each other on a database file until its pool of connections gives up, and rows are lost.
+is still told at once. MLflow's ten workers wait for each other on a database file until its pool of connections gives
+up, and rows are lost.
 """
 
 
