@@ -1,45 +1,22 @@
 """HTML pages to Markdown by kreuzberg, without the head and without what a browser does not show.
 
-Left out, and counted: `hidden`, `display: none`, `visibility: hidden`, no opacity, no size, no ink, moved or clipped
-out of sight, by the element's own style or by a rule of the page itself (`tasks.corpus.parsing.formats.style_sheet`).
+Left out, and counted: what `tasks.corpus.parsing.formats.hidden` says is not shown.
 """
 
 import re
-from collections.abc import Iterator, Mapping
 
 from lxml import etree
 from lxml import html as lxml_html
 
 from tasks.corpus.parsing.decode import decode_html
+from tasks.corpus.parsing.formats.hidden import SIGN, hidden_elements
 from tasks.corpus.parsing.formats.reading import Reading
-from tasks.corpus.parsing.formats.style_sheet import StyleSheets, declarations_of
 from tasks.corpus.parsing.formats.unescape import unescaped
 from tasks.corpus.parsing.html_head import split_head
 from tasks.corpus.parsing.kreuzberg_parser import run_kreuzberg
 
-_SIGN = re.compile(
-    r"\bhidden\b|<(?:dialog|datalist)\b|\bcolor\s*[:=]|\b(?:display|visibility|opacity|font-size|text-indent|height|transform|filter"
-    r"|clip|clip-path|margin-(?:left|right|top))\s*:|\bopacity\(",
-    re.I,
-)
 _FOREIGN = re.compile(r"<(?:svg|math|ins|mark|select)\b", re.I)
 _REMARK = re.compile(r"<!--.*?-->", re.S)
-_WHITE = re.compile(r"white|#f[a-f]f[a-f]f[a-f]|#fff|rgba?\(\s*25[0-5][\s,]+25[0-5][\s,]+25[0-5].*|transparent", re.I)
-_MAX_FADING = 500
-"""Characters: a longer part that a style sheet paints without opacity fades in by a script once the page is there."""
-_GROUND = ("background", "background-color", "background-image")
-_NOTHING = re.compile(r"0(?:\.0+)?(?:px|pt|em|rem|%)?$")
-_TINY = re.compile(r"(?:0(?:\.\d+)?|1(?:\.0+)?)(?:px|pt)$|0(?:\.0\d*)?(?:em|rem|%)?$")
-_CLIPPED = re.compile(
-    r"rect\(\s*0[^,\d]*,?\s*0|inset\(\s*(?:50|100)%|circle\(\s*0\b|rect\(\s*1px[ ,]+1px[ ,]+1px[ ,]+1px"
-)
-_DECIDES = re.compile(
-    r"display|visibility|opacity|font-size|text-|margin-|transform|filter|position|left|top|right|bottom|clip|height"
-    r"|max-height|overflow|color|background|padding|transition|-webkit-"
-)
-_SHRUNK = re.compile(r"scale[xy]?\(\s*0(?:\.0+)?\s*[,)]|opacity\(\s*0(?:\.0+)?%?\s*\)")
-_NO_INK = re.compile(r"transparent|#(?:[0-9a-f]{3}0|[0-9a-f]{6}00)|(?:rgba|hsla)\(.*,\s*0(?:\.0+)?%?\s*\)", re.I)
-_FAR = re.compile(r"-\d{4,}(?:px|pt)|-\d{3,}(?:em|rem|%)")
 
 
 def read_html(data: bytes, styles: str = "") -> Reading:
@@ -57,17 +34,14 @@ def read_html(data: bytes, styles: str = "") -> Reading:
 
 def without_hidden(page: str, styles: str = "") -> tuple[str, int]:
     """Return the page without the elements that a browser does not show, and how many characters these held."""
-    if not any(map(_SIGN.search, (page, styles))) and not _FOREIGN.search(page):
+    if not any(map(SIGN.search, (page, styles))) and not _FOREIGN.search(page):
         return page, 0
     parser = lxml_html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, huge_tree=True)
     try:
         root = lxml_html.document_fromstring(page.encode("utf-8", "replace"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         return page, 0
-    sheets = [styles, *(sheet.text or "" for sheet in root.iter("style"))]
-    rules = StyleSheets(sheets, decides=_DECIDES)
-    hidden = [element for element in root.iter(etree.Element) if _is_hidden(element, _style(element, rules))]
-    hidden += _white_on_white(root, rules)
+    hidden = hidden_elements(root, styles)
     num_hidden = sum(_remove(element) for element in hidden)
     if not _made_plain(root) and not hidden:
         return page, 0
@@ -117,77 +91,3 @@ def _remove(element: etree._Element) -> int:
     text = "".join(element.itertext())
     element.drop_tree()
     return len(text.strip())
-
-
-def _style(element: etree._Element, rules: StyleSheets) -> dict[str, str]:
-    style = dict(rules.style(element))
-    if element.tag == "font" and element.get("color"):
-        style["color"] = element.get("color").lower()
-    if element.get("bgcolor"):
-        style["background"] = element.get("bgcolor").lower()
-    if "opacity" in style and len("".join(element.itertext())) > _MAX_FADING:
-        del style["opacity"]
-    return {**style, **declarations_of(element.get("style") or "")}
-
-
-def _is_hidden(element: etree._Element, style: Mapping[str, str]) -> bool:
-    if element.tag in {"html", "body", "head", "details"}:
-        return False
-    return (
-        ("hidden" in element.attrib and element.get("hidden") != "until-found")
-        or style.get("display") == "none"
-        or style.get("visibility") in {"hidden", "collapse"}
-        or _NOTHING.fullmatch(style.get("opacity", "")) is not None
-        or _TINY.fullmatch(style.get("font-size", "")) is not None
-        or any(
-            _FAR.search(style.get(name, "")) for name in ("text-indent", "margin-left", "margin-right", "margin-top")
-        )
-        or any(_SHRUNK.search(style.get(name, "")) for name in ("transform", "filter"))
-        or (element.tag in {"dialog", "datalist"} and "open" not in element.attrib)
-        or (style.get("position") in {"absolute", "fixed"} and (_lies_beside(style) or _is_clipped(style)))
-        or _is_folded(element, style)
-        or _has_no_ink(style)
-    )
-
-
-def _is_clipped(style: Mapping[str, str]) -> bool:
-    return any(_CLIPPED.search(style.get(name, "")) for name in ("clip", "clip-path"))
-
-
-def _is_folded(element: etree._Element, style: Mapping[str, str]) -> bool:
-    """No height, and what overflows is not shown; a longer part is folded until a reader opens it."""
-    has_none = any(_NOTHING.fullmatch(style.get(name, "")) for name in ("height", "max-height"))
-    keeps = any(name.startswith(("padding", "transition")) for name in style)
-    return (
-        has_none
-        and not keeps
-        and style.get("overflow") in {"hidden", "clip"}
-        and len("".join(element.itertext())) <= _MAX_FADING
-    )
-
-
-def _has_no_ink(style: Mapping[str, str]) -> bool:
-    """Letters without colour, or in that of their own ground; where the ground fills the letters they are seen."""
-    colour = style.get("color", "")
-    if not colour or any("background-clip" in name or name in {"text-shadow", "-webkit-text-stroke"} for name in style):
-        return False
-    return _NO_INK.fullmatch(colour) is not None or colour in {style.get(name) for name in _GROUND}
-
-
-def _lies_beside(style: Mapping[str, str]) -> bool:
-    return any(_FAR.search(style.get(side, "")) for side in ("left", "top", "right", "bottom"))
-
-
-def _white_on_white(root: etree._Element, rules: StyleSheets) -> Iterator[etree._Element]:
-    """Elements whose letters are white while no element around them has a ground that is not white."""
-    for element in root.iter(etree.Element):
-        style = _style(element, rules)
-        if element.tag in {"html", "body"} or not _WHITE.fullmatch(style.get("color", "")):
-            continue
-        around = (_style(each, rules) for each in (element, *element.iterancestors()))
-        if not any(_has_ground(each) for each in around) and not any(_has_ground(_style(e, rules)) for e in element):
-            yield element
-
-
-def _has_ground(style: Mapping[str, str]) -> bool:
-    return any(name in style and not _WHITE.fullmatch(style[name]) and style[name] != "none" for name in _GROUND)
