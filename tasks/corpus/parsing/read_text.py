@@ -1,6 +1,7 @@
 """One raw item to text, and what it says of itself: by the ending of its name, decoded, front matter apart.
 
-Mark-up and plain text are read in this process; all other formats in one that can be killed.
+Plain text, reStructuredText and Markdown that hides nothing are read in this process; all else in one that can be
+killed.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 from tasks.corpus.parsing.decode import decode_html, decode_text
 from tasks.corpus.parsing.extract import EXTRACTED, Extracted, Extractor
+from tasks.corpus.parsing.formats.reading import Reading
 from tasks.corpus.parsing.front_matter import (
     refuse_access_in_comments,
     refuse_access_in_page,
@@ -33,6 +35,13 @@ _POINTER = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:version https://(?:git-lfs|hawser)\.github\.com/spec/|/annex/objects/\S+\s*\Z)"
 )
 """What Git LFS, or git-annex, keeps in place of a file that was not fetched."""
+_MAY_HIDE = re.compile(
+    r"<[!?]|\{\s*/\*|<\w[^<>]{0,2000}\b(?:hidden|style|color|bgcolor)\b"
+    r"|<(?:style|script|template|noscript|noframes|title|dialog|datalist|video|audio|canvas|rp)\b"
+    r"|^[ \t>*+\d.)-]{0,80}\[[^\]\n]{1,999}\]:",
+    re.I | re.M,
+)
+"""What stands in Markdown of which a reader may not see all."""
 _DECODED = MARKDOWN | PLAIN | WEB | {RST, _ORG, ".tex", ".csv", ".tsv"}
 """Text in which a block of front matter may stand before the format's own beginning."""
 READABLE = frozenset({*MARKDOWN, *PLAIN, RST, *EXTRACTED})
@@ -59,10 +68,11 @@ def read_text(source: Source, raw: RawItem, extractor: Extractor) -> tuple[Mappi
     if ending not in _DECODED:
         return _extracted(source, extractor.extract(raw.data, ending), ending)
     said, text = _split(source, _decoded(raw.data, ending), ending)
-    if ending in MARKDOWN | PLAIN:
+    if ending in PLAIN or (ending in MARKDOWN and not _MAY_HIDE.search(text)):
         return said, Extracted(text.replace("\r\n", "\n"), "")
     if ending == RST:
-        return said, Extracted(rst_to_markdown(text), "")
+        markdown, num_hidden = rst_to_markdown(text)
+        return said, Extracted(markdown, "", Reading(markdown, num_hidden=num_hidden).metadata())
     return said, extractor.extract(text.encode("utf-8", "replace"), ending)
 
 

@@ -34,15 +34,16 @@ _SILENT = {"image", "contents", "toctree", "meta", "raw", "include", "highlight"
 _ADMONITIONS = {"note", "warning", "tip", "important", "hint", "caution", "danger", "attention", "error", "seealso"}
 
 
-def rst_to_markdown(text: str) -> str:
-    """Return Markdown of a reStructuredText document.
+def rst_to_markdown(text: str) -> tuple[str, int]:
+    """Return Markdown of a reStructuredText document, and how many characters of comments are not in it.
 
     Headings get their levels from the order in which their styles appear; tables stay as they are, in a fence.
     """
     lines = [line.rstrip() for line in text.expandtabs(4).replace("\r\n", "\n").split("\n")]
     names = _names(lines)
-    blocks = _Converter(names).convert(lines)
-    return "\n\n".join(block for block in blocks if block.strip()) + "\n"
+    converter = _Converter(names)
+    markdown = "\n\n".join(block for block in converter.convert(lines) if block.strip()) + "\n"
+    return markdown, converter.num_hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class _Converter:
     names: _Names
     styles: list[str] = field(default_factory=list)
     depth: int = 0
+    num_hidden: int = 0
 
     def convert(self, lines: Sequence[str]) -> Iterator[str]:
         """Yield Markdown blocks of the lines."""
@@ -125,7 +127,10 @@ class _Converter:
         if footnote := _FOOTNOTE.match(rest):
             return self._inline("\n".join([footnote[1], *(line.strip() for line in body)]).strip()), end
         directive = _DIRECTIVE.match(rest)
-        if directive is None or directive["sub"]:
+        if directive is None:
+            self.num_hidden += sum(len(line.strip()) for line in (rest, *body))
+            return "", end
+        if directive["sub"]:
             return "", end
         return self._directive(directive["name"].lower(), directive["argument"] or "", body), end
 

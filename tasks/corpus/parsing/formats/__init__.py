@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasks.corpus.parsing.formats.reading import Reading
 
-READERS_VERSION = "6"
+READERS_VERSION = "7"
 """Raise it when a reader changes what it returns, so that documents are parsed anew."""
 
 
@@ -19,6 +19,9 @@ _READERS = {
     ".htm": ("html", "read_html"),
     ".html": ("html", "read_html"),
     ".ipynb": ("notebook", "read_notebook"),
+    ".markdown": ("markdown_reader", "read_markdown"),
+    ".md": ("markdown_reader", "read_markdown"),
+    ".mdx": ("markdown_reader", "read_mdx"),
     ".odt": ("open_document", "read_open_document"),
     ".org": ("org", "read_org"),
     ".pptx": ("office.powerpoint", "read_powerpoint"),

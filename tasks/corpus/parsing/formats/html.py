@@ -16,7 +16,7 @@ from tasks.corpus.parsing.html_head import split_head
 from tasks.corpus.parsing.kreuzberg_parser import run_kreuzberg
 
 _FOREIGN = re.compile(r"<(?:svg|math|ins|mark|select)\b", re.I)
-_REMARK = re.compile(r"<!--.*?-->", re.S)
+_REMARK = re.compile(r"<!--.*?-->|<!\[CDATA\[[^>]*>", re.S)
 
 
 def read_html(data: bytes, styles: str = "") -> Reading:
@@ -27,7 +27,7 @@ def read_html(data: bytes, styles: str = "") -> Reading:
     """
     page, title = split_head(decode_html(data))
     page, num_hidden = without_hidden(page, styles)
-    page = _REMARK.sub("", page)  # between two lists kreuzberg writes it as text
+    page = _REMARK.sub("", page)  # between two lists kreuzberg writes it as text, as it does with CDATA anywhere
     extracted = run_kreuzberg(page.encode("utf-8", "replace"), "text/html")
     return Reading(unescaped(extracted.text, rows_only=True), title, num_hidden)
 

@@ -7,6 +7,7 @@ from typing import cast
 
 from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.parsing.formats.markdown import fenced
+from tasks.corpus.parsing.formats.markdown_reader import without_unseen
 from tasks.corpus.parsing.formats.reading import Reading, damaged
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -27,9 +28,11 @@ def read_notebook(data: bytes) -> Reading:
         raise damaged(f"a JSON {type(book).__name__}")
     metadata = _mapping(book.get("metadata"))
     language = str(_mapping(metadata.get("language_info")).get("name") or "")
-    parts = [part.strip("\n") for cell in _cells(book) for part in _parts(cell, language)]
+    read = [part for cell in _cells(book) for part in _parts(cell, language)]
+    parts = [text.strip("\n") for text, _ in read]
     title = metadata.get("title")
-    return Reading("\n\n".join(part for part in parts if part.strip()), title if isinstance(title, str) else "")
+    text = "\n\n".join(part for part in parts if part.strip())
+    return Reading(text, title if isinstance(title, str) else "", sum(num_hidden for _, num_hidden in read))
 
 
 def _cells(book: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
@@ -39,32 +42,35 @@ def _cells(book: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         yield from _entries(sheet.get("cells"))
 
 
-def _parts(cell: Mapping[str, object], language: str) -> Iterator[str]:
+def _parts(cell: Mapping[str, object], language: str) -> Iterator[tuple[str, int]]:
+    """The texts of a cell, and how many characters of each its reader never sees."""
     text = _text(cell.get("source", cell.get("input")))
     kind = cell.get("cell_type")
     if kind == "heading":
         level = cell.get("level")
-        yield "#" * (level if isinstance(level, int) else 1) + " " + text
+        yield "#" * (level if isinstance(level, int) else 1) + " " + text, 0
     elif kind != "code":
-        yield text
+        yield (text, 0) if kind == "raw" else without_unseen(text)
     elif text.strip():
         code = fenced(text.strip("\n").split("\n"))
         ticks = len(code) - len(code.lstrip("`"))
-        yield code[:ticks] + language + code[ticks:]
+        yield code[:ticks] + language + code[ticks:], 0
     if kind == "code":
         for output in _entries(cell.get("outputs")):
             yield _output(output)
 
 
-def _output(output: Mapping[str, object]) -> str:
+def _output(output: Mapping[str, object]) -> tuple[str, int]:
     if output.get("output_type") in {"error", "pyerr"}:
-        return f"{output.get('ename', '')}: {output.get('evalue', '')}"
+        return f"{output.get('ename', '')}: {output.get('evalue', '')}", 0
     data = _mapping(output.get("data")) or output
     for name in (*_SHOWN, "text"):
         if name in data:
             text = _COLOURS.sub("", _text(data[name])).strip("\n")
-            return text if name == "text/markdown" or not text.strip() else fenced(text.split("\n"))
-    return ""
+            if name == "text/markdown":
+                return without_unseen(text)
+            return (fenced(text.split("\n")) if text.strip() else text), 0
+    return "", 0
 
 
 def _text(value: object) -> str:
