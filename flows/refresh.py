@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from prefect import flow
 
 from flows.progress import report_progress, show_gates, show_metrics, show_plan
 from flows.steps import cluster, step
-from tasks.answer.calibration import calibrate_index
+from tasks.answer.calibration import calibrate_candidate
 from tasks.answer.prompt_registry import register_prompts
 from tasks.corpus.intake import Intake, commit_scan, plan_sources, shards_of
 from tasks.corpus.parsing.shards import ParseShard, parse_shard
@@ -25,10 +26,11 @@ from tasks.index.access_tables import ensure_tables, load_access
 from tasks.index.base import corrected_versions, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.candidate import Candidate
-from tasks.index.embedding.embedder import embed_shard, load_embedder
+from tasks.index.embedding.embedder import embed_shard
+from tasks.index.embedding.files import vector_space
 from tasks.index.refresh.inputs import RefreshInputs, check_gate, gate_selection, read_inputs, select_documents
 from tasks.index.refresh.result import RefreshResult, keep_rates, result_of
-from tasks.index.release import Release, load_release, share_releases
+from tasks.index.release import Calibrated, Release, load_release, share_releases
 from tasks.index.table import connect
 from tasks.lease import Lease, hold_stores
 from tasks.params import Params, load_params
@@ -103,20 +105,36 @@ def write(
 
 
 @step()
-def judge(candidate: Candidate, inputs: RefreshInputs) -> dict[str, float]:
-    """Judge the index beside the live one, and measure from which score on an excerpt of it is an answer."""
+def judge(candidate: Candidate, inputs: RefreshInputs) -> tuple[dict[str, float], Calibrated]:
+    """Judge the index beside the live one; know from which score on an excerpt of it is an answer."""
     params, settings = inputs.params, inputs.settings
-    report = candidates.judge_candidate(settings, params, inputs.base, candidate)
-    index = candidates.open_candidate(settings, params, candidate)
-    thresholds = calibrate_index(index, load_access(connect(settings)), params.index_gate)
-    return dict(report.metrics) | thresholds.as_metrics()
+    open_index = cache(lambda: candidates.open_candidate(settings, params, candidate))
+    report = candidates.judge_candidate(settings, params, inputs.base, candidate, open_index)
+    thresholds, calibrated = calibrate_candidate(
+        open_index,
+        load_access(connect(settings)),
+        params,
+        inputs.base.release,
+        num_chunks=candidate.num_chunks,
+        num_changed=candidate.num_changed,
+    )
+    return dict(report.metrics) | thresholds.as_metrics(), calibrated
 
 
 @step(retries=2)
-def release(candidate: Candidate, metrics: dict[str, float], inputs: RefreshInputs, lease: Lease) -> Release:
+def release(
+    candidate: Candidate, metrics: dict[str, float], calibrated: Calibrated, inputs: RefreshInputs, lease: Lease
+) -> Release:
     """Put the snapshot into the data registry, tag the table, write the manifest."""
     return candidates.publish(
-        inputs.settings, inputs.params, inputs.base, candidate, now=inputs.fingerprint, metrics=metrics, lease=lease
+        inputs.settings,
+        inputs.params,
+        inputs.base,
+        candidate,
+        now=inputs.fingerprint,
+        metrics=metrics,
+        calibrated=calibrated,
+        lease=lease,
     )
 
 
@@ -220,9 +238,9 @@ def build(
     chunks = chunk(documents, params, settings)
     embedded = embed_missing(chunks, plan, inputs)
     candidate = write(chunks, accepted, [entry[0] for entry in removed], files, inputs, rebuild=rebuild)
-    metrics = judge(candidate, inputs)
+    metrics, calibrated = judge(candidate, inputs)
     show_metrics(metrics)
-    released = release(candidate, metrics, inputs, lease)
+    released = release(candidate, metrics, calibrated, inputs, lease)
     register_release(released.number, params, settings, lease)
     return released, embedded
 
@@ -231,10 +249,10 @@ def embed_missing(chunks: Path, plan: RefreshPlan, inputs: RefreshInputs) -> int
     """Embed what was never embedded with this model; return how many texts that were."""
     started = time.monotonic()
     params, settings = inputs.params, inputs.settings
-    cache = open_cache(load_embedder(params.embedding, settings), settings)
+    vectors = open_cache(vector_space(params.embedding, settings), settings)
     folder = settings.work / "embed"
-    shards = list(missing_texts([chunks], cache, folder, chunks_per_shard=params.execution.chunks_per_shard))
+    shards = list(missing_texts([chunks], vectors, folder, chunks_per_shard=params.execution.chunks_per_shard))
     done = embed.map(shards, params, settings, num_workers=1)
-    num_texts = sum(keep_vectors(shard, cache) for shard in report_progress("embed", done, len(shards)))
+    num_texts = sum(keep_vectors(shard, vectors) for shard in report_progress("embed", done, len(shards)))
     keep_rates(settings, plan, chunks, num_texts=num_texts, seconds=time.monotonic() - started)
     return num_texts

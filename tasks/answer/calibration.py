@@ -1,10 +1,12 @@
 """From which score on an excerpt is an answer, a small model is asked, and passages are shown at all: measured.
 
 The scores of answerable and unanswerable validation questions decide, and those of questions about other worlds; they
-are taken again with each release, since they hang on the documents and on the embedder.
+hang on the documents and on the embedder, so a release takes over those of its base only where little changed.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +15,12 @@ from tasks.answer.other_subjects import OTHER_SUBJECTS
 from tasks.index.access import AccessMap
 from tasks.index.golden import GoldenQuestion, load_golden
 from tasks.index.passage import Passage
+from tasks.index.release import Calibrated, Release
 from tasks.index.search import Index, Request
-from tasks.params import IndexGateParams
+from tasks.index.search import __path__ as search_path
+from tasks.params import IndexGateParams, Params, digest
+
+logger = logging.getLogger(__name__)
 
 MAX_UNANSWERABLE_ANSWERED = 0.1
 """Share of unanswerable validation questions whose best excerpt may be shown as an answer."""
@@ -27,6 +33,10 @@ MIN_QUESTIONS = 20
 MIN_CHUNKS = 200
 """Of an index, to be asked about other subjects: 48 searches are a third of the refresh of a smaller one, in which
 the nearest passage is farther away anyhow."""
+
+MAX_CHANGED_SHARE = 0.05
+"""Of the chunks, since the thresholds were measured; with more they are measured anew (docs/answers.md: what they move
+by with so many, and with more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,46 @@ def _exceeded_by(scores: Sequence[float], share: float) -> float:
 def _reached_by_nearly_all(scores: Sequence[float]) -> float:
     """The highest threshold that no more than the share which may be lost misses."""
     return round(sorted(scores)[int(MAX_ANSWERABLE_LOST * len(scores))] - 1e-4, 4)
+
+
+def calibrate_candidate(
+    open_index: Callable[[], Index],
+    access: AccessMap,
+    params: Params,
+    base: Release | None,
+    *,
+    num_chunks: int,
+    num_changed: int,
+) -> tuple[Calibration, Calibrated]:
+    """Return the thresholds of a candidate: those of its base, or measured anew where too much changed since.
+
+    Args:
+        open_index: opens the candidate for search.
+        access: who may read what.
+        params: of this refresh.
+        base: the release that the candidate was made from.
+        num_chunks: of the candidate.
+        num_changed: chunks of the candidate that came, went or took the place of others.
+    """
+    inputs = _inputs(params)
+    before = base.calibrated if base else None
+    if base is None or before is None or before.inputs != inputs:
+        return calibrate_index(open_index(), access, params.index_gate), Calibrated(None, inputs, 0)
+    num_changed += before.num_changed
+    if num_changed > MAX_CHANGED_SHARE * num_chunks:
+        return calibrate_index(open_index(), access, params.index_gate), Calibrated(None, inputs, 0)
+    number = before.release or base.number
+    logger.info("thresholds of release %d kept: %d of %d chunks changed since", number, num_changed, num_chunks)
+    return Calibration.of_release(base.metrics), Calibrated(number, inputs, num_changed)
+
+
+def _inputs(params: Params) -> str:
+    """Sixteen hex characters that change with what decides thresholds beside the chunks: questions, search, code."""
+    gate = params.index_gate
+    golden = b"" if gate.golden is None else Path(gate.golden).read_bytes()
+    code = [path for folder in (Path(__file__).parent, *map(Path, search_path)) for path in sorted(folder.glob("*.py"))]
+    parts = (f"{digest(params.search)} {digest(params.index)} {gate.split}".encode(), golden)
+    return hashlib.sha256(b"".join([*parts, *(path.read_bytes() for path in code)])).hexdigest()[:16]
 
 
 def calibrate_index(index: Index, access: AccessMap, params: IndexGateParams) -> Calibration:

@@ -240,9 +240,7 @@ def _erase_from_index(settings: Settings, params: Params, work: _Work) -> None:
     def finished(tag: str, version: int, num_rows: int) -> None:
         for number in release_numbers(settings):
             if lance_tag(number) == tag:
-                renew_release(
-                    settings, replace(load_release(settings, number), lance_version=version, num_chunks=num_rows)
-                )
+                renew_release(settings, load_release(settings, number).without_chunks(version, num_rows))
         work.tags.append(tag)
         _keep(settings, work)
 

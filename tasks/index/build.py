@@ -16,7 +16,8 @@ from tasks.corpus.document import sha256
 from tasks.files import whole_file
 from tasks.index.chunking.chunk import chunk_shard
 from tasks.index.embedding.cache import EmbeddingCache
-from tasks.index.embedding.embedder import Embedder, load_tokenizer
+from tasks.index.embedding.embedder import Embedder
+from tasks.index.embedding.files import VectorSpace, load_tokenizer
 from tasks.params import Params
 from tasks.settings import Settings
 
@@ -114,6 +115,6 @@ def document_ids(path: Path) -> list[str]:
     return ids
 
 
-def open_cache(embedder: Embedder, settings: Settings) -> EmbeddingCache:
+def open_cache(space: Embedder | VectorSpace, settings: Settings) -> EmbeddingCache:
     """Return the embedding cache of a model."""
-    return EmbeddingCache(settings.home, embedder.identity, embedder.dim)
+    return EmbeddingCache(settings.home, space.identity, space.dim)

@@ -9,7 +9,7 @@ import datetime as dt
 import logging
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,16 @@ from tasks.errors import CorruptionError, GateError, UnavailableError
 from tasks.files import write_json
 from tasks.index.access_tables import intern, load_access
 from tasks.index.build import access_sets, document_ids, open_cache, write_documents
-from tasks.index.embedding.embedder import Embedder, load_embedder
+from tasks.index.embedding.embedder import load_embedder
+from tasks.index.embedding.files import embedder_identity, vector_space
 from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
 from tasks.index.golden import load_golden, locate
-from tasks.index.live import open_index
+from tasks.index.live import open_index as open_release
+from tasks.index.live import require_readable
 from tasks.index.registration import register_index
 from tasks.index.release import (
     MANIFEST,
+    Calibrated,
     Corpus,
     Fingerprint,
     Release,
@@ -58,7 +61,6 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
-    from lancedb.table import LanceTable
 
     from tasks.index.base import Base
 
@@ -75,12 +77,15 @@ class Candidate:
     Attributes:
         snapshot: files of the corpus that it holds, oldest first; the last may lie in the work folder.
         rebuilt: written from nothing, not from the base release.
+        num_changed: chunks that came, went or took the place of others, which count once; all of them where rebuilt.
     """
 
     version: int
     dim: int
     snapshot: tuple[Path, ...]
     rebuilt: bool
+    num_chunks: int
+    num_changed: int
 
 
 def must_rebuild(base: "Base", now: Fingerprint) -> bool:
@@ -125,20 +130,32 @@ def write_candidate(
 ) -> Candidate:
     """Write rows and indexes as new versions that nobody reads yet."""
     db = connect(settings)
-    embedder = load_embedder(params.embedding, settings)
+    space = vector_space(params.embedding, settings)
     intern(db, access_sets(chunks))
-    rows = row_batches_of(chunks, open_cache(embedder, settings), embedder.identity, language=params.index.language)
+    rows = row_batches_of(chunks, open_cache(space, settings), space.identity, language=params.index.language)
     if rebuild or base.release is None:
-        rewrite(db, rows, embedder.dim)
+        rewrite(db, rows, space.dim)
     else:
         gone = sorted({*document_ids(accepted), *removed})
-        update(db, base.release.lance_tag, gone=gone, rows=rows, dim=embedder.dim)
+        update(db, base.release.lance_tag, gone=gone, rows=rows, dim=space.dim)
     version = build_indexes(db, params.index)
-    return Candidate(version, embedder.dim, tuple(snapshot), rebuild)
+    num_chunks, num_written = open_latest(db).count_rows(), sum(map(num_rows, chunks))
+    num_before = 0 if rebuild or base.release is None else base.release.num_chunks
+    num_changed = max(num_written, num_before + num_written - num_chunks)
+    return Candidate(version, space.dim, tuple(snapshot), rebuild, num_chunks, num_changed)
 
 
-def judge_candidate(settings: Settings, params: Params, base: "Base", candidate: Candidate) -> IndexGateReport:
-    """Integrity, then the golden questions beside the live release.
+def judge_candidate(
+    settings: Settings, params: Params, base: "Base", candidate: Candidate, open_index: Callable[[], Index]
+) -> IndexGateReport:
+    """Integrity, then the golden questions beside the live release; without any, no embedder is loaded.
+
+    Args:
+        settings: where the index is.
+        params: of this refresh.
+        base: with the release that serves, to compare with.
+        candidate: what was written.
+        open_index: opens the candidate for search.
 
     Raises:
         GateError: the candidate is not whole, or finds less than the live release; it names what was lost.
@@ -146,14 +163,16 @@ def judge_candidate(settings: Settings, params: Params, base: "Base", candidate:
     db = connect(settings)
     table = open_latest(db)
     table.checkout(candidate.version)
-    embedder = load_embedder(params.embedding, settings)
+    identity = embedder_identity(params.embedding, settings)
     state = fold_state(candidate.snapshot)
-    problems = check_integrity(table, documents=state.column("document_id").to_pylist(), embedder=embedder.identity)
+    problems = check_integrity(table, documents=state.column("document_id").to_pylist(), embedder=identity)
     if problems:
         raise GateError(f"the index gate refused the candidate: {'; '.join(problems)}; the live release is unchanged")
-    index = _open_candidate(table, embedder, params, settings)
-    live = _live(db, params, settings, base, rebuilt=candidate.rebuilt)
-    report = _compare(params.index_gate, index, live, db, candidate.snapshot)
+    champion = _readable(db, settings, base, rebuilt=candidate.rebuilt)
+    report = IndexGateReport(True, (), {}, (), (), ())
+    if params.index_gate.golden is not None:
+        live = open_release(db, champion, params, settings) if champion else None
+        report = _compare(params.index_gate, open_index(), live, db, candidate.snapshot)
     write_json(settings.work / "report" / "index.json", _as_json(report))
     if not report.passed:
         raise GateError(
@@ -166,20 +185,18 @@ def open_candidate(settings: Settings, params: Params, candidate: Candidate) -> 
     """Open a candidate for search, as it will be searched once it is a release."""
     table = open_latest(connect(settings))
     table.checkout(candidate.version)
-    return _open_candidate(table, load_embedder(params.embedding, settings), params, settings)
-
-
-def _open_candidate(table: "LanceTable", embedder: Embedder, params: Params, settings: Settings) -> Index:
+    embedder = load_embedder(params.embedding, settings)
     reranker = build_reranker(params.search, embedder, settings)
     return Index(table, embedder, params.search, params.index, release="candidate", reranker=reranker)
 
 
-def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", *, rebuilt: bool) -> Index | None:
-    """Open the live release to compare with; a rebuild is the remedy for one that cannot be read."""
+def _readable(db: "DBConnection", settings: Settings, base: "Base", *, rebuilt: bool) -> Release | None:
+    """Return the live release, to compare with; a rebuild is the remedy for one that cannot be read."""
     if base.champion is None:
         return None
     try:
-        return open_index(db, base.champion, params, settings)
+        require_readable(db, base.champion, settings)
+        return base.champion
     except (CorruptionError, UnavailableError) as error:
         if not rebuilt:
             raise
@@ -188,12 +205,9 @@ def _live(db: "DBConnection", params: Params, settings: Settings, base: "Base", 
 
 
 def _compare(
-    index_gate: IndexGateParams, candidate: Index, live: Index | None, db: "DBConnection", snapshot: Sequence[Path]
+    gate: IndexGateParams, candidate: Index, live: Index | None, db: "DBConnection", snapshot: Sequence[Path]
 ) -> IndexGateReport:
-    gate = index_gate
-    if gate.golden is None:
-        return IndexGateReport(True, (), {}, (), (), ())
-    questions = load_golden(Path(gate.golden), gate.split)
+    questions = load_golden(Path(str(gate.golden)), gate.split)
     wanted = {question.document for question in questions if question.document is not None}
     located, missing = locate(questions, texts_of(snapshot, wanted))
     return compare_retrieval(candidate, live, located, missing, load_access(db), gate)
@@ -243,6 +257,7 @@ def publish(
     *,
     now: Fingerprint,
     metrics: Mapping[str, float],
+    calibrated: Calibrated,
     lease: Lease,
 ) -> Release:
     """Make the candidate a release: snapshot, tag, manifest; what serves is not touched yet."""
@@ -257,8 +272,6 @@ def publish(
     db = connect(settings)
     lease.check()
     tag_version(db, lance_tag(number), candidate.version)
-    table = open_latest(db)
-    table.checkout(candidate.version)
     release = Release(
         number=number,
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -278,8 +291,9 @@ def publish(
         params_digest=digest(params),
         git_commit=git_commit(),
         num_documents=len(state),
-        num_chunks=table.count_rows(),
+        num_chunks=candidate.num_chunks,
         metrics=dict(metrics),
+        calibrated=calibrated,
     )
     lease.check()
     save_release(settings, release)

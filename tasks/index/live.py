@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tasks.errors import ConfigurationError, DependencyError, UnavailableError
 from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access
 from tasks.index.embedding.embedder import Embedder, load_embedder
+from tasks.index.embedding.files import VectorSpace, vector_space
 from tasks.index.embedding.light import load_light_embedder
 from tasks.index.passage import Passage
 from tasks.index.release import (
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 MAX_OPEN_RELEASES = 4
 
 Load = Callable[[EmbeddingParams, Settings], Embedder]
+Space = TypeVar("Space", Embedder, VectorSpace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,6 @@ def open_index(
         UnavailableError: its embedder is not on this machine, or has other weights here.
     """
     embedder = _embedder_of(release, settings, load)
-    if embedder.identity != release.fingerprint.embedder:
-        raise UnavailableError(
-            f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, found "
-            f"{embedder.identity}; restore the model, or run `almanac refresh --rebuild`"
-        )
     table = open_at(db, release.lance_tag)
     reranker = build_reranker(params.search, embedder, settings)
     return Index(
@@ -76,14 +73,31 @@ def open_index(
     )
 
 
-def _embedder_of(release: Release, settings: Settings, load: Load) -> Embedder:
+def require_readable(db: "DBConnection", release: Release, settings: Settings) -> None:
+    """Refuse a release that `open_index` would refuse, without loading its embedder's network.
+
+    Raises:
+        CorruptionError: its tag is unreadable.
+        UnavailableError: its embedder is not on this machine, or has other weights here.
+    """
+    _embedder_of(release, settings, vector_space)
+    open_at(db, release.lance_tag)
+
+
+def _embedder_of(release: Release, settings: Settings, load: Callable[[EmbeddingParams, Settings], Space]) -> Space:
     try:
-        return load(embedding_params(release), settings)
+        embedder = load(embedding_params(release), settings)
     except ConfigurationError as error:
         raise UnavailableError(
             f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, which cannot be had "
             f"here: {error}"
         ) from error
+    if embedder.identity != release.fingerprint.embedder:
+        raise UnavailableError(
+            f"release {release.number} must be asked with embedder {release.fingerprint.embedder}, found "
+            f"{embedder.identity}; restore the model, or run `almanac refresh --rebuild`"
+        )
+    return embedder
 
 
 def serving(settings: Settings) -> Serving:

@@ -7,7 +7,7 @@ Which release serves is MLflow's alias `champion`
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,21 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Where the thresholds among a release's metrics were measured.
+
+    Attributes:
+        release: the number of the release whose index was asked; None: the one that bears them.
+        inputs: digest of what, beside the chunks, decides them.
+        num_changed: chunks that were written or taken out since.
+    """
+
+    release: int | None
+    inputs: str
+    num_changed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The manifest of an index release.
 
@@ -69,6 +84,7 @@ class Release:
         lance_version: version of the table `chunks`, kept by the tag `lance_tag`.
         embedding: parameters of the embedder: questions are embedded as the chunks were.
         git_commit: of the code, where it is known.
+        calibrated: None of a release of older software, which measured at each refresh.
     """
 
     number: int
@@ -85,7 +101,16 @@ class Release:
     num_documents: int
     num_chunks: int
     metrics: Mapping[str, float]
+    calibrated: Calibrated | None = None
     format: int = FORMAT
+
+    def without_chunks(self, lance_version: int, num_chunks: int) -> "Release":
+        """Return the manifest of this release once an erasure took chunks out of it: `num_chunks` are left."""
+        calibrated = self.calibrated
+        if calibrated is not None:
+            num_changed = calibrated.num_changed + self.num_chunks - num_chunks
+            calibrated = replace(calibrated, num_changed=num_changed)
+        return replace(self, lance_version=lance_version, num_chunks=num_chunks, calibrated=calibrated)
 
 
 def fingerprint(params: Params, *, parser: str, embedder: str) -> Fingerprint:
@@ -220,6 +245,7 @@ def _from_json(raw: dict[str, Any], what: str) -> Release:
     nested = {
         "fingerprint": known_fields(Fingerprint, raw["fingerprint"], what),
         "corpus": known_fields(Corpus, corpus, what),
+        "calibrated": known_fields(Calibrated, raw["calibrated"], what) if raw.get("calibrated") else None,
     }
     return known_fields(Release, raw | nested, what)
 

@@ -84,6 +84,7 @@ def resolve(
     Raises:
         ConfigurationError: a rule names an unknown expectation, argument or column, or asks what batches cannot answer.
     """
+    quiet_environment()
     return [_resolved(rule, f"{block}.rules[{index}]: `{rule.expect}`", columns) for index, rule in enumerate(rules)]
 
 
@@ -108,7 +109,6 @@ def _resolved(given: GateRule, where: str, columns: Collection[str]) -> Rule:
 
 
 def _expectation(given: GateRule, where: str) -> "Expectation":
-    quiet_environment()
     from great_expectations.exceptions.exceptions import ExpectationNotFoundError, GreatExpectationsError
     from great_expectations.expectations.registry import get_expectation_impl
 

@@ -61,6 +61,24 @@ class ModelFiles:
     document_prefix: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """What the vectors of one embedder have in common; `Embedder` says of both what they are."""
+
+    identity: str
+    dim: int
+
+
+def vector_space(params: EmbeddingParams, settings: Settings) -> VectorSpace:
+    """Return it without loading the network, which costs seconds: for who only handles vectors that exist.
+
+    Raises:
+        ConfigurationError: the model cannot be found, or is none that Almanac can run.
+    """
+    files = find_files(params, settings)
+    return VectorSpace(identity_of(files, params, settings), files.dim)
+
+
 def embedder_identity(params: EmbeddingParams, settings: Settings) -> str:
     """Return what must be equal in an index and a query: `<model>:<sha256 of its files, 16 hex>:<pooling>:<precision>`.
 
