@@ -25,7 +25,7 @@ from tasks.answer.excerpt import (
     diverse,
     excerpts,
     is_foreign,
-    names,
+    named_titles,
     relevance,
     shown,
     speaks_of_names,
@@ -251,12 +251,11 @@ def closest_of(request: GenerationRequest, reason: str) -> Answer:
 def _excerpt_answer(question: str, passages: tuple[Passage, ...], calibration: Calibration) -> Answer:
     """The best excerpt as the answer; where it fits too little, the closest passages."""
     ranked = excerpts(question, passages)
-    if not ranked or ranked[0].score < calibration.min_excerpt_score:
-        reason = "No passage fits the question well enough to be its answer."
-        return closest_passages(question, passages, reason, calibration)
-    named = [passage.title for passage in passages if names(question, passage.title)]
-    if named and is_foreign(passages[ranked[0].number - 1], named):
-        reason = f"What the documents say about {named[0]} does not answer the question."
+    named = named_titles(question, passages)
+    is_answer = bool(ranked) and ranked[0].score >= calibration.min_excerpt_score
+    if not is_answer or (named and is_foreign(passages[ranked[0].number - 1], named)):
+        what = f"What the documents say about {min(named)} does not answer the question." if named else None
+        reason = what or "No passage fits the question well enough to be its answer."
         return closest_passages(question, passages, reason, calibration)
     return of_excerpts(close_to_best(ranked), passages, "answer", None)
 

@@ -8,7 +8,7 @@ Nothing is embedded or generated: vectors of the blocks chose worse on the valid
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from tasks.answer.markdown import Block, blocks, escaped, without_pictures
 from tasks.answer.sentences import Span
 from tasks.answer.words import terms, vocabulary
 from tasks.index.passage import Passage
+from tasks.index.search.titles import names
 
 MAX_CHARACTERS = 900
 """An excerpt is read at a glance: the best block, with its neighbours up to this size."""
@@ -42,9 +43,11 @@ everybody needs is shown before what few need."""
 START_CHARACTERS = 2000
 INSTALLATION_RANK = 0.1
 LINKS_RANK = 0.1
+FOREIGN_RANK = 1.0
+"""Lost by a passage that speaks of no document that the question names: it stands behind all that do."""
 MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
-EXCERPT_VERSION = 3
+EXCERPT_VERSION = 4
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
@@ -84,24 +87,27 @@ def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
     """Return the excerpts of passages, best first; headings, badges and lists of links are none."""
     asked = terms(question)
     weights = _weights(asked.content, passages)
+    named = named_titles(question, passages)
     offered = [
         (number, passage, span)
-        for number, passage in enumerate(passages[:NUM_PASSAGES], start=1)
+        for number, passage in enumerate(passages, start=1)
+        if number <= NUM_PASSAGES or passage.title in named
         for span in excerpt_spans(passage.text)
     ]
     bare = not any(_goes_beyond_title(passage, span, weights) for _, passage, span in offered)
     ranked: list[Excerpt] = []
     for number, passage, span in offered:
         score = _score(passage, span, weights, number) + (_opening(passage) if bare else 0.0)
-        rank = score + _preference(question, passage, span)
+        rank = score + _preference(question, passage, span, named)
         ranked.append(Excerpt(number, span, score, rank))
     return sorted(ranked, key=lambda each: (-each.rank, each.number, each.span))
 
 
-def _preference(question: str, passage: Passage, span: Span) -> float:
+def _preference(question: str, passage: Passage, span: Span, named: Collection[str]) -> float:
     """What an excerpt is given, or loses, beside its words; it makes no answer of what is none."""
     text = passage.text[span.start : span.end]
-    preference = NAMED_RANK if names(question, passage.title) else 0.0
+    preference = NAMED_RANK if passage.title in named else 0.0
+    preference -= FOREIGN_RANK if named and is_foreign(passage, named) else 0.0
     if _ASKS_HOW.search(question):
         preference += START_RANK * max(0.0, 1 - (passage.start + span.start) / START_CHARACTERS)
         preference += CODE_RANK if _CODE.search(text) else 0.0
@@ -112,13 +118,12 @@ def _preference(question: str, passage: Passage, span: Span) -> float:
     return preference
 
 
-def names(text: str, title: str) -> bool:
-    """Return whether a question, or a passage, names a document: `scikit_learn` is `scikit-learn`."""
-    said, named = (" ".join(re.findall(r"[^\W_]+", each.casefold())) for each in (text, title))
-    return bool(named) and f" {named} " in f" {said} "
+def named_titles(question: str, passages: Sequence[Passage]) -> frozenset[str]:
+    """Return the titles of passages that a question names."""
+    return frozenset(passage.title for passage in passages if names(question, passage.title))
 
 
-def is_foreign(passage: Passage, named: Sequence[str]) -> bool:
+def is_foreign(passage: Passage, named: Collection[str]) -> bool:
     """Return whether a passage speaks of none of the documents that a question names, by their titles."""
     return not any(names(f"{passage.title} {passage.headings} {passage.text}", title) for title in named)
 

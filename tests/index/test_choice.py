@@ -1,13 +1,17 @@
-"""Which hits are shown."""
+"""Which hits are shown, and which documents a question names by their titles."""
 
 import datetime as dt
 from typing import Any
 
+import pytest
+
 from tasks.index.search.choice import chosen, newest_first
 from tasks.index.search.neighbours import Hit
+from tasks.index.search.titles import MAX_DOCUMENTS_OF_TITLE, Titles, names
 
 OLD, NEW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 FUTURE = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
+TITLES = ["zephyr", "zephyr-render", "python-boreas", "Notus guide", "the", "", "a.b", *["README"] * 4]
 
 
 def hit(
@@ -85,3 +89,36 @@ def test_date_that_has_not_come_yet_says_nothing() -> None:
     assert [entry.row["title"] for entry in newest_first(hits)] == ["fee", "fee of the future"]
     copies = [hit("a", 0.9, updated=NEW, text="Same."), hit("b", 0.8, updated=FUTURE, text="same.")]
     assert titles(copies, "q", top_k=1) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [
+        ("How do I set a limit in Zephyr?", ["zephyr"]),
+        ("How do I draw with zephyr_render?", ["zephyr-render"]),
+        ("zephyr or zephyr-render?", ["zephyr-render", "zephyr"]),
+        ("What does boreas do?", ["python-boreas"]),
+        ("What does python-boreas do?", ["python-boreas"]),
+        ("Where is the Notus guide?", ["Notus guide"]),
+        ("Is there a guide to python?", []),
+        ("What is a zephyrus?", []),
+        ("the README", []),
+        ("", []),
+    ],
+)
+def test_titles_that_a_question_names(question: str, named: list[str]) -> None:
+    assert Titles(TITLES).named_in(question) == named
+
+
+def test_title_of_many_documents_names_none() -> None:
+    assert Titles(["Overview"] * MAX_DOCUMENTS_OF_TITLE).named_in("the overview") == ["Overview"]
+    assert Titles(["Overview"] * (MAX_DOCUMENTS_OF_TITLE + 1)).named_in("the overview") == []
+
+
+def test_titles_that_are_there_already_are_left_out() -> None:
+    assert Titles(TITLES).named_in("zephyr and boreas", but={"zephyr"}) == ["python-boreas"]
+
+
+def test_platform_alone_is_a_title_as_any_other() -> None:
+    assert names("Where is Python taught?", "Python")
+    assert not names("Where is Python taught?", "python-boreas")

@@ -114,3 +114,21 @@ def test_page_that_holds_the_words_is_first(
     searched, access = index
     found = [passage.document_id for passage in searched.search(Request(question, mode=mode), access)]
     assert found[:1] == [f"notes:{page}"]
+
+
+def test_document_that_the_question_names_is_among_the_hits(index: tuple[Index, AccessMap]) -> None:
+    searched, access = index
+    question = "Do walkers keep going when it rains?"
+    unnamed, named = (
+        [passage.title for passage in searched.search(Request(asked, top_k=3), access)]
+        for asked in (question, question.replace("?", ", in Drivers?"))
+    )
+    assert "Drivers" not in unnamed
+    assert named == ["Long walks", "It", "Drivers"]
+
+
+def test_document_that_the_question_names_takes_not_the_only_place(index: tuple[Index, AccessMap]) -> None:
+    searched, access = index
+    question = "Do walkers keep going when it rains, in Drivers?"
+    (passage,) = searched.search(Request(question, top_k=1), access)
+    assert passage.title == "Long walks"

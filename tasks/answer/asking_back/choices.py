@@ -7,7 +7,7 @@ thresholds were chosen on the development half of `tests/answer/asking_back.txt`
 from collections.abc import Sequence
 
 from tasks.answer.conversation import has_open_pronoun
-from tasks.answer.excerpt import coverage, names
+from tasks.answer.excerpt import coverage, named_titles
 from tasks.answer.words import stem, terms
 from tasks.index.passage import Passage
 
@@ -38,7 +38,7 @@ def choices(question: str, passages: Sequence[Passage]) -> tuple[int, ...]:
         question: in plain words, with what an earlier question says of its subject.
         passages: best first; their titles are what a subject may be named by.
     """
-    if any(names(question, passage.title) for passage in passages):
+    if named_titles(question, passages):
         return ()
     numbers = _documents(passages) if lacks_subject(question) else _as_good(question, passages)
     meant = [places[0] for places in numbers]

@@ -25,6 +25,7 @@ from tasks.index.search.fusion import Ranked, ordered, reciprocal_rank_fusion, s
 from tasks.index.search.neighbours import Hit, Span, joined
 from tasks.index.search.request import Mode, Request, filters_of, may_return
 from tasks.index.search.rerank import Reranker, mixed
+from tasks.index.search.titles import Titles
 from tasks.params import IndexParams, SearchParams
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ COLUMNS = [
 MIN_CONTENT_CHARACTERS = 16
 UNNAMED_WEIGHT = 0.5
 """Of a vector's score, where the question has a name that the chunk lacks and others hold."""
+NAMED_PLACE = 5
+"""Where a document that the question names stands if the search did not find it: still among the excerpts' passages."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -76,6 +79,7 @@ class Index:
         self._full_text = FullText(table, index.language)
         self._count = lru_cache(maxsize=1024)(self.table.count_rows)
         self._expiries = lru_cache(maxsize=1)(self._read_expiries)
+        self._titles = lru_cache(maxsize=1)(self._read_titles)
 
     def search(self, request: Request, access: AccessMap) -> list[Passage]:
         """Return the passages that the asker may read, best first.
@@ -89,14 +93,20 @@ class Index:
             return []
         vector = self.embedder.embed_questions([question])[0]
         filters = filters_of(request, readable)
-        fused = self._fused(request.mode or self._search.mode, question, vector, filters)
+        mode, top_k = request.mode or self._search.mode, self._checked_top_k(request.top_k)
+        fused = self._fused(mode, question, vector, filters)
         hits = chosen(
             self._reranked(question, self._permitted(fused, request, access)),
             question,
-            top_k=self._checked_top_k(request.top_k),
+            top_k=top_k,
             max_chunks_per_document=self._search.max_chunks_per_document,
             language=self._index.language,
         )
+        if mode == "hybrid":
+            named = self._named(question, vector, filters, hits)
+            extra = [hit for fused in named for hit in islice(self._permitted(fused, request, access), 1)]
+            place = min(NAMED_PLACE, top_k) - len(extra)
+            hits = [*hits[:place], *extra, *hits[place:]][:top_k] if extra and place > 0 else hits
         return [_passage(span, vector) for span in self._joined(hits, request, access)]
 
     def _checked_question(self, question: str) -> str:
@@ -128,6 +138,15 @@ class Index:
         if self._search.fusion == "rrf":
             return ordered(reciprocal_rank_fusion(near, words, k=self._search.rrf_k, vector_weight=weight))
         return ordered(score_fusion(near, words, vector_weight=weight))
+
+    def _named(
+        self, question: str, vector: npt.NDArray[np.float32], filters: "Expr", hits: Sequence[Hit]
+    ) -> list[list[tuple[int, float]]]:
+        """The candidates of each document that the question names and that is not among the hits."""
+        from lancedb.expr import col, lit
+
+        absent = self._titles().named_in(question, but={hit.row["title"] for hit in hits})
+        return [self._fused("hybrid", question, vector, filters.and_(col("title") == lit(title))) for title in absent]
 
     def _vector_leg(self, vector: npt.NDArray[np.float32], filters: "Expr") -> Ranked:
         rows = self.vector_rows(vector, filters, self._search.candidates)
@@ -216,6 +235,11 @@ class Index:
     def _read_expiries(self) -> frozenset[dt.datetime]:
         rows = self.table.search().where("expires_at IS NOT NULL").select(["expires_at"]).to_arrow()
         return frozenset(rows["expires_at"].to_pylist())
+
+    @lance_errors("the release that serves")
+    def _read_titles(self) -> Titles:
+        rows = self.table.search().where("ordinal = 0").select(["title"]).to_arrow()
+        return Titles(rows["title"].to_pylist())
 
     @lance_errors("the release that serves")
     def rows_of(self, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
