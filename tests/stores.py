@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import pytest
@@ -73,18 +74,18 @@ def _is_up(address: str) -> bool:
 
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
-    """Yield the address of a database cluster on a free port, without the name of a database."""
+    """Yield the address of a database cluster on a free port, without the name of a database; its log is in `folder`.
+
+    The cluster lies outside pytest's folders: each pytest that starts closes those to all but its own user.
+    """
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL must be installed for this test, found no initdb; apt-get install postgresql")
     port = free_ports("postgres")["postgres"]
-    data = folder / "postgres"
-    data.mkdir()
+    data = Path(mkdtemp(prefix="almanac-postgres-"))
     # PostgreSQL does not run as root.
     user = "postgres" if os.geteuid() == 0 else None
     if user:
-        for path in (folder, *folder.parents[:3]):
-            path.chmod(path.stat().st_mode | 0o011)
         shutil.chown(data, user)
     options = ["--no-locale", "--encoding=UTF8", "--auth=trust", "--username=almanac", "--no-sync"]
     subprocess.run([programs / "initdb", *options, "-D", data], check=True, capture_output=True, user=user, cwd=data)
@@ -99,6 +100,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+        shutil.rmtree(data)
 
 
 def make_database(address: str, name: str) -> str:
