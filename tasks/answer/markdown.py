@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from tasks.commonmark import compiled
+
 BlockKind = Literal["paragraph", "item", "heading", "row", "code"]
 Node: TypeAlias = "Mapping[str, str | int | bool | Sequence[Node]]"
 
@@ -41,7 +43,7 @@ class Block:
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    return compiled(MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]))
 
 
 def blocks(text: str) -> list[Block]:

@@ -1,6 +1,13 @@
 import json
+from collections.abc import Callable
 
+import pytest
+from markdown_it import MarkdownIt
+
+from tasks.answer import markdown
 from tasks.answer.markdown import blocks, to_tree, urls
+from tasks.answer.shown import links
+from tasks.corpus.parsing import title
 
 
 def test_html_and_pictures_of_a_draft_are_no_nodes():
@@ -30,3 +37,12 @@ def test_blocks_know_their_places():
         ("code", "```\nthree\n```"),
         ("row", "| 4 |"),
     ]
+
+
+@pytest.mark.parametrize("parser", [title._blocks, title._inline, markdown._parser, links._parser])
+def test_parser_that_threads_share_has_all_its_rules_before_the_first_text(parser: Callable[[], MarkdownIt]) -> None:
+    """A thread that comes while another one compiles them would get a part of the rules."""
+    parser.cache_clear()  # type: ignore[attr-defined]
+    own = parser()
+    for ruler in (own.core.ruler, own.block.ruler, own.inline.ruler, own.inline.ruler2):
+        assert ruler.__cache__ is not None

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from tasks.answer.markdown import code_ranges, is_allowed, urls
+from tasks.commonmark import compiled
 
 _ADDRESS = r"(?:<[^<>\n]*>|[^\s()<>]*(?:\([^\s()]*\)[^\s()]*)*)"
 _TITLE = r"(?:\s+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?"
@@ -81,7 +82,7 @@ def _outside_code(text: str, pattern: re.Pattern[str], replacement: Callable[[re
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": True}).enable("table")
+    return compiled(MarkdownIt("commonmark", {"html": True}).enable("table"))
 
 
 def _leads_elsewhere(text: str, is_read: Read) -> bool:

@@ -9,6 +9,7 @@ from functools import cache
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+from tasks.commonmark import compiled
 from tasks.corpus.parsing.clean import clean_line
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def _html_heading(html: str) -> str:
 def _blocks() -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark").enable("table").disable("inline")
+    return compiled(MarkdownIt("commonmark").enable("table").disable("inline"))
 
 
 @cache
 def _inline() -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark")
+    return compiled(MarkdownIt("commonmark"))

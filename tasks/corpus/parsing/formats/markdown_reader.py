@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 from lxml import html as lxml_html
 
+from tasks.commonmark import compiled
 from tasks.corpus.parsing.clean import as_line_feeds
 from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.parsing.formats.hidden import hidden_elements
@@ -92,7 +93,7 @@ def _blocks(is_mdx: bool) -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
     blocks = MarkdownIt("commonmark").enable("table").disable("inline")
-    return blocks.disable("code") if is_mdx else blocks  # MDX has no code by indentation
+    return compiled(blocks.disable("code") if is_mdx else blocks)  # MDX has no code by indentation
 
 
 class _Page:
