@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from tasks.params import Params
 from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tests.warm_dvc import warm_dvc
 
 # The same examples in each run: what lands does not hang on luck. HYPOTHESIS_PROFILE=random draws new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -186,6 +187,13 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
         # Set, then deleted: what MLflow sets in the middle of a test is gone behind it.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dvc(request: pytest.FixtureRequest) -> Iterator[None]:
+    """DVC runs in forks of a warm process, but where a module sets `COLD_DVC`: there it is what is tested."""
+    with nullcontext() if getattr(request.module, "COLD_DVC", False) else warm_dvc():
+        yield
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.warm_dvc import start, warm_dvc
+
 KILLED = -signal.SIGKILL
 WARM = (
     "flows.refresh",
@@ -123,9 +125,11 @@ def main() -> None:
     os.environ |= {"ALMANAC_PARAMS": sys.argv[1], "ALMANAC_NUM_THREADS": "1"}
     _warm_up()
     warnings.filterwarnings("ignore", message=".*fork", category=Warning)  # nothing runs in the threads that fork loses
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(_run(json.loads(line))), flush=True)
+    with warm_dvc():
+        start()
+        print(json.dumps({"ready": True}), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(_run(json.loads(line))), flush=True)
 
 
 def _warm_up() -> None:

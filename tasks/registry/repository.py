@@ -154,20 +154,12 @@ class Repository:
         changes: Mapping[str, str] = MappingProxyType({}),
         text: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        # A git hook that runs us sets GIT_DIR and others, which would lead git to another repository.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
-            "GIT_CEILING_DIRECTORIES": str(folder.parent),
-            "LC_ALL": "C",
-            "DVC_NO_ANALYTICS": "1",
-            "DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "tmp" / "site"),
-            **changes,
-        }
         try:
             return subprocess.run(
                 command,
                 check=False,
                 cwd=folder,
-                env=environment,
+                env={**self._environment(folder), **changes},
                 capture_output=True,
                 text=True,
                 input=text,
@@ -180,6 +172,15 @@ class Repository:
                 f"the registry's commands must end within {_COMMAND_SECONDS} s, found one that did not; "
                 f"check the remote {self.remote}"
             ) from error
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        # A git hook that runs us sets GIT_DIR and others, which would lead git to another repository.
+        return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+            "LC_ALL": "C",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "tmp" / "site"),
+        }
 
 
 def _try_flock(descriptor: int) -> bool:

@@ -35,6 +35,8 @@ from tests.corpus.registry_world import (
     wipe_local_copies,
 )
 
+COLD_DVC = True
+
 
 @pytest.fixture(scope="module")
 def first_week(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tasks.corpus import quarantine
+from tasks.corpus import plan, quarantine, selection
 from tasks.corpus.sources.files import LocalFilesReader
 from tasks.errors import BusyError, ConfigurationError, DependencyError, GateError
 from tasks.index.live import LiveIndex, serving
-from tasks.index.search import Request
+from tasks.index.search import Request, hybrid
 from tasks.index.table import connect, open_at
 from tasks.params import Params
 from tasks.settings import Settings
@@ -178,16 +179,29 @@ def test_moved_document_keeps_its_vectors_and_gets_its_new_address(
     assert passage.uri == (notes / "archive" / "backup.md").as_uri()
 
 
+def set_clocks_ahead(monkeypatch: pytest.MonkeyPatch, by: dt.timedelta) -> None:
+    """Let search and the next refresh see a later time: how long this machine took until now decides nothing."""
+
+    class Ahead(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Ahead":
+            return super().now(tz) + by
+
+    ahead = SimpleNamespace(**(vars(dt) | {"datetime": Ahead}))
+    for module in (plan, selection, hybrid):
+        monkeypatch.setattr(module, "dt", ahead)
+
+
 def test_expired_document_is_found_no_more_and_leaves_at_the_next_refresh(
-    notes: Path, write_params: WriteParams, refresh: Refresh, settings: Settings
+    notes: Path, write_params: WriteParams, refresh: Refresh, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = write_params([files_source(notes)])
-    over = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=12)
+    over = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     (notes / "sale.md").write_text(f"---\nexpires_at: {over.isoformat()}\n---\n# Sale\n\nAll ledgers cost half.\n")
     refresh()
     index = LiveIndex(params, settings)
     assert index.search(Request("ledgers cost half"))[0].title == "Sale"
-    time.sleep(max(0.0, (over - dt.datetime.now(dt.UTC)).total_seconds()) + 0.1)
+    set_clocks_ahead(monkeypatch, dt.timedelta(hours=1))
 
     assert "Sale" not in [passage.title for passage in index.search(Request("ledgers cost half"))]
     result = refresh()
