@@ -83,15 +83,18 @@ class Excerpt:
     rank: float
 
 
-def excerpts(question: str, passages: Sequence[Passage]) -> list[Excerpt]:
-    """Return the excerpts of passages, best first; headings, badges and lists of links are none."""
+def excerpts(question: str, passages: Sequence[Passage], *, num_passages: int = NUM_PASSAGES) -> list[Excerpt]:
+    """Return the excerpts of the first passages, best first; headings, badges and lists of links are none.
+
+    Later passages are looked at too where the question names their document.
+    """
     asked = terms(question)
     weights = _weights(asked.content, passages)
     named = named_titles(question, passages)
     offered = [
         (number, passage, span)
         for number, passage in enumerate(passages, start=1)
-        if number <= NUM_PASSAGES or passage.title in named
+        if number <= num_passages or passage.title in named
         for span in excerpt_spans(passage.text)
     ]
     bare = not any(_goes_beyond_title(passage, span, weights) for _, passage, span in offered)

@@ -64,6 +64,16 @@ def test_clear_question_is_answered(question: str, passages: list[Passage]) -> N
     assert ask_back(question, passages) is None
 
 
+def test_what_each_document_says_stands_below_a_late_one_too() -> None:
+    late = [TABLES[0], *[TABLES[2]] * 5, TABLES[1]]
+    answer = ask_back("How do I print a table?", late)
+
+    assert answer is not None
+    assert "**Gridline** [1] or **Columns** [7]" in answer.text
+    assert TABLES[0].text in answer.text
+    assert TABLES[1].text in answer.text
+
+
 def test_documents_of_one_title_are_told_apart_by_their_headings() -> None:
     alike = [
         replace(entry, title="Guide", headings=name) for entry, name in zip(TABLES, ("Grid", "Columns"), strict=False)

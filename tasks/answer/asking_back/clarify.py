@@ -32,7 +32,7 @@ def ask_back(question: str, passages: Sequence[Passage], turn: Turn | None = Non
         f"**{escaped(label)}** [{number}]" for label, number in zip(_labels(numbers, passages), numbers, strict=True)
     ]
     text = f"Which one do you mean: {', '.join(labels[:-1])} or {labels[-1]}? Say its name, and I answer for that one."
-    best = {excerpt.number: excerpt for excerpt in reversed(excerpts(question, passages))}
+    best = {excerpt.number: excerpt for excerpt in reversed(excerpts(question, passages, num_passages=max(numbers)))}
     if not lacks_subject(question) and best.keys() >= set(numbers):
         return of_excerpts([best[number] for number in numbers], tuple(passages), "clarification", REASON, lead_in=text)
     cited = tuple(_cited(question, number, passages[number - 1]) for number in numbers)
