@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.warm_dvc import start, warm_dvc
+from tests.warm_dvc import end, start, warm_dvc
 
 KILLED = -signal.SIGKILL
 WARM = (
@@ -104,7 +104,7 @@ class Forked:
         """End the warm process."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+        end(self._process)
 
     def _send(self, order: dict[str, Any]) -> None:
         assert self._process.stdin

@@ -108,7 +108,20 @@ def _end(process: "subprocess.Popen[str]") -> None:
     """With its standard input, which is this process's alone, the warm process ends too; one killed takes it along."""
     assert process.stdin
     process.stdin.close()
-    process.wait(timeout=60)
+    end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """Wait for a process that was told to end, kill one that does not.
+
+    A grandchild of a killed test may still hold its standard input, and a library may flush its queues for long:
+    neither is what a test asks about.
+    """
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _umask() -> int:
