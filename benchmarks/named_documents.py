@@ -12,7 +12,9 @@ from tasks.index.table import connect, open_latest
 from tasks.params import load_params
 from tasks.settings import Settings, quiet_environment
 
-TEMPLATES = ("How do I set a timeout in {}?", "How do I use {} with async code?")
+TEMPLATES = ("How do I set a timeout in {}?", "How do I use {} with async code?", "What is {} for?")
+OPENING = 1500
+"""Characters from a document's start within which the answer to `What is it for?` mostly stands."""
 
 
 def main() -> None:
@@ -30,14 +32,20 @@ def main() -> None:
         outcomes: Counter[str] = Counter()
         absent: list[str] = []
         others: list[str] = []
+        num_openings = 0
         for title in titles:
             answer = assistant.ask(template.format(title)).answer
             outcomes[answer.outcome] += 1
             if all(passage.title != title for passage in answer.passages):
                 absent.append(title)
-            if answer.outcome == "answer" and answer.citations[0].title != title:
-                others.append(f"{title} by {answer.citations[0].title}")
+            if answer.outcome != "answer":
+                continue
+            first = answer.citations[0]
+            num_openings += first.title == title and first.start < OPENING
+            if first.title != title:
+                others.append(f"{title} by {first.title}")
         print(f"{template} {len(titles)} titles: {dict(outcomes)}")
+        print(f"  answered by the document's first {OPENING} characters: {num_openings}")
         print(f"  absent from the passages {len(absent)}: {', '.join(absent)}")
         print(f"  answered by another document {len(others)}: {', '.join(others)}")
 

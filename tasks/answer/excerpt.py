@@ -31,9 +31,9 @@ NUM_PASSAGES = 5
 """Looked at: later ones are hardly ever chosen."""
 MIN_WORDS = 4
 OPENING_SCORE = 0.1
-"""Given to the beginning of a document where a question names nothing but its subject."""
-OPENING_CHARACTERS = 300
-"""A passage that begins so early is the beginning: badges stand before it."""
+"""Given to the first words of a document where a question holds no word that excerpts have beside their titles."""
+NAMED_OPENING_SCORE = 0.4
+"""Given in its place to those of a document that the question names."""
 NAMED_RANK = 0.15
 """All of them move an excerpt among those of one question; chosen on the splits `train` and `validation`."""
 CODE_RANK = 0.03
@@ -97,10 +97,12 @@ def excerpts(question: str, passages: Sequence[Passage], *, num_passages: int = 
         if number <= num_passages or passage.title in named
         for span in excerpt_spans(passage.text)
     ]
-    bare = not any(_goes_beyond_title(passage, span, weights) for _, passage, span in offered)
+    bare = vocabulary(" ".join(named)).issuperset(weights) or not any(
+        _goes_beyond_title(passage, span, weights) for _, passage, span in offered
+    )
     ranked: list[Excerpt] = []
     for number, passage, span in offered:
-        score = _score(passage, span, weights, number) + (_opening(passage) if bare else 0.0)
+        score = _score(passage, span, weights, number) + (_opening(passage, span, named) if bare else 0.0)
         rank = score + _preference(question, passage, span, named)
         ranked.append(Excerpt(number, span, score, rank))
     return sorted(ranked, key=lambda each: (-each.rank, each.number, each.span))
@@ -185,12 +187,14 @@ def _goes_beyond_title(passage: Passage, span: Span, weights: dict[str, float]) 
     return not own.isdisjoint(weights)
 
 
-def _opening(passage: Passage) -> float:
+def _opening(passage: Passage, span: Span, named: Collection[str]) -> float:
     """What the beginning of a document is given where a question asks for nothing but the document's subject.
 
-    For instance `What does honcho do?` or `How does uvicorn differ from gunicorn?`.
+    For instance `What does honcho do?` or `How does uvicorn differ from gunicorn?`. The first words get all of it: they
+    say what the subject is; less is given from there to `START_CHARACTERS`.
     """
-    return OPENING_SCORE if passage.start < OPENING_CHARACTERS else 0.0
+    score = NAMED_OPENING_SCORE if passage.title in named else 0.0 if named else OPENING_SCORE
+    return score * max(0.0, 1 - (passage.start + span.start) / START_CHARACTERS)
 
 
 def _score(passage: Passage, span: Span, weights: dict[str, float], number: int) -> float:

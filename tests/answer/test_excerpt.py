@@ -26,6 +26,15 @@ def test_question_that_names_only_its_subject_gets_the_opening_of_the_document()
     assert best.number == 2
 
 
+def test_question_that_names_only_its_subject_gets_the_opening_where_others_speak_of_it_too() -> None:
+    opening = replace(passage("A port of Boreas for Python.", start=0, title="zephyr"), similarity=0.5)
+    later = replace(
+        passage("Zephyr has a licence: who works on zephyr says so.", start=8000, title="zephyr"), similarity=0.6
+    )
+    other = replace(passage("Unlike zephyr, this one is slow.", title="notus"), similarity=0.4)
+    assert excerpts("What is zephyr for?", [later, other, opening])[0].number == 3
+
+
 def test_question_that_asks_for_more_gets_what_holds_it() -> None:
     later, opening = passage(LATER, start=1500), passage(OPENING, start=0)
     assert excerpts("Which licence has zephyr?", [opening, later])[0].number == 2

@@ -122,3 +122,17 @@ def test_titles_that_are_there_already_are_left_out() -> None:
 def test_platform_alone_is_a_title_as_any_other() -> None:
     assert names("Where is Python taught?", "Python")
     assert not names("Where is Python taught?", "python-boreas")
+
+
+@pytest.mark.parametrize(
+    ("question", "alone"),
+    [
+        ("What is zephyr for?", ["zephyr"]),
+        ("What does boreas do?", ["python-boreas"]),
+        ("zephyr or boreas?", ["python-boreas", "zephyr"]),
+        ("Where does zephyr keep its log?", []),
+        ("What is this for?", []),
+    ],
+)
+def test_titles_that_a_question_asks_about_and_nothing_else(question: str, alone: list[str]) -> None:
+    assert sorted(Titles(TITLES).alone_in(question, "English")) == alone

@@ -47,6 +47,9 @@ PAGES = {
     "class": "# Wiring\n\nIt extends TransactionalEventPublishingRepositoryDecoratorFactoryBean of the shared module.",
     "desk": "# Desk\n\nCall IT when a laptop is lost. IT locks it from afar.",
     "tool": "# Scheduler\n\nquartzolator starts the nightly jobs of the warehouse.",
+    "long": "# Anemometer\n\nMeasures how fast the air moves past the mast and writes it to the journal. "
+    + "The cups turn, the counter counts, and the sum of an hour is kept. " * 25
+    + "\n\n## Anemometer people\n\nAnemometer was made by the Anemometer group; ask the group of Anemometer.",
     "noise": "# It\n\nIt is what it is. When it rains it pours, and it is wet when it does.",
 }
 QUESTIONS = [
@@ -132,3 +135,11 @@ def test_document_that_the_question_names_takes_not_the_only_place(index: tuple[
     question = "Do walkers keep going when it rains, in Drivers?"
     (passage,) = searched.search(Request(question, top_k=1), access)
     assert passage.title == "Long walks"
+
+
+def test_question_that_asks_about_a_document_alone_gets_its_beginning_first(index: tuple[Index, AccessMap]) -> None:
+    searched, access = index
+    first = searched.search(Request("What is the Anemometer for?"), access)[0]
+    assert first.text.startswith("# Anemometer")
+    people = searched.search(Request("Who are the people behind the Anemometer?"), access)[0]
+    assert "## Anemometer people" in people.text

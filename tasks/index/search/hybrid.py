@@ -6,7 +6,7 @@ Under a filter that leaves few rows the vector leg searches exactly, since an in
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ UNNAMED_WEIGHT = 0.5
 """Of a vector's score, where the question has a name that the chunk lacks and others hold."""
 NAMED_PLACE = 5
 """Where a document that the question names stands if the search did not find it: still among the excerpts' passages."""
+MAX_OPENING_ORDINAL = 3
+"""Among the first so many chunks is the beginning of what a document says."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -103,10 +105,8 @@ class Index:
             language=self._index.language,
         )
         if mode == "hybrid":
-            named = self._named(question, vector, filters, hits)
-            extra = [hit for fused in named for hit in islice(self._permitted(fused, request, access), 1)]
-            place = min(NAMED_PLACE, top_k) - len(extra)
-            hits = [*hits[:place], *extra, *hits[place:]][:top_k] if extra and place > 0 else hits
+            permitted = partial(self._permitted, request=request, access=access)
+            hits = self._with_named(question, vector, filters, hits, permitted, top_k=top_k)[:top_k]
         return [_passage(span, vector) for span in self._joined(hits, request, access)]
 
     def _checked_question(self, question: str) -> str:
@@ -139,14 +139,44 @@ class Index:
             return ordered(reciprocal_rank_fusion(near, words, k=self._search.rrf_k, vector_weight=weight))
         return ordered(score_fusion(near, words, vector_weight=weight))
 
-    def _named(
-        self, question: str, vector: npt.NDArray[np.float32], filters: "Expr", hits: Sequence[Hit]
-    ) -> list[list[tuple[int, float]]]:
-        """The candidates of each document that the question names and that is not among the hits."""
+    def _with_named(
+        self,
+        question: str,
+        vector: npt.NDArray[np.float32],
+        filters: "Expr",
+        hits: list[Hit],
+        permitted: Callable[[Sequence[tuple[int, float]]], Iterator[Hit]],
+        *,
+        top_k: int,
+    ) -> list[Hit]:
+        """The hits with the best chunk of each document that the question names and that is not among them.
+
+        Where the question asks for nothing but such documents, with their beginnings first.
+        """
         from lancedb.expr import col, lit
 
-        absent = self._titles().named_in(question, but={hit.row["title"] for hit in hits})
-        return [self._fused("hybrid", question, vector, filters.and_(col("title") == lit(title))) for title in absent]
+        titles = self._titles()
+        openings = [
+            hit
+            for title in titles.alone_in(question, self._index.language)
+            for hit in islice(permitted(self._opening(filters.and_(col("title") == lit(title)))), 1)
+        ]
+        ids = {hit.row["chunk_id"] for hit in openings}
+        hits = [*openings, *(hit for hit in hits if hit.row["chunk_id"] not in ids)]
+        absent = titles.named_in(question, but={hit.row["title"] for hit in hits})
+        legs = (self._fused("hybrid", question, vector, filters.and_(col("title") == lit(title))) for title in absent)
+        extra = [hit for fused in legs for hit in islice(permitted(fused), 1)]
+        place = min(NAMED_PLACE, top_k) - len(extra)
+        return [*hits[:place], *extra, *hits[place:]] if place > 0 else hits
+
+    def _opening(self, filters: "Expr") -> list[tuple[int, float]]:
+        """The first chunk that says something, by row id."""
+        from lancedb.expr import col, lit
+
+        early = filters.and_(col("ordinal") < lit(MAX_OPENING_ORDINAL))
+        rows = self.table.search().where(early).select([*self._leg_columns, "ordinal"]).with_row_id(True).to_arrow()
+        said = [row for row in rows.to_pylist() if self._weight(row) == 1.0]
+        return [(row["_rowid"], 1.0) for row in sorted(said, key=lambda row: row["ordinal"])]
 
     def _vector_leg(self, vector: npt.NDArray[np.float32], filters: "Expr") -> Ranked:
         rows = self.vector_rows(vector, filters, self._search.candidates)
@@ -238,6 +268,8 @@ class Index:
 
     @lance_errors("the release that serves")
     def _read_titles(self) -> Titles:
+        if "ordinal" not in self._columns:
+            return Titles([])
         rows = self.table.search().where("ordinal = 0").select(["title"]).to_arrow()
         return Titles(rows["title"].to_pylist())
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from tasks.index.search.terms import STOP_WORDS
+from tasks.index.search.terms import STOP_WORDS, question_terms
 
 MAX_DOCUMENTS_OF_TITLE = 3
 """A title of more documents, as `README`, names none of them."""
@@ -44,6 +44,12 @@ class Titles:
             name = name_of(title)
             if name and count <= MAX_DOCUMENTS_OF_TITLE and name not in STOP_WORDS:
                 self._by_name.setdefault(name, set()).add(title)
+
+    def alone_in(self, question: str, language: str) -> list[str]:
+        """Return the titles that a question names where it asks for nothing else: `What is grimp for?`."""
+        named = self.named_in(question)
+        words = frozenset(term for title in named for term in question_terms(title, language))
+        return named if named and words.issuperset(question_terms(question, language)) else []
 
     def named_in(self, question: str, *, but: Collection[str] = ()) -> list[str]:
         """Return the titles that a question names, longer names first, without those of `but` and beyond `MAX_NAMED`.
