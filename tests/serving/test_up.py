@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from flows.recovery import CADENCES
 from tasks.settings import QUIET_ENVIRONMENT
 from tests.conftest import BASE_PARAMS, answers, files_source, free_ports, merged, wait_until
 
@@ -122,7 +123,7 @@ def test_schedules_wait_for_their_time(up: Up) -> None:
         runs = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=30).json()
         return {run["flow_id"] for run in runs if run["state_type"] == "SCHEDULED"}
 
-    wait_until(lambda: len(scheduled()) == 2, seconds=90)
+    wait_until(lambda: len(scheduled()) == len(CADENCES), seconds=90)
 
 
 def test_artifacts_of_runs_without_a_server_are_shown(up: Up) -> None:
