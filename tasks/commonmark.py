@@ -15,3 +15,11 @@ def compiled(parser: "MarkdownIt") -> "MarkdownIt":
     for ruler in (parser.core.ruler, parser.block.ruler, parser.inline.ruler, parser.inline.ruler2):
         ruler.getRules("")
     return parser
+
+
+def block_parser(*, code_by_indentation: bool = True) -> "MarkdownIt":
+    """Return a parser of CommonMark and tables that reads the blocks of a text, not what stands inside a line."""
+    from markdown_it import MarkdownIt
+
+    blocks = MarkdownIt("commonmark").enable("table").disable("inline")
+    return compiled(blocks if code_by_indentation else blocks.disable("code"))

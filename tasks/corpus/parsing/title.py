@@ -9,7 +9,7 @@ from functools import cache
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-from tasks.commonmark import compiled
+from tasks.commonmark import block_parser, compiled
 from tasks.corpus.parsing.clean import clean_line
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ def _html_heading(html: str) -> str:
 
 @cache
 def _blocks() -> "MarkdownIt":
-    from markdown_it import MarkdownIt
-
-    return compiled(MarkdownIt("commonmark").enable("table").disable("inline"))
+    return block_parser()
 
 
 @cache

@@ -4,6 +4,8 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
+from tasks.commonmark import block_parser
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -51,9 +53,7 @@ class Outline:
 
 def outline_of(text: str) -> Outline:
     """Parse a Markdown text."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark").enable("table").disable("inline")
+    parser = block_parser()
     lines = _line_offsets(text)
     path: dict[int, str] = {}
     sections: list[Section] = []

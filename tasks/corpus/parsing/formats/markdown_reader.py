@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 from lxml import html as lxml_html
 
-from tasks.commonmark import compiled
+from tasks.commonmark import block_parser
 from tasks.corpus.parsing.clean import as_line_feeds
 from tasks.corpus.parsing.decode import decode_text
 from tasks.corpus.parsing.formats.hidden import hidden_elements
@@ -90,10 +90,7 @@ def without_unseen(text: str, *, is_mdx: bool = False) -> tuple[str, int]:
 
 @cache
 def _blocks(is_mdx: bool) -> "MarkdownIt":
-    from markdown_it import MarkdownIt
-
-    blocks = MarkdownIt("commonmark").enable("table").disable("inline")
-    return compiled(blocks.disable("code") if is_mdx else blocks)  # MDX has no code by indentation
+    return block_parser(code_by_indentation=not is_mdx)  # MDX has none
 
 
 class _Page:
