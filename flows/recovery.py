@@ -33,9 +33,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.pool import PENDING_SECONDS, SILENT_SECONDS, SINCE
+from flows.schedules import CADENCES
 
 FLOWS = ["refresh", "retrain", "monitor", "promote"]
-CADENCES = ("refresh/weekly", "retrain/quarterly", "monitor/daily")
 MAX_TRIES = 3
 """A run that was killed so often in a row is left to a person."""
 LATE = timedelta(minutes=3)

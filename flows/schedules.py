@@ -14,7 +14,8 @@ from tasks.settings import Settings
 
 _LATE = timedelta(minutes=15)
 _WAITING = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-_CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron", "monitor/daily": "monitor_cron"}
+CADENCES = {"refresh/weekly": "refresh_cron", "retrain/quarterly": "retrain_cron", "monitor/daily": "monitor_cron"}
+"""Deployments that run by the clock, and the parameter of `schedule` that says when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def upcoming() -> dict[str, Schedule | None] | None:
     """
     if _address() is None:
         return None
-    return {name: _entry(name) for name in _CADENCES}
+    return {name: _entry(name) for name in CADENCES}
 
 
 def problems(params: Params) -> Iterator[Problem]:
@@ -49,7 +50,7 @@ def problems(params: Params) -> Iterator[Problem]:
     if _address() is None:
         return
     try:
-        for name, cron in _CADENCES.items():
+        for name, cron in CADENCES.items():
             yield from _problems(name, getattr(params.schedule, cron), params.schedule.timezone)
     except DependencyError as error:
         yield problem_of(error, str(_address()))

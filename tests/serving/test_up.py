@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from flows.recovery import CADENCES
+from flows.schedules import CADENCES
 from tasks.settings import QUIET_ENVIRONMENT
 from tests.conftest import BASE_PARAMS, answers, files_source, free_ports, merged, wait_until
 
