@@ -1,6 +1,7 @@
 """The trial of a challenger: means over users, an interval that may be looked at any time, verdicts, and MLflow."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def plant(settings: Settings, version: str, num: int, *, abstaining: int) -> Non
         context = TraceContext("1", version, ("everyone",), user=f"{version}-{number % 8}")
         told = answer(number % 10 < abstaining)
         traced("What?", list, lambda _, told=told: told, context=context, settings=settings)
+    time.sleep(0.002)  # traces are dated in milliseconds: what is planted next is later
 
 
 @pytest.fixture

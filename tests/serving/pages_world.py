@@ -145,8 +145,9 @@ def ask(chat: Page, question: str = QUESTION) -> Locator:
 def set_champion(registry: Page, world: World, version: str, *, picture: str | None = None) -> float:
     """Put the alias on a version as a person does: open its page, edit its aliases, save; the moment of the click."""
     registry.bring_to_front()
+    # From an empty page: MLflow's own page, while it still starts, would take the address after the `#` back.
+    registry.goto("about:blank")
     registry.goto(f"{world.mlflow}#/models/{ANSWERER.model}/versions/{version}")
-    registry.reload()
     registry.get_by_role("heading", name=f"Version {version}").wait_for()
     registry.locator('button[title="Add aliases"], button[title="Edit aliases"]').click()
     dialog = registry.get_by_role("dialog")
