@@ -39,8 +39,7 @@ up: $(READY)  ## Start Prefect with the schedules, MLflow, a worker and the answ
 
 # tests/longest_first.py says which files share a process, and why the others do not.
 test: $(READY) programs  ## Run all tests, as many processes at a time as there are cores
-	@lines=$$($(BIN)/python -m tests.longest_first) && echo "$$lines" | xargs -P $(JOBS) -I{} sh -c \
-		'report=$$($(BIN)/python -m pytest {} 2>&1); code=$$?; printf "%s\n%s\n" "{}" "$$report"; exit $$code'
+	@JOBS=$(JOBS) $(BIN)/python -m tests.suite
 
 test-fast: $(READY)  ## Run the tests that need no model and no server
 	$(BIN)/python -m pytest -m "not slow"

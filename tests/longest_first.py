@@ -1,12 +1,11 @@
 """The processes of `make test`, longest first: then no core waits for a long one that was started last.
 
-To import torch, MLflow and LanceDB takes ten seconds of a core, so files share a process where they can. A file with
-the mark `slow` gets one of its own, since Prefect and servers keep state for the whole process and one file's would be
+To import what tests import takes seconds of a core, so files share a process where they can. A file with the mark
+`slow` gets one of its own, since Prefect and servers keep state for the whole process and one file's would be
 another's; those of a folder in `SHARING` leave none behind, and share one. The files without the mark share a few.
 
-`python -m tests.longest_first` prints the files of each process on a line, by `tests/durations.txt`;
-`python -m tests.longest_first LOG` rewrites that file from the output of `make test`. A process stands there by its
-first file; one that does not is estimated by its size.
+`tests/durations.txt` holds how long each took; `python -m tests.longest_first LOG` rewrites it from the output of
+`make test`. A process stands there by its first file; one that does not is estimated by its size.
 """
 
 import re
@@ -75,7 +74,4 @@ def _name(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        record(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    else:
-        print("\n".join(map(" ".join, processes())))
+    record(Path(sys.argv[1]).read_text(encoding="utf-8"))
