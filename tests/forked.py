@@ -1,4 +1,4 @@
-"""Flows in processes that can be killed: one warm process imports everything once and forks for each.
+"""Flows and commands in processes that can be killed: one warm process imports everything once and forks for each.
 
 `Forked` is the side of the test; the module run as a program is the warm process: one order a line in, one outcome a
 line out. Knows nothing of what the tests expect.
@@ -39,12 +39,13 @@ WARM = (
 
 
 class Forked:
-    """A warm process; `refresh` runs one refresh in a fork of it, `forget` one erasure."""
+    """A warm process; `refresh` runs one refresh in a fork of it, `forget` one erasure, `commands` any commands."""
 
-    def __init__(self, params: Path) -> None:
+    def __init__(self, params: Path, *modules: str) -> None:
+        """Start it; `modules` are imported beside those that every flow needs."""
         root = Path(__file__).parents[1]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forked", str(params)],
+            [sys.executable, "-m", "tests.forked", str(params), *modules],
             cwd=root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -100,8 +101,25 @@ class Forked:
         commands: list[dict[str, Any]] = received["commands"]
         return commands
 
+    def killed_command(self, home: Path, params: Path, *line: str, after_seconds: float) -> dict[str, Any]:
+        """Run a command of `almanac` and kill -9 it at a moment; result as that of `refresh`."""
+        order = {"home": str(home), "kill_at": None, "kill_after_seconds": after_seconds, "embedded": None}
+        self._send(order | {"params": str(params), "lines": [line]})
+        return self._receive()
+
+    def start(self, home: Path, params: Path, *line: str) -> int:
+        """Begin a command of `almanac` that runs until it is killed; return its process."""
+        order = {"home": str(home), "kill_at": None, "embedded": None}
+        self._send(order | {"params": str(params), "lines": [line], "start": True})
+        return int(self._receive()["pid"])
+
+    def kill(self, pid: int) -> None:
+        """kill -9 what `start` began."""
+        self._send({"kill": pid})
+        assert self._receive()["status"] == KILLED
+
     def close(self) -> None:
-        """End the warm process."""
+        """End the warm process, and what it started."""
         assert self._process.stdin
         self._process.stdin.close()
         end(self._process)
@@ -123,16 +141,32 @@ def main() -> None:
 
     quiet_environment()
     os.environ |= {"ALMANAC_PARAMS": sys.argv[1], "ALMANAC_NUM_THREADS": "1"}
-    _warm_up()
+    _warm_up(sys.argv[2:])
     warnings.filterwarnings("ignore", message=".*fork", category=Warning)  # nothing runs in the threads that fork loses
     with warm_dvc():
         start()
+        started: set[int] = set()
         print(json.dumps({"ready": True}), flush=True)
         for line in sys.stdin:
-            print(json.dumps(_run(json.loads(line))), flush=True)
+            print(json.dumps(_followed(json.loads(line), started)), flush=True)
+        for pid in started:
+            os.kill(pid, signal.SIGKILL)
 
 
-def _warm_up() -> None:
+def _followed(order: dict[str, Any], started: set[int]) -> dict[str, Any]:
+    """Run one order; `started` are the processes that go on behind it."""
+    if "kill" in order:
+        started.remove(order["kill"])
+        os.kill(order["kill"], signal.SIGKILL)
+        return {"status": os.waitstatus_to_exitcode(os.waitpid(order["kill"], 0)[1])}
+    if "start" in order:
+        pid = _fork(order)
+        started.add(pid)
+        return {"pid": pid}
+    return _run(order)
+
+
+def _warm_up(modules: Sequence[str]) -> None:
     import torch
 
     from tasks.index.embedding.embedder import load_embedder
@@ -140,25 +174,33 @@ def _warm_up() -> None:
     from tasks.settings import Settings
 
     torch.set_num_threads(1)  # a pool of threads would not survive the fork
-    for name in WARM:
+    for name in (*WARM, *modules):
         importlib.import_module(name)
     settings = Settings()
     load_embedder(load_params(settings.params).embedding, settings)
 
 
 def _run(order: dict[str, Any]) -> dict[str, Any]:
-    output = Path(order["home"]).with_suffix(".outcome.json")
+    output, started = _output(order), time.monotonic()
     output.unlink(missing_ok=True)
-    started = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        _child(order, output)
+    pid = _fork(order)
     if order["kill_after_seconds"] is not None:
         time.sleep(order["kill_after_seconds"])
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     result = json.loads(output.read_text()) if output.exists() else {}
     return result | {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - started}
+
+
+def _fork(order: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _child(order, _output(order))
+    return pid
+
+
+def _output(order: dict[str, Any]) -> Path:
+    return Path(order["home"]).with_suffix(".outcome.json")
 
 
 def _child(order: dict[str, Any], output: Path) -> None:

@@ -171,12 +171,10 @@ class Follower:
         if answerer is None:
             return
         self._state.exchange(Serving(index, answerer))
-        self._record(index, answerer)
         if aliases is not None:
-            if last_index is None or index.version.id != last_index.id:
-                self._report_served(index, None)
-            if answerer.version is not None and (last_answerer is None or answerer.id != last_answerer.id):
-                self._report_served(answerer, None)
+            self._report_first(index, last_index)
+            self._report_first(answerer, last_answerer)
+        self._record(index, answerer)
 
     def _first(self, attempts: Iterable[_Attempt[T]]) -> T | None:
         return next((loaded for loaded in map(self._attempt, attempts) if loaded is not None), None)
@@ -291,11 +289,12 @@ class Follower:
         challenger = None if before.challenger is answerer else before.challenger
         serving = Serving(index, answerer, challenger)
         self._state.exchange(serving)
-        self._record(index, answerer)
         if index is not before.index:
             self._report_served(index, before.index.version)
         if answerer is not before.answerer:
             self._report_served(answerer, before.answerer.version)
+        # Behind the reports: killed between the two, the next start sees another version than served last, and reports.
+        self._record(index, answerer)
         return serving
 
     def _challenge(self, wanted: ReleaseVersion | None, now: Serving) -> None:
@@ -354,6 +353,14 @@ class Follower:
                 self._follow_approval(version)
         except DependencyError as error:
             self._problems.append(f"a restart without MLflow would serve what served before: {error}")
+
+    def _report_first(self, loaded: LoadedIndex | LoadedAnswerer, last: ReleaseVersion | None) -> None:
+        """Say what serves if it did not serve last; else correct what a command that was killed left said."""
+        version = loaded.version
+        if version is not None and (last is None or version.id != last.id):
+            self._report_served(loaded, last)
+        elif version is not None and (version.rolled_back or not version.served):
+            self.verdicts.correct(version)
 
     def _report_served(self, loaded: LoadedIndex | LoadedAnswerer, before: ReleaseVersion | None) -> None:
         seconds = round(time.monotonic() - self._started, 2)

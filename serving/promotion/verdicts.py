@@ -157,6 +157,13 @@ class Verdicts:
         except DependencyError as error:
             logger.warning("%s %s serves, but could not be tagged: %s", kind.model, promotion.version, error)
 
+    def correct(self, version: ReleaseVersion) -> None:
+        """Let the tags of what an alias names say that it serves."""
+        try:
+            note_champion(self._settings, version)
+        except DependencyError as error:
+            logger.warning("%s serves, but could not be tagged: %s", version, error)
+
 
 def _slot(version: ReleaseVersion) -> Slot:
     return (version.kind.model, version.alias)

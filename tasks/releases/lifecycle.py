@@ -6,7 +6,7 @@ moves it takes three steps in this order, and each may be taken twice:
     tag the version that leaves ─▶ move the alias ─▶ tag the version that arrives
 
 Killed after the first, a version that serves says that it was taken back; killed after the second, it does not say yet
-that it served: whoever looks next at the alias corrects both (`note_champion`).
+that it served, and may be a challenger still: whoever looks next at the alias corrects both (`note_champion`).
 """
 
 from collections.abc import Callable, Mapping
@@ -48,12 +48,10 @@ def versions(settings: Settings, kind: ReleaseKind) -> list[ReleaseVersion]:
         registered = none_if_absent(client.get_registered_model, kind.model)
         if registered is None:
             return []
-        aliases: dict[str, list[str]] = {}
-        for alias, version in registered.aliases.items():
-            aliases.setdefault(str(version), []).append(alias)
         entries = client.search_model_versions(f"name='{kind.model}'", max_results=10000)
     ordered = sorted(entries, key=lambda entry: int(entry.version))
-    return [_version(kind, entry, tuple(sorted(aliases.get(str(entry.version), [])))) for entry in ordered]
+    named_by = sorted((alias, str(version)) for alias, version in registered.aliases.items())
+    return [_version(kind, entry, tuple(a for a, v in named_by if v == str(entry.version))) for entry in ordered]
 
 
 def champion(settings: Settings, kind: ReleaseKind) -> ReleaseVersion | None:
@@ -297,7 +295,7 @@ def _put_back(client: "MlflowClient", kind: ReleaseKind, serves: str | None, *, 
 
 
 def note_champion(settings: Settings, version: ReleaseVersion, note: str | None = None) -> None:
-    """Say on a version that its alias brought it to serve, and drop what was said against it before.
+    """Say on a version that its alias brought it to serve, and drop what was said before; it challenges no longer.
 
     Args:
         settings: where MLflow is.
@@ -313,6 +311,7 @@ def note_champion(settings: Settings, version: ReleaseVersion, note: str | None 
             return
         if version.alias == CHAMPION:
             _arrive(client, current)
+            _end_challenge(client, current)
         else:
             _delete(client, current, (Tag.REFUSED, Tag.REFUSED_AT))
         if note is not None:
@@ -360,8 +359,12 @@ def _move(
         return
     client.set_registered_model_alias(kind.model, CHAMPION, target.version)
     _arrive(client, target)
-    if CHALLENGER in target.aliases:
-        client.delete_registered_model_alias(kind.model, CHALLENGER)
+    _end_challenge(client, target)
+
+
+def _end_challenge(client: "MlflowClient", target: ReleaseVersion) -> None:
+    if (challenger := named(client, target.kind, CHALLENGER)) and challenger.id == target.id:
+        client.delete_registered_model_alias(target.kind.model, CHALLENGER)
 
 
 def _arrive(client: "MlflowClient", target: ReleaseVersion) -> None:

@@ -23,7 +23,7 @@ from tasks.releases.lifecycle import (
     roll_back,
     versions,
 )
-from tasks.releases.model_registry import CHALLENGER, CHAMPION
+from tasks.releases.model_registry import CHALLENGER, CHAMPION, mlflow_client
 from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
@@ -127,6 +127,20 @@ def test_promotion_killed_behind_the_alias_is_corrected_by_who_looks_next(
     note_champion(settings, version)
 
     assert states(settings)["2"] == ((CHAMPION,), True, False)
+
+
+def test_champion_is_a_challenger_no_longer_whoever_moved_its_alias(
+    three: list[ReleaseVersion], settings: Settings
+) -> None:
+    with mlflow_client(settings) as client:
+        client.set_registered_model_alias(RERANKER.model, CHAMPION, "3")
+    assert states(settings)["3"] == ((CHALLENGER, CHAMPION), False, False)
+    version = champion(settings, RERANKER)
+    assert version is not None
+
+    note_champion(settings, version)
+
+    assert states(settings)["3"] == ((CHAMPION,), True, False)
 
 
 def test_rollback_killed_before_the_alias_leaves_what_serves(
