@@ -38,11 +38,11 @@ from tasks.model.embedder.result import EmbedderResult
 from tasks.model.embedder.training import train_embedder
 from tasks.model.examples.example import Example, ExamplePassage, write_examples
 from tasks.model.training.trainer import TrainingProgress
-from tasks.params import EmbeddingParams, Params
+from tasks.params import EmbeddingParams, Params, SearchParams
 from tasks.releases.kind import EMBEDDER
 from tasks.releases.lifecycle import promote
 from tasks.settings import Settings
-from tests.conftest import files_source
+from tests.conftest import BASE_PARAMS, files_source
 
 TOPICS = [
     "ledger", "pager", "cluster", "backup", "invoice", "turbine", "harbour", "orchard",
@@ -218,6 +218,45 @@ def test_a_questions_pool_holds_its_chunk_and_its_negatives() -> None:
     questions = questions_of([pair("ledger")], [chunk("pager"), chunk("pager", 1)], max_chunks=4)
     assert len(questions.texts) == 4
     assert questions.relevant.tolist() == [[True, False, False, False]]
+
+
+class Near:
+    """Embeds what it was given: a question as the first of these vectors, texts as the others."""
+
+    def __init__(self, *vectors: tuple[float, float]) -> None:
+        self.vectors = np.array(vectors, dtype=np.float32)
+
+    def embed_questions(self, questions: Any) -> Any:
+        return self.vectors[:1]
+
+    def embed(self, texts: Any) -> Any:
+        return self.vectors[1:]
+
+
+def searching(**changes: Any) -> SearchParams:
+    return SearchParams(**(BASE_PARAMS["search"] | changes))
+
+
+@pytest.mark.parametrize("fusion", ["score", "rrf"])
+def test_what_the_words_find_already_is_no_gain_of_the_vectors(fusion: str) -> None:
+    search = searching(fusion=fusion, candidates=5, vector_weight=0.4)
+    (row,) = [pair("ledger", "validation", words={"ledger-0": 9.0, "ledger-2": 1.0})]
+    questions = questions_of([row], max_chunks=None)
+    worse: Any = Near((1, 0), (0.8, 0.6), (1, 0), (0.6, 0.8))
+    better: Any = Near((1, 0), (1, 0), (0.8, 0.6), (0.6, 0.8))
+
+    before, after = questions.values(worse, search), questions.values(better, search)
+
+    assert [float(values["vector_mrr_at_10"][0]) for values in (before, after)] == [0.5, 1.0]
+    assert [float(values["mrr_at_10"][0]) for values in (before, after)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("mode", "place"), [("hybrid", 2), ("vector", 3), ("full_text", 1)])
+def test_a_chunk_is_found_where_a_leg_of_the_mode_finds_it(mode: str, place: int) -> None:
+    search = searching(mode=mode, candidates=1, vector_weight=0.6, top_k=1, rerank_candidates=1)
+    questions = questions_of([pair("ledger", "validation", words={"ledger-0": 9.0})], max_chunks=None)
+    embedder: Any = Near((1, 0), (0, 1), (1, 0), (0.6, 0.8))
+    assert questions.values(embedder, search)["mrr_at_10"].tolist() == [1 / place]
 
 
 def test_too_few_pairs_say_how_many_are_needed() -> None:

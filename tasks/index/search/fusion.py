@@ -8,9 +8,20 @@ docs/retrieval.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.params import SearchParams
 
 Ranked = Sequence[tuple[int, float]]
 """Row ids with scores, best first."""
+
+
+def fused(vector: Ranked, text: Ranked, search: "SearchParams") -> dict[int, float]:
+    """Return the scores of both lists in one, as `search` says."""
+    if search.fusion == "rrf":
+        return reciprocal_rank_fusion(vector, text, k=search.rrf_k, vector_weight=search.vector_weight)
+    return score_fusion(vector, text, vector_weight=search.vector_weight)
 
 
 def reciprocal_rank_fusion(vector: Ranked, text: Ranked, *, k: int, vector_weight: float) -> dict[int, float]:

@@ -21,7 +21,7 @@ from tasks.index.lance_errors import lance_errors
 from tasks.index.passage import PASSAGE_COLUMNS, Passage
 from tasks.index.search.choice import chosen
 from tasks.index.search.full_text import FullText
-from tasks.index.search.fusion import Ranked, ordered, reciprocal_rank_fusion, score_fusion
+from tasks.index.search.fusion import Ranked, fused, ordered
 from tasks.index.search.neighbours import Hit, Span, joined
 from tasks.index.search.request import Mode, Request, filters_of, may_return
 from tasks.index.search.rerank import Reranker, mixed
@@ -96,9 +96,9 @@ class Index:
         vector = self.embedder.embed_questions([question])[0]
         filters = filters_of(request, readable)
         mode, top_k = request.mode or self._search.mode, self._checked_top_k(request.top_k)
-        fused = self._fused(mode, question, vector, filters)
+        candidates = self._fused(mode, question, vector, filters)
         hits = chosen(
-            self._reranked(question, self._permitted(fused, request, access)),
+            self._reranked(question, self._permitted(candidates, request, access)),
             question,
             top_k=top_k,
             max_chunks_per_document=self._search.max_chunks_per_document,
@@ -134,10 +134,7 @@ class Index:
         if mode != "hybrid":
             return [*near, *words]
         near = _named_first(near, self.name_rows(question, filters, self._search.candidates))
-        weight = self._search.vector_weight
-        if self._search.fusion == "rrf":
-            return ordered(reciprocal_rank_fusion(near, words, k=self._search.rrf_k, vector_weight=weight))
-        return ordered(score_fusion(near, words, vector_weight=weight))
+        return ordered(fused(near, words, self._search))
 
     def _with_named(
         self,
@@ -165,7 +162,7 @@ class Index:
         hits = [*openings, *(hit for hit in hits if hit.row["chunk_id"] not in ids)]
         absent = titles.named_in(question, but={hit.row["title"] for hit in hits})
         legs = (self._fused("hybrid", question, vector, filters.and_(col("title") == lit(title))) for title in absent)
-        extra = [hit for fused in legs for hit in islice(permitted(fused), 1)]
+        extra = [hit for candidates in legs for hit in islice(permitted(candidates), 1)]
         place = min(NAMED_PLACE, top_k) - len(extra)
         return [*hits[:place], *extra, *hits[place:]] if place > 0 else hits
 
@@ -196,6 +193,11 @@ class Index:
     def _text_leg(self, question: str, filters: "Expr") -> Ranked:
         return self._ranked(self.text_rows(question, filters, self._search.candidates), "_score", lambda score: score)
 
+    def word_scores(self, question: str, filters: "Expr") -> dict[str, float]:
+        """Return the scores of the full-text leg by chunk id."""
+        rows = self.text_rows(question, filters, self._search.candidates)
+        return {row["chunk_id"]: self._weight(row) * row["_score"] for row in rows}
+
     def text_rows(self, question: str, filters: "Expr", limit: int) -> list[dict[str, Any]]:
         """Return the rows with a question's terms, with `_rowid` and `_score`, in no order."""
         return self._full_text.search(question, filters, self._leg_columns, limit)
@@ -210,12 +212,12 @@ class Index:
         says_something = row.get("num_content_characters", MIN_CONTENT_CHARACTERS) >= MIN_CONTENT_CHARACTERS
         return 1.0 if says_something else self._search.empty_chunk_weight
 
-    def _permitted(self, fused: Sequence[tuple[int, float]], request: Request, access: AccessMap) -> Iterator[Hit]:
+    def _permitted(self, candidates: Sequence[tuple[int, float]], request: Request, access: AccessMap) -> Iterator[Hit]:
         """The candidates that may leave, fetched a few at a time: most are never looked at."""
         now = dt.datetime.now(dt.UTC)
         num_rows = max(4 * self._checked_top_k(request.top_k), self._search.rerank_candidates if self._reranker else 0)
-        for begin in range(0, len(fused), num_rows):
-            part = fused[begin : begin + num_rows]
+        for begin in range(0, len(candidates), num_rows):
+            part = candidates[begin : begin + num_rows]
             rows = self.rows_of([row_id for row_id, _ in part])
             for row_id, score in part:
                 if may_return(rows[row_id], request, access, now):

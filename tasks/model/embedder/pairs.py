@@ -6,8 +6,8 @@ Texts are those that the live index embedded, and only such as the training's au
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +49,7 @@ class Pair:
     Attributes:
         relevant: keys of all chunks that answer it, `positive` among them; none of them is ever a negative.
         negatives: near to the question, nearest first.
+        words: of a held-out question, the chunks that full-text search finds for it, by key with their scores.
     """
 
     question: str
@@ -56,6 +57,7 @@ class Pair:
     relevant: tuple[str, ...]
     negatives: tuple[ChunkText, ...]
     split: Literal["train", "validation"]
+    words: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,10 @@ def mine_pairs(
         depth: how far down the results negatives are sought.
     """
     from tasks.index.search import Request
+    from tasks.index.search.request import filters_of
 
+    groups = TrainingGroups({audience})
+    readable_ids = access.readable_ids(groups)
     rows = TrainableChunks(index, access, audience)
     rows.fetch([key for question in questions for key in question.relevant])
     for question in questions:
@@ -161,9 +166,8 @@ def mine_pairs(
             continue
         held_out = question.split == "validation"
         mode: Mode | None = "full_text" if held_out else None
-        passages = index.search(
-            Request(question.question, groups=TrainingGroups({audience}), mode=mode, top_k=depth), access
-        )
+        request = Request(question.question, groups=groups, mode=mode, top_k=depth)
+        passages = index.search(request, access)
         if held_out:
             positive, bound = next((p.chunk_id for p in passages if p.chunk_id in readable), readable[0]), math.inf
         else:
@@ -174,7 +178,8 @@ def mine_pairs(
         negatives = [rows.rows[key].text for key in near if key in rows.rows][:NEGATIVES_PER_QUESTION]
         text = rows.rows[positive].text
         different = tuple(negative for negative in negatives if negative.text != text.text)
-        yield Pair(question.question, text, tuple(readable), different, question.split)
+        words = index.word_scores(request.question, filters_of(request, readable_ids)) if held_out else {}
+        yield Pair(question.question, text, tuple(readable), different, question.split, words)
 
 
 def _is_negative(passage: Passage, question: EmbedderQuestion, bound: float) -> bool:
@@ -207,4 +212,5 @@ def _pair(raw: dict[str, Any]) -> Pair:
         relevant=tuple(raw["relevant"]),
         negatives=tuple(ChunkText(**negative) for negative in raw["negatives"]),
         split=raw["split"],
+        words=raw["words"],
     )

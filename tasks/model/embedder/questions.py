@@ -1,19 +1,26 @@
-"""Held-out questions over the chunks that they are ranked among: what chooses a step, and what measures the gain."""
+"""Held-out questions over the chunks that they are ranked among: what chooses a step, and what measures the gain.
+
+The gain is measured as a reader meets it, in both legs of search: words find much of what tuned vectors gain, and what
+both find is no gain (docs/embedder.md has the figures).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.corpus.document import sha256
 from tasks.errors import GateError
+from tasks.index.search.fusion import Ranked, fused
 from tasks.model.embedder.chunks import ChunkText
 from tasks.model.embedder.pairs import Pair
 from tasks.model.embedder.ranking import Values, ranking_values
 
 if TYPE_CHECKING:
     from tasks.index.embedding.embedder import Embedder, Vectors
+    from tasks.params import SearchParams
 
 MIN_PAIRS = 8
 SELECTION_POOL = 500
@@ -30,11 +37,13 @@ class Questions:
 
     Attributes:
         relevant: `(num_questions, num_chunks)`.
+        words: scores of full-text search, the same shape; 0 where it does not find the chunk.
     """
 
     questions: tuple[str, ...]
     texts: tuple[str, ...]
     relevant: Any
+    words: Any
 
     def scores(self, embedder: "Embedder", vectors: "Vectors | None" = None) -> "Vectors":
         """Return cosines `(num_questions, num_chunks)`.
@@ -47,9 +56,23 @@ class Questions:
         scores: Vectors = embedder.embed_questions(self.questions) @ chunks.T
         return scores
 
-    def values(self, embedder: "Embedder", vectors: "Vectors | None" = None) -> Mapping[str, Values]:
-        """Return the metrics of an embedder, by question; see `scores`."""
-        return ranking_values(self.scores(embedder, vectors), self.relevant)
+    def values(
+        self, embedder: "Embedder", search: "SearchParams", vectors: "Vectors | None" = None
+    ) -> Mapping[str, Values]:
+        """Return the metrics of an embedder, by question: in search, and as `vector_…` of its cosines alone.
+
+        Args:
+            embedder: that is measured.
+            search: the mode, how many candidates each leg has, and how they are fused. No reranker is asked.
+            vectors: what it gives for `texts`, where they were embedded before.
+        """
+        cosines = self.scores(embedder, vectors)
+        found = np.full(cosines.shape, -np.inf)
+        for row, (near, words) in enumerate(zip(cosines, self.words, strict=True)):
+            for place, score in _candidates(near, words, search).items():
+                found[row, place] = score
+        alone = ranking_values(cosines, self.relevant)
+        return {**ranking_values(found, self.relevant), **{f"vector_{name}": alone[name] for name in alone}}
 
 
 def questions_of(pairs: Sequence[Pair], others: Iterable[ChunkText] = (), *, max_chunks: int | None) -> Questions:
@@ -61,11 +84,26 @@ def questions_of(pairs: Sequence[Pair], others: Iterable[ChunkText] = (), *, max
         chunks.setdefault(chunk.text, chunk)
     places = {text: place for place, text in enumerate(chunks)}
     relevant = np.zeros((len(pairs), len(chunks)), dtype=np.bool_)
+    words = np.zeros((len(pairs), len(chunks)))
     for row, pair in enumerate(pairs):
         keys = {*pair.relevant, pair.positive.key}
         relevant[row] = [chunk.key in keys for chunk in chunks.values()]
         relevant[row, places[pair.positive.text]] = True
-    return Questions(tuple(pair.question for pair in pairs), tuple(chunks), relevant)
+        words[row] = [pair.words.get(chunk.key, 0.0) for chunk in chunks.values()]
+    return Questions(tuple(pair.question for pair in pairs), tuple(chunks), relevant, words)
+
+
+def _candidates(
+    cosines: npt.NDArray[np.float32], words: npt.NDArray[np.float64], search: "SearchParams"
+) -> Mapping[int, float]:
+    """Scores by chunk of what the legs find for one question."""
+    near = _best(cosines, search.candidates) if search.mode != "full_text" else []
+    said = [entry for entry in _best(words, search.candidates) if entry[1] > 0] if search.mode != "vector" else []
+    return fused(near, said, search)
+
+
+def _best(scores: npt.NDArray[np.floating], count: int) -> Ranked:
+    return [(int(place), float(scores[place])) for place in np.argsort(-scores, kind="stable")[:count]]
 
 
 def chunks_of(pairs: Sequence[Pair]) -> list[ChunkText]:

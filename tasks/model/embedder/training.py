@@ -34,7 +34,7 @@ from tasks.releases.folder import write_manifest
 from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings
 
-FORMAT = "3"
+FORMAT = "4"
 """Changes with anything here that changes what the same parameters train, and with the checkpoint."""
 
 
@@ -102,7 +102,7 @@ def _key(pairs: Path, pool: Path, params: Params, settings: Settings) -> str:
     """Return what is equal for trainings that give the same weights."""
     tuning = params.fine_tuning.model_copy(update={"save_steps": 0})
     files = (sha256_of_file(path) for path in (pairs, pool))
-    parts = (FORMAT, *files, digest(tuning), embedder_identity(params.embedding, settings))
+    parts = (FORMAT, *files, digest(tuning), digest(params.search), embedder_identity(params.embedding, settings))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
@@ -146,8 +146,8 @@ def _measure(
     """Measure before and after, each loaded as the index would load it."""
     embedding = params.embedding.model_copy(update={"model": str(folder)})
     live = load_embedder(params.embedding, settings)
-    old = report.values(live, _kept_vectors(live, report.texts, settings))
-    new = report.values(load_embedder(embedding, settings))
+    old = report.values(live, params.search, _kept_vectors(live, report.texts, settings))
+    new = report.values(load_embedder(embedding, settings), params.search)
     gate = params.model_gate
     gain = {
         name: paired_difference(new[name], old[name], confidence=gate.confidence, num_resamples=gate.num_resamples)
