@@ -66,7 +66,7 @@ def main() -> int:
         run = running.pop(process)
         with run.report as report:
             report.seek(0)
-            print(" ".join(run.files), report.read().decode(errors="replace"), sep="\n", end="")
+            print(" ".join(run.files), report.read().decode(errors="replace").rstrip(), sep="\n")
         seconds, cpu_seconds = time.monotonic() - run.started, used.ru_utime + used.ru_stime
         print(f"{seconds:.0f} s, {cpu_seconds:.0f} CPU s", flush=True)
         if status:
