@@ -22,7 +22,7 @@ from tasks.corpus import inbox, quarantine
 from tasks.corpus.tombstones import add_tombstones, keyed_hash, load_tombstones, unfinished_path
 from tasks.erasure.byte_search import Needles, needles_of
 from tasks.erasure.files import databases, empty_free_pages, scrub, scrub_prefect
-from tasks.erasure.index_rows import hide_at_once, remove_old_bytes, rewrite_releases, text_keys
+from tasks.erasure.index_rows import hide_at_once, remove_old_bytes, rewrite_releases, tagged_versions, text_keys
 from tasks.erasure.outside import (
     ARTIFACTS,
     bucket_keeps_versions,
@@ -96,6 +96,7 @@ class _Work:
     text_keys: list[str]
     began_at: str
     content_hashes: list[str] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
     training_sets: list[str] = field(default_factory=list)
@@ -155,6 +156,7 @@ def erase(settings: Settings, params: Params, wanted: Wanted, lease: Lease) -> R
         text_keys=sorted(text_keys(settings, ids)),
         began_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         content_hashes=sorted(subject.content_hashes),
+        versions=tagged_versions(settings),
     )
     make_private(settings.layout.forgotten)
     _keep(settings, work)
@@ -244,7 +246,9 @@ def _erase_from_index(settings: Settings, params: Params, work: _Work) -> None:
         work.tags.append(tag)
         _keep(settings, work)
 
-    rows = rewrite_releases(settings, params.index, work.document_ids, done=work.tags, finished=finished)
+    rows = rewrite_releases(
+        settings, params.index, work.document_ids, versions=work.versions, done=work.tags, finished=finished
+    )
     _count(work, "lancedb", rows)
 
 

@@ -130,7 +130,7 @@ def _files_at(settings: Settings, address: str, needles: Needles) -> list[str]:
     folder = _folder(address)
     if folder is not None:
         return [str(path) for path in files_with(folder, needles)]
-    if not needles.patterns:
+    if not needles.texts:
         return []
     scratch = make_private(settings.work) / "erasure" / "objects"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,6 @@ def _files_at(settings: Settings, address: str, needles: Needles) -> list[str]:
 
 def _objects_with(address: str, needles: Needles, scratch: Path) -> Iterator[str]:
     system, root = _system(address)
-    patterns = needles.patterns
     names = [name for name in system.find(root) if PurePosixPath(name).suffix not in WEIGHTS]
 
     def is_hit(entry: tuple[int, str]) -> bool:
@@ -151,7 +150,7 @@ def _objects_with(address: str, needles: Needles, scratch: Path) -> Iterator[str
         copy = scratch / f"{number}{PurePosixPath(name).suffix}"
         system.get_file(name, str(copy))
         try:
-            return holds(copy, patterns)
+            return holds(copy, needles)
         finally:
             copy.unlink()
 

@@ -36,7 +36,7 @@ def objects_with_it(folder: Path) -> set[str]:
         for entry in page.get("Contents", []):
             copy = folder / f"object{Path(entry['Key']).suffix}"
             client.download_file(BUCKET, entry["Key"], str(copy))
-            if holds(copy, NEEDLES.patterns):
+            if holds(copy, NEEDLES):
                 stores.add("/".join(entry["Key"].split("/")[:2]))
     return stores
 

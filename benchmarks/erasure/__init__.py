@@ -1,0 +1,1 @@
+"""What it costs to take a document back: `python -m benchmarks.erasure`."""
