@@ -76,6 +76,7 @@ class Wiki:
     askers: list[Asker] = field(default_factory=list)
     serving: int = 1
     operations: Counter[str] = field(default_factory=Counter)
+    next_operations: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.owners = {doc.canary: doc.key for doc in self.source.values()}
@@ -88,9 +89,11 @@ class Wiki:
         return row is not None and bool(row.groups & asker) and bool(self.latest[key] & asker)
 
     def operate(self) -> None:
-        """Do one thing that changes who may read what, or which release answers."""
-        all_of_them = [self._refresh, self._refresh, self._roll_back, self._change_at_once, self._regroup]
-        operation = self.draw.choice(all_of_them)
+        """Do one thing that changes who may read what, or which release answers: each once before any twice."""
+        if not self.next_operations:
+            all_of_them = [self._refresh, self._change_at_once, self._roll_back, self._regroup, self._refresh]
+            self.next_operations = self.draw.sample(all_of_them, 5) if self.operations else all_of_them
+        operation = self.next_operations.pop(0)
         operation()
         self.operations[operation.__name__.strip("_")] += 1
 
