@@ -1,6 +1,6 @@
 """What each protection costs: CPU milliseconds with it and without it, turn by turn in one run.
 
-    ALMANAC_HOME=var python -m benchmarks.protections [--questions 60] [--documents 200] [--rounds 5]
+    ALMANAC_HOME=var python -m benchmarks.attacks.protections [--questions 60] [--documents 200] [--rounds 5]
 
 On the live index and the golden questions of a home (`make demo` makes one), and the installed READMEs. `with` and
 `without` are medians over the rounds of the mean of one document, search, prompt, draft or request. A protection that
