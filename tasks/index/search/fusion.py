@@ -26,11 +26,11 @@ def fused(vector: Ranked, text: Ranked, search: "SearchParams") -> dict[int, flo
 
 def reciprocal_rank_fusion(vector: Ranked, text: Ranked, *, k: int, vector_weight: float) -> dict[int, float]:
     """Sum of `weight / (k + rank)` over the lists, rank from 1; scaled so that 1.0 is first in both lists."""
-    fused: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for ranked, weight in ((vector, vector_weight), (text, 1 - vector_weight)):
         for rank, (row, _) in enumerate(ranked, start=1):
-            fused[row] = fused.get(row, 0.0) + weight * (k + 1) / (k + rank)
-    return fused
+            scores[row] = scores.get(row, 0.0) + weight * (k + 1) / (k + rank)
+    return scores
 
 
 def score_fusion(vector: Ranked, text: Ranked, *, vector_weight: float) -> dict[int, float]:
@@ -38,12 +38,12 @@ def score_fusion(vector: Ranked, text: Ranked, *, vector_weight: float) -> dict[
 
     1.0 is first in both lists. Scores are BM25 or cosines; a negative cosine counts 0.
     """
-    fused: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for ranked, weight in ((vector, vector_weight), (text, 1 - vector_weight)):
         best = max((score for _, score in ranked), default=0.0)
         for row, score in ranked:
-            fused[row] = fused.get(row, 0.0) + (weight * max(score, 0.0) / best if best > 0 else 0.0)
-    return fused
+            scores[row] = scores.get(row, 0.0) + (weight * max(score, 0.0) / best if best > 0 else 0.0)
+    return scores
 
 
 def ordered(fused: Mapping[int, float], *, tie: Callable[[int], object] = lambda row: row) -> list[tuple[int, float]]:
