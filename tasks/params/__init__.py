@@ -20,6 +20,7 @@ from tasks.params.missing import lines_to_paste
 from tasks.params.needs import NeedsParams
 from tasks.params.prices import PricesParams
 from tasks.params.sources import Block, Name, Share, Source
+from tasks.params.style import StyleParams
 
 Cron = Annotated[str, AfterValidator(check_cron)]
 
@@ -296,6 +297,7 @@ class Params(Block):
     fine_tuning: FineTuningParams
     embedder_tuning: EmbedderTuningParams | None = None
     evaluation: EvaluationParams
+    style: StyleParams = StyleParams()
     model_gate: ModelGateParams
     compare: CompareParams
     needs: NeedsParams = NeedsParams()

@@ -25,6 +25,7 @@ from tasks.corpus.snapshot import read_documents
 from tasks.files import whole_file, whole_folder
 from tasks.model.answerer.card import Facts, count_examples, draw_plots, model_card
 from tasks.model.evaluation.evaluate import Evaluation, evaluate
+from tasks.model.evaluation.house_style import open_style
 from tasks.model.evaluation.model_gate import GateDecision, TopicChange, by_topic
 from tasks.model.evaluation.questions import held_out, open_retrieval
 from tasks.model.examples.example import read_examples
@@ -96,9 +97,10 @@ def evaluate_answerers(
     """
     retrieval = open_retrieval(params, settings)
     questions, _ = held_out(params, retrieval)
+    style = open_style(params, settings)
 
     def judged(answerer: Answerer) -> Evaluation:
-        return evaluate(answerer, questions, params, settings, retrieval=retrieval, progress=progress)
+        return evaluate(answerer, questions, params, settings, retrieval=retrieval, style=style, progress=progress)
 
     evaluations = {BASE: judged(trainable_base(params.generation, settings))}
     if champion is not None:
@@ -106,7 +108,9 @@ def evaluate_answerers(
         evaluations[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))
     elif params.generation.is_excerpt:
         excerpt = excerpt_answerer(params.generation)
-        evaluations[EXCERPT] = evaluate(excerpt, questions, params, settings, retrieval=retrieval, probes=())
+        evaluations[EXCERPT] = evaluate(
+            excerpt, questions, params, settings, retrieval=retrieval, probes=(), style=style
+        )
     evaluations[CANDIDATE] = judged(load_answerer(candidate, params.generation, settings, version=CANDIDATE))
     return evaluations
 

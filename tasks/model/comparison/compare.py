@@ -5,7 +5,7 @@ cannot be measured (data preparation, a team's maturity) stands as text in docs/
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tasks.model.comparison.answerers import Compared
 from tasks.model.comparison.report import SHOWN, Freshness, Report
 from tasks.model.comparison.strategies import EXCERPT, Measured, Strategy, cost_of, recommend, strategies_of
 from tasks.model.evaluation.evaluate import Evaluation, Progress, evaluate, load_judge
+from tasks.model.evaluation.house_style import HouseStyle, open_style
 from tasks.model.evaluation.judge import agreement
 from tasks.model.evaluation.metrics import METRICS, Mode, Ratio, interval_of
 from tasks.model.evaluation.probes import ungrounded
@@ -60,6 +61,7 @@ def compare_strategies(
     """
     retrieval = open_retrieval(params, settings)
     questions, missing = held_out(params, retrieval)
+    style = open_style(params, settings)
     pairs = [
         (Compared(EXCERPT.answerer, excerpt_answerer(params.generation)), [EXCERPT]),
         *(
@@ -78,6 +80,7 @@ def compare_strategies(
             retrieval=retrieval,
             modes=[strategy.mode for strategy in strategies],
             probes=(),
+            style=style,
             progress=progress,
         )
         evaluations[compared.name] = evaluation
@@ -111,7 +114,12 @@ def compare_strategies(
         tuple(missing),
         freshness,
         _fresh(measured, freshness, params.model_gate),
-        (*_notes(measured, questions), *_judge_notes(questions, params.evaluation, settings)),
+        (
+            *_notes(measured, questions),
+            *_judge_notes(questions, params.evaluation, settings),
+            *style.notes(),
+            *_rule_notes(style, evaluations),
+        ),
         retrieval.release,
         params,
         index_gb(settings),
@@ -264,6 +272,15 @@ def _judge_notes(questions: Sequence[HeldOut], evaluation: EvaluationParams, set
     if share is None:
         return []
     return [f"the judge {judge.identity} gets {share:.2f} of {2 * len(references)} known verdicts right"]
+
+
+def _rule_notes(style: HouseStyle, evaluations: Mapping[str, Evaluation]) -> Iterator[str]:
+    """Which rules of the style guide the answers of each answerer hold, with retrieval."""
+    for name, evaluation in evaluations.items():
+        answers = [row.answer for row in evaluation.rows if row.mode == "retrieval" and row.style_rules is not None]
+        shares = style.rule_shares(answers)
+        if shares:
+            yield f"style rules held by {name}: {', '.join(f'{rule} {share:.2f}' for rule, share in shares.items())}"
 
 
 def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut]) -> list[str]:

@@ -15,6 +15,7 @@ from tasks.model.comparison.freshness import Staleness, staleness
 from tasks.model.comparison.plots import break_evens, plot_cost, plot_quality, plot_scale
 from tasks.model.comparison.strategies import Measured, Recommendation, paired, shown
 from tasks.model.evaluation.evaluate import Evaluation
+from tasks.model.evaluation.house_style import STYLE_METRICS
 from tasks.params import Params
 
 SHOWN = (
@@ -32,6 +33,8 @@ SHOWN = (
     "claim_support",
     "false_refusals",
     "judged_right",
+    "style",
+    "style_rules",
     "words_to_read",
     "prompt_tokens",
     "completion_tokens",
@@ -176,7 +179,7 @@ def differences(report: Report) -> list[Difference]:
 
 def table(report: Report) -> list[dict[str, str]]:
     """Return one row a property, one column a strategy, as a person reads it."""
-    rows = [_line(name, report, _metric_cell(name)) for name in SHOWN if name != "machine_seconds"]
+    rows = [_line(name, report, _metric_cell(name)) for name in SHOWN if _is_line(name, report)]
     rows.append(_line("latency p50 / p95 (s)", report, _latency_cell))
     compare = report.params.compare
     rows.append(
@@ -195,6 +198,13 @@ def table(report: Report) -> list[dict[str, str]]:
         )
     )
     return rows
+
+
+def _is_line(name: str, report: Report) -> bool:
+    """Style has a line where it is configured; machine seconds stand in the cost."""
+    return name != "machine_seconds" and (
+        name not in STYLE_METRICS or any(name in entry.metrics for entry in report.measured)
+    )
 
 
 def _line(name: str, report: Report, cell: Callable[[Measured], str]) -> dict[str, str]:

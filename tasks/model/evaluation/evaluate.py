@@ -28,6 +28,7 @@ from tasks.errors import CorruptionError
 from tasks.files import whole_file
 from tasks.index.passage import Passage
 from tasks.model.evaluation.drafts import Draft, Drafts
+from tasks.model.evaluation.house_style import NO_STYLE, HouseStyle
 from tasks.model.evaluation.judge import judged_rows
 from tasks.model.evaluation.metrics import (
     METRICS,
@@ -64,6 +65,7 @@ class Evaluation:
         identity: of the generator.
         release: number of the index release.
         probes: observations by probe; see `tasks.model.evaluation.probes`.
+        style: what the rows' style was measured by.
     """
 
     answerer: str
@@ -71,6 +73,7 @@ class Evaluation:
     release: str
     rows: tuple[EvaluationRow, ...]
     probes: Mapping[str, tuple[Observation, ...]]
+    style: HouseStyle = NO_STYLE
 
     def parts(self, name: str) -> dict[str, Ratio]:
         """A metric or a probe, question by question.
@@ -122,6 +125,7 @@ def evaluate(
     retrieval: Retrieval,
     modes: Sequence[Mode] = MODES,
     probes: Sequence[str] = tuple(PROBES),
+    style: HouseStyle = NO_STYLE,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Ask an answerer the held-out questions in each mode, and probe what it forgot.
@@ -136,6 +140,7 @@ def evaluate(
         retrieval: the index release that all compared answerers share.
         modes: of `tasks.model.evaluation.metrics.MODES`.
         probes: of `tasks.model.evaluation.probes.PROBES`.
+        style: of `tasks.model.evaluation.house_style.open_style`; as `NO_STYLE` it measures nothing.
         progress: told of each batch.
     """
     judge = load_judge(params.evaluation, settings)
@@ -159,7 +164,9 @@ def evaluate(
         )
         for name in probes
     }
-    return Evaluation(answerer.version, answerer.identity, retrieval.release, tuple(rows), observed)
+    return Evaluation(
+        answerer.version, answerer.identity, retrieval.release, tuple(style.scored(rows)), observed, style
+    )
 
 
 def load_judge(params: EvaluationParams, settings: Settings) -> Generator | None:

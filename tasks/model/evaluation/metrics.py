@@ -44,6 +44,8 @@ class EvaluationRow:
         cited: numbers of the passages that the answer cites.
         groundedness: share of the draft's sentences that a passage supports; None: no passage or no draft.
         machine_seconds: search and generation, in seconds of the whole machine kept busy.
+        style: how much the answer reads as the house writes, in [0, 1]; None: an abstention, or nothing to score by.
+        style_rules: share of the style guide's rules that it holds; None likewise.
     """
 
     question_id: str
@@ -75,6 +77,8 @@ class EvaluationRow:
     num_prompt_tokens: int
     num_completion_tokens: int
     machine_seconds: float
+    style: float | None = None
+    style_rules: float | None = None
 
     @property
     def cites_support(self) -> bool:
@@ -188,6 +192,8 @@ METRICS: Mapping[str, Metric] = {
         lambda row: float(row.num_claims - row.num_unverified_claims), lambda row: float(row.num_claims)
     ),
     "judged_right": Metric(lambda row: row.judged or 0.0, lambda row: float(row.judged is not None)),
+    "style": Metric(lambda row: row.style or 0.0, lambda row: float(row.style is not None)),
+    "style_rules": Metric(lambda row: row.style_rules or 0.0, lambda row: float(row.style_rules is not None)),
     "words_to_read": Metric(lambda row: float(len(row.answer.split())), _every, lower_is_better=True),
     "answer_f1": Metric(lambda row: row.f1 if row.answerable else float(row.abstained), _every),
     "f1": Metric(lambda row: row.f1 * row.answerable, _answerable),

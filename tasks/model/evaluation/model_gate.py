@@ -86,7 +86,8 @@ def decide(
     _check(candidate, base, serves, params)
     others = [base] if serves.identity == base.identity else [base, serves]
     comparisons = [_compared(params.headline, candidate, other, None, params) for other in others]
-    for name, tolerance in params.guarded.items():
+    guarded = {name: most for name, most in params.guarded.items() if candidate.style.absence(name) is None}
+    for name, tolerance in guarded.items():
         comparisons.append(_compared(name, candidate, _reference(name, base, serves), tolerance, params))
     known = [entry for entry in comparisons if isinstance(entry, Comparison)]
     reasons = [*_too_few(candidate), *(entry for entry in comparisons if isinstance(entry, str))]
@@ -154,6 +155,8 @@ def _compared(
     difference = compared(name, candidate, other, confidence=params.confidence, num_resamples=params.num_resamples)
     new, old = candidate.metric(name), other.metric(name)
     if difference is None or new is None or old is None:
+        if name == "style" and candidate.style.refusal:
+            return f"style must be measured, found no score: {candidate.style.refusal}"
         return (
             f"{name} must be measured for answerers {candidate.answerer} and {other.answerer}, found no question that "
             "counts; add such questions, or take it out of model_gate"
@@ -199,7 +202,11 @@ def _notes(candidate: Evaluation, params: ModelGateParams) -> Iterator[str]:
             f"{found} held-out questions are fewer than {ENOUGH_QUESTIONS}: intervals are wide, and only large "
             "differences show"
         )
+    yield from candidate.style.notes()
     for name in params.guarded:
+        absence = candidate.style.absence(name)
+        if absence is not None:
+            yield f"{name} is not guarded: {absence}"
         if name in PROBES and not _is_memory(name):
             yield f"{name} is taken on {len(candidate.parts(name))} items of our own: it shows a change, no safety"
 

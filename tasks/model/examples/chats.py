@@ -11,6 +11,7 @@ reason. Passages are the user's own text and of no document: nothing here asks w
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def chat_examples(
     """
     examples: dict[str, Example] = {}
     for path in paths:
-        for number, line in _lines(path):
+        for number, line in _lines(path, "examples.chats"):
             try:
                 example = _example(line, f"{path.name}:{number}", splits, corpus)
                 _check(example, held_out, examples, max_tokens, count_tokens)
@@ -68,12 +69,28 @@ def chat_examples(
     return list(examples.values())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_chats(paths: Sequence[Path]) -> list[Example]:
+    """Return the chats of the files for who measures and does not train; lines that cannot be used are left out.
+
+    Raises:
+        ConfigurationError: a file cannot be read.
+    """
+    unsplit = Splits({}, frozenset(), frozenset(), 0.0)
+    examples: dict[str, Example] = {}
+    for path in paths:
+        for number, line in _lines(path, "style.examples"):
+            with suppress(_LineError):
+                example = _example(line, f"{path.name}:{number}", unsplit, "")
+                examples[example.example_id] = example
+    return list(examples.values())
+
+
+def _lines(path: Path, parameter: str) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"examples.chats must name readable files of JSON lines in UTF-8, found {path}: {error}; correct the path"
+            f"{parameter} must name readable files of JSON lines in UTF-8, found {path}: {error}; correct the path"
         ) from error
     yield from ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
 

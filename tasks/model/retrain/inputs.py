@@ -1,6 +1,7 @@
 """What a retrain works from, and the folder in which an equal one that was killed left its work."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -103,15 +104,21 @@ def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
     """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
     tuning = (params.fine_tuning, embedder_params(params).fine_tuning)
     blocks = (params.examples, params.example_gate, params.generation, *tuning, params.search)
-    chats = [sha256_of_file(Path(path)) for path in params.examples.chats if Path(path).is_file()]
-    return sha256(release, verdicts, *chats, params.evaluation.golden, _golden(params), *map(digest, blocks))[:16]
+    return sha256(
+        release,
+        verdicts,
+        *_contents(params.examples.chats),
+        params.evaluation.golden,
+        _golden(params),
+        *map(digest, blocks),
+    )[:16]
 
 
 def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
     """Name a retrain by everything that its outcome depends on: the same key has the same outcome."""
     params = inputs.params
     base = load_base(params.generation, inputs.settings)
-    blocks = (params.fine_tuning, params.generation, params.evaluation, params.model_gate, params.search)
+    blocks = (params.fine_tuning, params.generation, params.evaluation, params.style, params.model_gate, params.search)
     return sha256(
         training_set.sha256,
         inputs.release,
@@ -120,8 +127,13 @@ def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
         params.examples.audience,
         digest(embedder_params(params).fine_tuning) if inputs.tries_embedder else "",
         _golden(params),
+        *_contents(params.style.examples),
         *map(digest, blocks),
     )[:16]
+
+
+def _contents(paths: Sequence[str]) -> list[str]:
+    return [sha256_of_file(Path(path)) for path in paths if Path(path).is_file()]
 
 
 def _golden(params: Params) -> str:

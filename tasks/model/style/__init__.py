@@ -1,0 +1,1 @@
+"""How the house writes: a score of form learnt from its own answers, and rules of a style guide."""
