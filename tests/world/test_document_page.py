@@ -16,6 +16,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from serving.api.app import create_app
 from serving.api.people.keys import KeyFile
 from tasks.answer.trace import flush_traces
+from tasks.index.access_tables import record_changes
+from tasks.index.table import connect
 from tests.chromium import chromium, save_picture
 from tests.server import Home, StaticPair, make_home, record, running
 
@@ -113,6 +115,20 @@ def test_missing_and_forbidden_look_alike(address: str, keys: dict[str, str], do
     for key in (None, keys["bob"] if document != "wiki:deploy" else keys["ann"]):
         answer = get(address, "inspection", key, document=document)
         assert (answer.status_code, answer.json()["error"]["message"]) == (404, NOT_THERE)
+
+
+def test_who_may_read_through_two_groups_sees_what_search_shows(address: str, home: Home) -> None:
+    """The release names one group, the latest word another: whoever is in both finds the document, and opens it."""
+    file = KeyFile(home.settings.api_keys)
+    both, one = file.add("dan", ("board", "audit")), file.add("eve", ("audit",))
+    record_changes(connect(home.settings), {"wiki:salaries": ["audit"]})
+    try:
+        hits = get(address, "search", both, query="When are salaries paid?").json()["results"]
+        assert "wiki:salaries" in {hit["document_id"] for hit in hits}
+        assert view(address, "wiki:salaries", both)["through"] == ["audit", "board"]
+        assert get(address, "inspection", one, document="wiki:salaries").status_code == 404
+    finally:
+        record_changes(connect(home.settings), {"wiki:salaries": ["hr", "board"]})
 
 
 def test_names_are_found_among_what_the_asker_may_read(address: str, keys: dict[str, str]) -> None:

@@ -101,18 +101,20 @@ class Reading:
             groups: of the asker.
             settings: where all of it lies.
         """
-        self._release, self._settings = release, settings
+        self._release, self._settings, self._access = release, settings, access
         self._asker = asker_groups(groups)
         state = fold_state(corpus_files(release, settings)).select(["document_id", "title", "uri", "access"])
         rows = list(zip(*(column.to_pylist() for column in state.columns), strict=True))
-        live = {row[0] for row in rows}
+        self._released = {row[0]: frozenset(row[3]) for row in rows}
         held = {item.document_id: item for item in quarantine.held(settings.home)}
         self.names = {
             document_id: Name(document_id, title, uri)
             for document_id, title, uri, readers in rows
             if access.may_read(document_id, access_id(readers), self._asker)
         }
-        only_held = [item for item in held.values() if item.document_id not in live and may_know(item, access, groups)]
+        only_held = [
+            item for item in held.values() if item.document_id not in self._released and may_know(item, access, groups)
+        ]
         self.names |= {item.document_id: Name(item.document_id, item.title, item.uri) for item in only_held}
         self._held = held
 
@@ -133,8 +135,15 @@ class Reading:
         shown = describe(self.names[document_id], self._release, item, self._settings)
         if shown.state == "gone":
             return None
-        readers = frozenset(shown.readers if shown.state == "live" or item is None else item.access)
-        return _view(shown, item, readers & self._asker, user) if readers & self._asker else None
+        if shown.state == "live":
+            return _view(shown, item, self._through(document_id, frozenset(shown.readers)), user)
+        held_for = frozenset(item.access) & self._asker if item else frozenset[str]()
+        return _view(shown, item, held_for, user) if held_for else None
+
+    def _through(self, document_id: str, readers: frozenset[str]) -> frozenset[str]:
+        """Return the asker's groups that may read: where the release lets one in and the latest word another, both."""
+        learned = self._access.changes.get(document_id, frozenset())
+        return readers & self._asker or (self._released[document_id] | learned) & self._asker
 
 
 def may_know(item: HeldItem, access: AccessMap, groups: Sequence[str]) -> bool:
