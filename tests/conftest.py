@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -315,9 +315,15 @@ def make_prefect_database(path: Path) -> None:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a real Prefect server on a free port, with a database of its own."""
+    with running_prefect(tmp_path_factory.mktemp("prefect")) as address:
+        yield address
+
+
+@contextmanager
+def running_prefect(folder: Path, **variables: str) -> Iterator[str]:
+    """The API address of a Prefect server with these variables, whose database and log lie in a folder."""
     port = str(free_ports("prefect")["prefect"])
-    folder = tmp_path_factory.mktemp("prefect")
-    environment = os.environ | QUIET_ENVIRONMENT | {"PREFECT_HOME": str(folder)}
+    environment = os.environ | QUIET_ENVIRONMENT | {"PREFECT_HOME": str(folder)} | variables
     shutil.copy(made_once(f"prefect-{version('prefect')}.db", make_prefect_database), folder / "prefect.db")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with (folder / "server.log").open("wb") as log:

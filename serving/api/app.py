@@ -14,6 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from serving.api.administration.forward_auth import forward_auth_router
 from serving.api.errors import install_error_handlers
 from serving.api.limits import Guard, HeadAsGet, TrustedHosts
 from serving.api.observability.metrics import Correlated, Measured, Metrics
@@ -59,6 +60,7 @@ def create_app(params: Params, settings: Settings, open_pairs: OpenPairs | None 
     app.include_router(api(service))
     if service.identity.sign_in is not None:
         app.include_router(sign_in_router(service.identity.sign_in, service.audit, service.identity.pseudonym))
+    app.include_router(forward_auth_router(service.identity))
     app.include_router(webhook_router(settings, service.pairs.poll_now))
     _add_page(app)
     _add_middleware(app, service.metrics, settings)

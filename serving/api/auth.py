@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 
 from serving.api.errors import ApiError
 from serving.api.people.keys import KeyFile, LastUse
-from serving.api.people.roles import GRANTED_BY, RIGHTS, Right, Role, rights_of
+from serving.api.people.roles import RIGHTS, Right, Role, rights_of, roles_with
+from serving.api.people.sessions import Person
 from serving.api.people.sign_in import SignIn
 from serving.api.people.tokens import ClaimMapping, Tokens, unauthorized
 from tasks.pseudonym_key import pseudonym_key
@@ -46,11 +47,11 @@ class Asker:
             ApiError: 403.
         """
         if right not in self.rights:
-            role = GRANTED_BY[right]
-            option = "--may-push" if right is Right.PUSH else f"--role {role}"
+            roles, own = roles_with(right), ", ".join(self.roles)
+            option = "--may-push" if right is Right.PUSH else f"--role {roles[0]}"
             raise ApiError(
                 403,
-                f"this needs the role {role}, found {', '.join(self.roles)}; who runs the server gives it: "
+                f"this needs the role {' or '.join(roles)}, found {own}; who runs the server gives it: "
                 f"`almanac keys add NAME {option}`, or ALMANAC_OIDC_ROLES for who signs in",
                 kind="permission_error",
                 code=f"may_not_{right}",
@@ -69,6 +70,11 @@ def holder_of(right: Right, asker_of: Callable[[Request], Asker]) -> Callable[[A
         return asker
 
     return holder
+
+
+def _signed_in(person: Person) -> Asker:
+    rights = rights_of(person.roles)
+    return Asker(person.user, person.groups, rights=rights, name=person.name, roles=person.roles, is_signed_in=True)
 
 
 class Identity:
@@ -95,10 +101,21 @@ class Identity:
         """
         authorization = request.headers.get("authorization")
         person = None if authorization or self.sign_in is None else self.sign_in.person(request)
-        if person is None:
+        return self.asker(authorization) if person is None else _signed_in(person)
+
+    def of_held(self, request: Request, method: str) -> Asker:
+        """The asker of a request by this method that a proxy holds back while it asks; nobody is anonymous here.
+
+        Raises:
+            ApiError: 401 without a valid key, token or session.
+        """
+        authorization = request.headers.get("authorization")
+        if authorization:
             return self.asker(authorization)
-        rights = rights_of(person.roles)
-        return Asker(person.user, person.groups, rights=rights, name=person.name, roles=person.roles, is_signed_in=True)
+        person = None if self.sign_in is None else self.sign_in.person(request, method, may_be_led=True)
+        if person is None:
+            raise unauthorized("this needs a sign-in, or `Authorization: Bearer <key or token>`; found neither")
+        return _signed_in(person)
 
     def asker(self, authorization: str | None) -> Asker:
         """The asker of a request.

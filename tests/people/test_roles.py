@@ -123,7 +123,7 @@ def test_keys_of_before_the_roles_keep_what_they_could(keys: KeyFile) -> None:
     assert rights == {
         "plain": {Right.ASK},
         "push": {Right.ASK, Right.PUSH},
-        "review": {Right.ASK, Right.REVIEW},
+        "review": RIGHTS[Role.REVIEWER],
     }
 
 

@@ -28,26 +28,27 @@ class Right(StrEnum):
     """Push documents and take them back."""
     INSPECT = "inspect"
     """See the state of the whole: last and next runs, problems, releases, the names of keys."""
+    READ_RUNS = "read_runs"
+    """Read MLflow: releases, runs, and traces, which hold what people asked."""
+    OPERATE = "operate"
+    """Use Prefect; delete and change in MLflow what neither says what serves nor rates an answer."""
 
 
 RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.READER: frozenset({Right.ASK}),
-    Role.REVIEWER: frozenset({Right.ASK, Right.REVIEW}),
-    Role.PROMOTER: frozenset({Right.ASK, Right.PROMOTE}),
-    Role.OPERATOR: frozenset({Right.ASK, Right.PUSH, Right.INSPECT}),
+    Role.REVIEWER: frozenset({Right.ASK, Right.REVIEW, Right.READ_RUNS}),
+    Role.PROMOTER: frozenset({Right.ASK, Right.PROMOTE, Right.READ_RUNS}),
+    Role.OPERATOR: frozenset({Right.ASK, Right.PUSH, Right.INSPECT, Right.READ_RUNS, Right.OPERATE}),
 }
 """An operator runs the platform and decides neither what is true nor what serves; one person may have several roles.
 
 None of them reads a document that its groups may not read.
 """
 
-GRANTED_BY: Mapping[Right, Role] = {
-    Right.ASK: Role.READER,
-    Right.REVIEW: Role.REVIEWER,
-    Right.PROMOTE: Role.PROMOTER,
-    Right.PUSH: Role.OPERATOR,
-    Right.INSPECT: Role.OPERATOR,
-}
+
+def roles_with(right: Right) -> tuple[Role, ...]:
+    """Return the roles that give a right."""
+    return tuple(role for role in Role if right in RIGHTS[role])
 
 
 def rights_of(roles: Iterable[Role]) -> frozenset[Right]:

@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Callable
 from html import escape
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -23,6 +23,8 @@ from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 
 SIGN_IN = "auth/sign-in"
+BEHIND_THE_PROXY = ("mlflow/", "prefect/")
+"""Where `infra/nginx/almanac.conf` has the pages of the other servers, on the same host."""
 _SESSION, _BEGUN = "almanac-session", "almanac-sign-in"
 _MAX_NEXT = 2000
 
@@ -61,22 +63,40 @@ class SignIn:
         """Whether people reach the pages by https."""
         return self.base(request).startswith("https://")
 
-    def person(self, request: Request) -> Person | None:
-        """Who is signed in and sent this request from one of our pages; None where nobody did."""
-        token = request.cookies.get(self.cookie(request))
-        return self.sessions.find(token) if token and self.is_own(request) else None
+    def person(self, request: Request, method: str | None = None, *, may_be_led: bool = False) -> Person | None:
+        """Who is signed in and sent this request from one of our pages; None where nobody did.
 
-    def is_own(self, request: Request) -> bool:
+        Args:
+            request: with the browser's headers.
+            method: of the browser's request, where a proxy asks for it by one of its own.
+            may_be_led: whether a page that another site led to counts too: what a person reads, and no site.
+        """
+        token = request.cookies.get(self.cookie(request))
+        counts = self.is_own(request, method) or (may_be_led and is_led(request, method or request.method))
+        return self.sessions.find(token) if token and counts else None
+
+    def is_own(self, request: Request, method: str | None = None) -> bool:
         """Whether the browser says that a request comes from our own pages.
 
         `Sec-Fetch-Site` cannot be set by a page; a browser too old for it says the origin of every POST.
         """
         site = request.headers.get("sec-fetch-site")
-        reads = request.method in ("GET", "HEAD")
+        reads = (method or request.method) in ("GET", "HEAD")
         if site is not None:
             return site == "same-origin" or (reads and site == "none")
         origin = request.headers.get("origin")
         return reads if origin is None else origin == _origin(self.base(request))
+
+    def beginning(self, request: Request, next: str) -> str:  # noqa: A002 - a parameter's usual name
+        """The address where a sign-in begins that comes back to a page."""
+        return f"{self.base(request)}{SIGN_IN}?{urlencode({'next': next})}"
+
+
+def is_led(request: Request, method: str) -> bool:
+    """Whether a browser shows the answer as a page of its own: a link of another site, or the way back from sign-in."""
+    headers = request.headers
+    is_page = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return method in ("GET", "HEAD") and is_page
 
 
 def sign_in_router(sign_in: SignIn, audit: Audit, pseudonym: Callable[..., str]) -> APIRouter:
@@ -119,7 +139,7 @@ def sign_in_router(sign_in: SignIn, audit: Audit, pseudonym: Callable[..., str])
             person = _person(sign_in.mapping, signed_in.claims, signed_in.id_token, pseudonym)
         except (SignInError, ApiError) as error:
             status = error.status if isinstance(error, ApiError) else 400
-            return _refused(str(error), sign_in.base(request), status)
+            return refusal_page("You are not signed in", str(error), sign_in.base(request), status)
         token = await asyncio.to_thread(sign_in.sessions.open, person)
         await asyncio.to_thread(audit.done, "signed in", actor=person.user, roles=person.roles)
         response = RedirectResponse(f"{sign_in.base(request)}{begun.next}", 303)
@@ -152,7 +172,8 @@ def _local(address: str) -> str:
     """Return the page to come back to, relative to the first one, which it is too where the address leads elsewhere."""
     parts = urlsplit(address[:_MAX_NEXT])
     path = parts.path.lstrip("/")
-    if parts.scheme or parts.netloc or "\\" in address or path not in ("", "document", "review"):
+    is_ours = path in ("", "document", "review") or path.startswith(BEHIND_THE_PROXY)
+    if parts.scheme or parts.netloc or "\\" in address or not is_ours:
         return ""
     return f"{path}?{parts.query}" if parts.query else path
 
@@ -162,12 +183,13 @@ def _origin(base: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _refused(reason: str, base: str, status: int) -> Response:
-    """Return a page for who could not be signed in; no word of it comes from the request."""
+def refusal_page(heading: str, reason: str, base: str, status: int) -> Response:
+    """Return a page for who may not see what was asked for; no word of it comes from the request."""
     return HTMLResponse(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Almanac: not signed in</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Almanac: {escape(heading)}</title>'
         f'<link rel="stylesheet" href="{escape(base)}page/style.css">'
-        f'<main class="refused-sign-in"><h1>You are not signed in</h1><p>{escape(reason[:1].upper() + reason[1:])}.</p>'
+        f'<main class="refused-sign-in"><h1>{escape(heading)}</h1>'
+        f"<p>{escape(reason[:1].upper() + reason[1:])}.</p>"
         f'<p><a href="{escape(base)}">Back to Almanac</a></p></main></html>',
         status,
     )
