@@ -104,6 +104,18 @@ def test_only_the_lifecycle_of_releases_writes_to_the_model_registry(method: str
     assert writers == {"tasks/releases/lifecycle.py"}
 
 
+def test_no_generator_is_guarded_by_a_decorator_that_ends_before_it_begins() -> None:
+    generators = [
+        f"{path}: {node.name}"
+        for path in modules("tasks", "flows", "serving", "cli")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and any("lance_errors" in ast.unparse(decorator) for decorator in node.decorator_list)
+        and any(isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(node))
+    ]
+    assert generators == []
+
+
 @pytest.mark.parametrize("name", ["promote", "challenge", "reject", "roll_back", "remember_served", "last_served"])
 def test_each_step_of_the_lifecycle_is_written_once(name: str) -> None:
     definitions = [

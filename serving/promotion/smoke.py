@@ -11,7 +11,7 @@ from tasks.answer.answerer import Answerer
 from tasks.answer.prompt import load_prompt, render
 from tasks.errors import GateError
 from tasks.index.access import AccessMap
-from tasks.index.lance_errors import lance_errors
+from tasks.index.lance_errors import num_rows_of
 from tasks.index.passage import Passage
 from tasks.index.release import Release
 from tasks.index.search import Index, Request
@@ -29,8 +29,7 @@ def smoke_index(release: Release, index: Index, access: AccessMap) -> list[str]:
         GateError: it would not answer.
         CorruptionError: it is not what was written.
     """
-    with lance_errors(f"release {release.number}"):
-        num_chunks = index.table.count_rows()
+    num_chunks = num_rows_of(index.table, f"release {release.number}")
     if num_chunks != release.num_chunks:
         raise GateError(
             f"release {release.number} must hold the {release.num_chunks} chunks of its manifest, found {num_chunks}; "

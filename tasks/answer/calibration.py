@@ -14,6 +14,7 @@ from tasks.answer.excerpt import excerpts, relevance
 from tasks.answer.other_subjects import OTHER_SUBJECTS
 from tasks.index.access import AccessMap
 from tasks.index.golden import GoldenQuestion, load_golden
+from tasks.index.lance_errors import num_rows_of
 from tasks.index.passage import Passage
 from tasks.index.release import Calibrated, Release
 from tasks.index.search import Index, Request
@@ -177,7 +178,7 @@ def calibrate_index(index: Index, access: AccessMap, params: IndexGateParams) ->
     def passages(question: str) -> list[Passage]:
         return index.search(Request(question, groups=everyone), access)
 
-    is_large = index.table.count_rows() >= MIN_CHUNKS
+    is_large = num_rows_of(index.table) >= MIN_CHUNKS
     golden = [] if params.golden is None else load_golden(Path(params.golden), params.split)
     return calibrate(
         [scored(each, passages(each.question)) for each in golden],

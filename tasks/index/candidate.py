@@ -26,6 +26,7 @@ from tasks.index.embedding.embedder import load_embedder
 from tasks.index.embedding.files import embedder_identity, vector_space
 from tasks.index.gate import IndexGateReport, check_integrity, compare_retrieval
 from tasks.index.golden import load_golden, locate
+from tasks.index.lance_errors import num_rows_of
 from tasks.index.live import open_index as open_release
 from tasks.index.live import require_readable
 from tasks.index.registration import register_index
@@ -139,7 +140,7 @@ def write_candidate(
         gone = sorted({*document_ids(accepted), *removed})
         update(db, base.release.lance_tag, gone=gone, rows=rows, dim=space.dim)
     version = build_indexes(db, params.index)
-    num_chunks, num_written = open_latest(db).count_rows(), sum(map(num_rows, chunks))
+    num_chunks, num_written = num_rows_of(open_latest(db), "the index"), sum(map(num_rows, chunks))
     num_before = 0 if rebuild or base.release is None else base.release.num_chunks
     num_changed = max(num_written, num_before + num_written - num_chunks)
     return Candidate(version, space.dim, tuple(snapshot), rebuild, num_chunks, num_changed)

@@ -1,7 +1,8 @@
 """What LanceDB raises, as errors of ours: it knows a damaged file, a full disk and a lost bucket as `RuntimeError`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from tasks.errors import CorruptionError, DependencyError
 
@@ -19,7 +20,7 @@ _REFUSED = (
 
 @contextmanager
 def lance_errors(what: str, remedy: str = REBUILD) -> Iterator[None]:
-    """Run calls of LanceDB; as a decorator, for all of a function.
+    """Run calls of LanceDB; as a decorator, for all of a function, but of no generator: that returns before it begins.
 
     Args:
         what: is read or written; begins the message.
@@ -39,6 +40,24 @@ def lance_errors(what: str, remedy: str = REBUILD) -> Iterator[None]:
                 "and run again"
             ) from error
         raise CorruptionError(f"{what} must be readable, found: {reason}; {remedy}") from error
+
+
+def rows_of(query: Any, what: str = "the release that serves") -> list[Mapping[str, Any]]:
+    """Return the rows of a query of LanceDB.
+
+    Raises:
+        DependencyError: the disk or the object store refused.
+        CorruptionError: it is not what was written.
+    """
+    with lance_errors(what):
+        rows: list[Mapping[str, Any]] = query.to_arrow().to_pylist()
+    return rows
+
+
+def num_rows_of(table: Any, what: str = "the release that serves") -> int:
+    """Return how many rows a table has; errors as those of `rows_of`."""
+    with lance_errors(what):
+        return int(table.count_rows())
 
 
 def first_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.answer.trace_search import answer_traces
 from tasks.home import make_private
+from tasks.index.lance_errors import rows_of
 from tasks.index.release import Release, load_release, release_numbers
 from tasks.index.table import connect, open_at
 from tasks.model.examples.example import Example, read_examples
@@ -123,7 +124,7 @@ class Records:
 
         table = open_at(connect(self._settings), release.lance_tag)
         rows = table.search().where(col("document_id").isin([document_id])).select(_CHUNK_COLUMNS)
-        found: list[Mapping[str, Any]] = rows.limit(release.num_chunks + 1).to_arrow().to_pylist()
+        found = rows_of(rows.limit(release.num_chunks + 1), str(release.lance_tag))
         return sorted(found, key=lambda row: int(row["ordinal"]))
 
     def snapshot(self, release: Release) -> list[Path]:

@@ -20,6 +20,7 @@ from tasks.corpus.sources import open_source
 from tasks.errors import ConfigurationError, DependencyError, ParseError
 from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access
+from tasks.index.lance_errors import rows_of
 from tasks.index.live import serving
 from tasks.index.release import Release, load_release, release_numbers
 from tasks.index.snapshots import snapshot_files
@@ -182,7 +183,7 @@ def _indexed(
     db = connect(settings)
     table = open_at(db, release.lance_tag)
     wanted = col("document_id").isin([document_id])
-    rows = table.search().where(wanted).select(_CHUNK_COLUMNS).limit(release.num_chunks + 1).to_arrow().to_pylist()
+    rows = rows_of(table.search().where(wanted).select(_CHUNK_COLUMNS).limit(release.num_chunks + 1))
     rows.sort(key=lambda row: row["ordinal"])
     chunks = (ShownChunk(row["chunk_id"], row["start"], row["end"], row["headings"], row["text"]) for row in rows)
     return tuple(chunks), _readers(load_access(db), document_id, {row["access_id"] for row in rows})

@@ -19,6 +19,7 @@ from tasks.corpus.document import sha256
 from tasks.corpus.plan import load_rates
 from tasks.corpus.snapshot import fold_state
 from tasks.errors import ConfigurationError
+from tasks.index.lance_errors import num_rows_of
 from tasks.index.search import Request
 from tasks.model.comparison.answerers import Compared
 from tasks.model.comparison.report import SHOWN, Freshness, Report
@@ -143,7 +144,7 @@ def index_gb(settings: Settings) -> float:
 
 def refresh_seconds(settings: Settings, retrieval: Retrieval) -> float:
     """Return seconds of a refresh that embeds every chunk anew: an upper bound, at the rate last measured here."""
-    return retrieval.data.index.table.count_rows() / load_rates(settings)["chunks_per_second"]
+    return num_rows_of(retrieval.data.index.table) / load_rates(settings)["chunks_per_second"]
 
 
 def _latency(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tasks.errors import CorruptionError
 from tasks.files import write_json_lines
 from tasks.index.access import TrainingGroups
+from tasks.index.lance_errors import rows_of
 
 if TYPE_CHECKING:
     from tasks.index.access import AccessMap
@@ -63,7 +64,7 @@ class TrainableChunks:
             part = new[begin : begin + IDS_PER_QUERY]
             query = self._table.search().where(col("chunk_id").isin(part)).limit(len(part))
             columns = ["chunk_id", "document_id", "access_id", "search_text", "vector"]
-            for row in query.select(columns).to_arrow().to_pylist():
+            for row in rows_of(query.select(columns)):
                 place = row["document_id"], row["access_id"]
                 if self._access.may_read(*place, self._groups) and self._access.may_train(*place):
                     text = ChunkText(row["chunk_id"], row["document_id"], row["search_text"])
@@ -77,7 +78,7 @@ class TrainableChunks:
 
     def sample(self, count: int) -> list[ChunkText]:
         """Return up to `count` chunks, all of the release where it has no more; the same ones for the same release."""
-        keys = self._table.search().select(["chunk_id"]).limit(None).to_arrow()["chunk_id"].to_pylist()
+        keys = [row["chunk_id"] for row in rows_of(self._table.search().select(["chunk_id"]).limit(None))]
         first = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:count]
         self.fetch(first)
         return [self.rows[key].text for key in first if key in self.rows]

@@ -7,7 +7,7 @@ learned since, as in a search.
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from tasks.corpus.quarantine import known_held
 from tasks.corpus.snapshot import fold_state, read_documents
 from tasks.index.access import AccessMap, TrainingGroups, access_id
 from tasks.index.access_tables import load_access
-from tasks.index.lance_errors import lance_errors
+from tasks.index.lance_errors import num_rows_of, rows_of
 from tasks.index.live import open_index, serving
 from tasks.index.passage import PASSAGE_COLUMNS, Passage
 from tasks.index.search import Index, Request
@@ -92,20 +92,19 @@ class ReleaseData:
         """Return whether the audience may read all of these at this very moment, by the tables as they are now."""
         return set(document_ids) <= _usable(self.snapshot, load_access(self._db), self._groups).keys()
 
-    @lance_errors("the release that serves")
     def _rows(self, column: str, values: Sequence[str]) -> Iterator[Passage]:
         from lancedb.expr import col
 
         table = self.index.table
         columns = [*PASSAGE_COLUMNS, "access_id"]
-        query = table.search().where(col(column).isin(list(values))).select(columns).limit(table.count_rows())
+        query = table.search().where(col(column).isin(list(values))).select(columns).limit(num_rows_of(table))
         rank = {value: place for place, value in enumerate(values)}
-        rows = sorted(query.to_arrow().to_pylist(), key=lambda row: (rank[row[column]], row["start"]))
+        rows = sorted(rows_of(query), key=lambda row: (rank[row[column]], row["start"]))
         for row in rows:
             if row["document_id"] in self.topics and self._may_read(row):
                 yield _passage(row)
 
-    def _may_read(self, row: dict[str, Any]) -> bool:
+    def _may_read(self, row: Mapping[str, Any]) -> bool:
         place = row["document_id"], row["access_id"]
         return self.access.may_read(*place, self._groups) and (not self.for_training or self.access.may_train(*place))
 
@@ -158,5 +157,5 @@ def _usable(
     }
 
 
-def _passage(row: dict[str, Any]) -> Passage:
+def _passage(row: Mapping[str, Any]) -> Passage:
     return Passage(**{name: row[name] for name in PASSAGE_COLUMNS}, score=0.0, similarity=None)
