@@ -21,6 +21,8 @@ T = TypeVar("T")
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PROBE_SECONDS = 2.0
+_REFUSED_BY_THE_DISK = ("readonly database", "Read-only file system", "disk is full", "No space left")
+"""As SQLite and the operating system say it."""
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
@@ -38,10 +40,7 @@ def mlflow_client(settings: Settings) -> Iterator["MlflowClient"]:
         open_store(settings)
         yield MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
     except _outages() as error:
-        reason = _reason(error)
-        raise DependencyError(
-            f"MLflow at {settings.tracking_uri} must answer, found: {reason}; start it or set MLFLOW_TRACKING_URI"
-        ) from error
+        raise DependencyError(_outage(settings, _reason(error))) from error
 
 
 def _outages() -> tuple[type[Exception], ...]:
@@ -58,6 +57,16 @@ def _outages() -> tuple[type[Exception], ...]:
     if boto3 := sys.modules.get("boto3.exceptions"):
         outages += (boto3.Boto3Error,)
     return outages
+
+
+def _outage(settings: Settings, reason: str) -> str:
+    """Say what must hold: a server that is away is started, a disk is freed or made writable."""
+    if any(sign in reason for sign in _REFUSED_BY_THE_DISK):
+        return (
+            f"MLflow at {settings.tracking_uri} must be able to write, found: {reason}; check the file system on which "
+            "it lies, its rights and its space"
+        )
+    return f"MLflow at {settings.tracking_uri} must answer, found: {reason}; start it or set MLFLOW_TRACKING_URI"
 
 
 def require_artifact_store(settings: Settings, experiment: str) -> None:
@@ -119,9 +128,7 @@ def probe(settings: Settings) -> None:
     try:
         httpx.head(settings.tracking_uri, timeout=PROBE_SECONDS)
     except httpx.TransportError as error:
-        raise DependencyError(
-            f"MLflow at {settings.tracking_uri} must answer, found: {error}; start it or set MLFLOW_TRACKING_URI"
-        ) from error
+        raise DependencyError(_outage(settings, str(error))) from error
 
 
 def now() -> str:

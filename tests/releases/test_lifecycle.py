@@ -1,13 +1,14 @@
 """One lifecycle for every kind of release: shown with a kind that Almanac does not have."""
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import ConfigurationError, CorruptionError, UnavailableError
+from tasks.errors import ConfigurationError, CorruptionError, DependencyError, UnavailableError
 from tasks.model.training.run_log import log_files, open_run
 from tasks.releases.folder import FORMAT, read_manifest, release_folder, write_manifest
 from tasks.releases.kind import ReleaseKind
@@ -195,3 +196,14 @@ def test_what_served_last_is_one_record_a_kind(tmp_path: Path) -> None:
     (tmp_path / "served" / "reranker.json").write_text("{")
     with pytest.raises(CorruptionError, match="delete it and start MLflow"):
         last_served(settings, RERANKER)
+
+
+def test_disk_that_refuses_mlflow_is_not_said_to_be_a_server_that_is_away(settings: Settings) -> None:
+    with pytest.raises(DependencyError) as disk, mlflow_client(settings):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+    with pytest.raises(DependencyError) as server, mlflow_client(settings):
+        raise sqlite3.OperationalError("connection to server failed")
+
+    assert "must be able to write" in str(disk.value)
+    assert "start it" not in str(disk.value)
+    assert str(server.value).endswith("start it or set MLFLOW_TRACKING_URI")
