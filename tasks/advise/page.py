@@ -123,7 +123,8 @@ def _triage(advice: Advice) -> Iterator[str]:
         return
     yield f"of {counted.rated} rated answers {counted.down} were rated down or corrected"
     yield f"missing information (add sources): {counted.missing}{_examples(counted.examples.get('missing', ()))}"
-    yield f"form (examples to train on): {counted.form}{_examples(counted.examples.get('form', ()))}"
+    form = _examples(counted.examples.get("form", ()))
+    yield f"form (examples to train on; `style` in params.yaml measures it: docs/style.md): {counted.form}{form}"
     yield f"undecided (ask for corrections): {counted.undecided}{_examples(counted.examples.get('undecided', ()))}"
 
 
