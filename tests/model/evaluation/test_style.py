@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.style import world
+from benchmarks.style.world import held_out, taught
 from tasks.answer.answerer import Answerer
 from tasks.answer.generators.base import Generation
 from tasks.errors import ConfigurationError
@@ -273,3 +275,15 @@ def test_params_that_ship_guard_style_and_configure_none(tmp_path: Path) -> None
     assert not shipped.style.is_configured
     own = merged(BASE_PARAMS, {"sources": [files_source(tmp_path)], "style": {"rules": {"forbidden": ["!"]}}})
     assert Params.model_validate(own).style.is_configured
+
+
+def test_taught_answers_of_the_benchmark_hold_its_rules_and_held_out_ones_are_of_other_documents() -> None:
+    examples, asked = taught(160, 40), held_out(64, 24)
+    answers = [one.house for one in examples if one.support]
+    assert len(examples) == 200 and all(all(held_rules(text, world.RULES).values()) for text in answers)
+    for one in (*examples, *asked):
+        holding = [n for n, passage in enumerate(one.passages, start=1) if one.fact and one.fact in passage.text]
+        assert holding == ([one.support] if one.support else [])
+    shown = {passage.chunk_id for one in examples for passage in one.passages}
+    assert shown.isdisjoint(passage.chunk_id for one in asked for passage in one.passages)
+    assert {one.kind for one in asked if one.support} - {one.kind for one in examples} == world.UNTAUGHT
