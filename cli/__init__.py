@@ -31,6 +31,7 @@ from cli import (
 )
 from tasks.errors import AlmanacError, DependencyError
 from tasks.settings import Settings, log_to_stderr, quiet_environment
+from tasks.tenant_claim import check_home
 
 app = typer.Typer(
     name="almanac",
@@ -56,6 +57,7 @@ def main() -> None:
         _keep_files_private()
         _set_up_logging()
         Settings().layout.check_format()
+        check_home(Settings())
         app()
     except AlmanacError as error:
         typer.echo(f"almanac: {error}", err=True)

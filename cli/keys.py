@@ -35,10 +35,12 @@ def keys_add(
     from serving.api.people.keys import KeyFile
     from serving.api.people.roles import parse_roles
     from tasks.audit.audit import open_audit
+    from tasks.tenant_claim import claim_home
 
     wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
     roles = parse_roles([*(role or ()), *(["reviewer"] if may_review else [])])
     settings = Settings()
+    claim_home(settings)
     credential = KeyFile(settings.api_keys).add(
         name, wanted, roles=roles, may_push=may_push, lifetime=_days(expires_days)
     )

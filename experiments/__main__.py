@@ -24,6 +24,7 @@ from tasks.files import sha256_of_file, whole_file, write_json
 from tasks.params import Params, digest, load_params
 from tasks.registry.shared import open_registry
 from tasks.settings import Settings, quiet_environment
+from tasks.tenant import of_tenant
 
 if TYPE_CHECKING:
     from tasks.index.golden import Located
@@ -187,7 +188,7 @@ def train(params: Params, settings: Settings) -> None:
     training_set = read_training_set(EXAMPLES)
     name = os.environ.get("DVC_EXP_NAME", "workspace")
     key = sha256(name, training_set.sha256, digest(params.fine_tuning), digest(params.generation))[:16]
-    run_id = run_log.open_run(settings, EXPERIMENT, key, name=name)
+    run_id = run_log.open_run(settings, of_tenant(EXPERIMENT), key, name=name)
     run_log.log_params(settings, run_id, params.model_dump(mode="json", include={"examples", "fine_tuning"}))
     lineage = {"run_id": run_id, "corpus": training_set.corpus, "training_set": training_set.sha256}
     result = train_candidate(training_set, ANSWERER, params, settings, lineage=lineage).result

@@ -23,6 +23,7 @@ from prefect.workers.process import ProcessWorker
 from flows.pool import HEARTBEAT_SECONDS, SINCE, WORK_POOL
 from tasks.params import Params, load_params
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 WAIT_SECONDS = 600
 """A scheduled run waits for one that a person started, and for the minutes in which the other cadence writes."""
@@ -121,11 +122,11 @@ def apply(
     """
     deployment = RunnerDeployment.from_entrypoint(
         cadence.entrypoint,
-        name=cadence.name,
+        name=of_tenant(cadence.name),
         schedule=schedule,
         paused=paused,
         description=since and f"{SINCE}{since}",
-        work_pool_name=WORK_POOL,
+        work_pool_name=of_tenant(WORK_POOL),
         parameters={"wait_seconds": WAIT_SECONDS} if cadence.waits else {},
         job_variables={
             "working_dir": str(project),
@@ -140,7 +141,7 @@ def apply(
 def _ensure_work_pool(client: SyncPrefectClient) -> None:
     template = ProcessWorker.get_default_base_job_template()
     with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=template))
+        client.create_work_pool(WorkPoolCreate(name=of_tenant(WORK_POOL), type="process", base_job_template=template))
 
 
 def _drop_automation(client: SyncPrefectClient) -> None:
@@ -151,7 +152,7 @@ def _drop_automation(client: SyncPrefectClient) -> None:
 
 def _deployed(client: SyncPrefectClient, cadence: Cadence) -> DeploymentResponse | None:
     try:
-        return client.read_deployment_by_name(f"{cadence.flow}/{cadence.name}")
+        return client.read_deployment_by_name(f"{cadence.flow}/{of_tenant(cadence.name)}")
     except ObjectNotFound:
         return None
 

@@ -13,6 +13,7 @@ from prefect.context import FlowRunContext
 
 from tasks.corpus.plan import RefreshPlan
 from tasks.markdown_table import markdown_table
+from tasks.tenant import of_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ _unreported: set[UUID] = set()
 def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]:
     """Pass results on, telling the listener and the Prefect UI how many came."""
     listener = LISTENER.get()
-    artifact = _reported(create_progress_artifact, progress=0.0, key=stage) if total else None
+    artifact = _reported(create_progress_artifact, progress=0.0, key=of_tenant(stage)) if total else None
     if listener and total:
         listener(stage, 0, total)
     for done, result in enumerate(results, start=1):
@@ -42,7 +43,7 @@ def report_progress(stage: str, results: Iterable[T], total: int) -> Iterator[T]
 def report_to(stage: str) -> Callable[[int, int], None]:
     """Return what a step calls with done and total: the listener and the Prefect UI hear of it."""
     listener = LISTENER.get()
-    artifact = _reported(create_progress_artifact, progress=0.0, key=stage)
+    artifact = _reported(create_progress_artifact, progress=0.0, key=of_tenant(stage))
 
     def report(done: int, total: int) -> None:
         if listener:
@@ -88,7 +89,7 @@ def _number(metrics: dict[str, float], name: str) -> str:
 
 
 def _show(key: str, markdown: str) -> None:
-    _reported(create_markdown_artifact, markdown, key=key)
+    _reported(create_markdown_artifact, markdown, key=of_tenant(key))
 
 
 def _reported(report: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -34,6 +34,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.pool import PENDING_SECONDS, SILENT_SECONDS, SINCE
 from flows.schedules import CADENCES
+from tasks.tenant import of_tenant
 
 FLOWS = ["refresh", "retrain", "monitor", "promote"]
 MAX_TRIES = 3
@@ -160,9 +161,10 @@ def _tries(tags: Sequence[str]) -> int:
 
 
 def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
-    """Return a deployment by its flow and name; None where there is none."""
+    """Return this tenant's deployment by its flow and name; None where there is none."""
+    flow, _, deployment = name.partition("/")
     try:
-        return client.read_deployment_by_name(name)
+        return client.read_deployment_by_name(f"{flow}/{of_tenant(deployment)}")
     except ObjectNotFound:
         return None
 

@@ -11,6 +11,7 @@ from tasks.errors import DependencyError
 from tasks.params import Params
 from tasks.problem import Problem, problem_of
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 _LATE = timedelta(minutes=15)
 _WAITING = {"state": {"type": {"any_": ["SCHEDULED"]}}}
@@ -95,7 +96,7 @@ def _entry(name: str) -> Schedule | None:
 
 def _deployment(name: str) -> dict[str, Any] | None:
     flow, deployment = name.split("/")
-    wanted = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [deployment]}}}
+    wanted = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [of_tenant(deployment)]}}}
     return next(iter(_ask("deployments", wanted)), None)
 
 

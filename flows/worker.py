@@ -15,6 +15,7 @@ from flows.pool import HEARTBEAT_SECONDS, WORK_POOL
 from tasks.errors import ConfigurationError, DependencyError
 from tasks.params import Params
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 
 def start_worker(params: Params, settings: Settings, *, wait_seconds: float) -> NoReturn:
@@ -35,7 +36,7 @@ def start_worker(params: Params, settings: Settings, *, wait_seconds: float) -> 
     os.environ["ALMANAC_HOME"] = str(settings.home.resolve())
     os.environ["ALMANAC_PARAMS"] = str(settings.params.resolve())
     os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_SECONDS)
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", of_tenant(WORK_POOL), "--type", "process"]
     # A script that starts this in the background leaves SIGINT ignored, and Prefect stops by raising it on itself.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     subprocess.Popen([sys.executable, "-m", "flows.watch"])

@@ -2,6 +2,7 @@
 
 ```
 ALMANAC_HOME
+├── tenant.json    whose this home is: one tenant's
 ├── home.json      the format of this home, and where it lay when it was last opened
 ├── server.json    the server that runs: its address, and the key that opens it to this home's owner
 ├── mlflow.db      MLflow: runs, versions, aliases, traces (questions and passages)      unless MLFLOW_TRACKING_URI
@@ -76,6 +77,11 @@ class Home:
                 f"the home {self.root} must have a format up to {FORMAT} to be used by this software, found {number}; "
                 "upgrade Almanac here, or set ALMANAC_HOME to another folder"
             )
+
+    @property
+    def tenant(self) -> Path:
+        """Whose this home is."""
+        return self.root / "tenant.json"
 
     @property
     def server(self) -> Path:

@@ -23,6 +23,7 @@ from tasks.home import make_private
 from tasks.settings import Settings
 from tasks.shared_lease import SharedLease, hold_shared, holder_of
 from tasks.shared_store import open_shared_store
+from tasks.tenant_claim import check_home, claim_home, claim_store
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +67,17 @@ def hold_stores(settings: Settings, *, purpose: str, wait_seconds: float = 0) ->
 
     Raises:
         BusyError: another process, here or elsewhere, holds it.
-        ConfigurationError: the home folder cannot be written, or the store is no store.
+        ConfigurationError: the home folder cannot be written, the store is no store, or one is another tenant's.
         DependencyError: the disk is full, or the store does not answer.
     """
+    check_home(settings)
     store = open_shared_store(settings.shared_state)
     with hold(settings.layout.root, purpose=purpose, wait_seconds=wait_seconds) as lease:
+        claim_home(settings)
         if store is None:
             yield lease
             return
+        claim_store(settings, store)
         with hold_shared(store, purpose=purpose, wait_seconds=wait_seconds) as shared:
             yield replace(lease, shared=shared)
 

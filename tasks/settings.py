@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks.errors import HIDDEN, ConfigurationError, without_passwords
 from tasks.home import Home
 from tasks.telemetry import correlation_id, spans_endpoint
+from tasks.tenant import TENANT, VARIABLE
 
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
 
     Attributes:
         home: where everything is kept; `tasks.home` says what lies where.
+        tenant: parts the names of this installation from those of others on the same MLflow and Prefect.
         store: what several machines share: `s3://bucket/prefix`, or a folder that all mount at the same path.
         log: the level at which the program's own lines are shown.
         log_format: `json`: each line is an object with its time, level, logger, message and the id of its request.
@@ -96,6 +98,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ALMANAC_", frozen=True, extra="ignore")
 
     home: Path = Path("var")
+    tenant: str | None = None
     params: Path = Path("params.yaml")
     profile: str | None = None
     store: str | None = None
@@ -163,6 +166,17 @@ class Settings(BaseSettings):
                 "docs/deployment.md"
             )
         return value
+
+    @field_validator("tenant")
+    @classmethod
+    def _is_tenant(cls, value: str | None) -> str | None:
+        """Refuse what MLflow, Prefect or an endpoint would not take as part of a name; empty is none."""
+        if value and not TENANT.fullmatch(value):
+            raise ConfigurationError(
+                f"{VARIABLE} must be up to 40 lower-case letters, digits and `-`, with a letter or digit at both ends, "
+                f"found {value[:80]!r}; correct or unset it"
+            )
+        return value or None
 
     @property
     def layout(self) -> Home:

@@ -13,6 +13,7 @@ from serving.local.record import claimed, record_of, remove_record, write_record
 from tasks.errors import DependencyError
 from tasks.params import Params
 from tasks.settings import Settings
+from tasks.tenant_claim import check_home, check_store
 
 GRACE_SECONDS = 10
 """How long running requests may go on once the server is told to stop."""
@@ -44,9 +45,10 @@ def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
     """Answer over HTTP until Ctrl-C or SIGTERM; the operator's commands too, unless another server does.
 
     Raises:
-        ConfigurationError: the identity provider is set by halves.
+        ConfigurationError: the identity provider is set by halves, or home or store are another tenant's.
         DependencyError: it could not start; the log says why.
     """
+    _check_tenant(settings)
     app = create_app(params, settings)
     # The access log would hold questions, which are in the query of a search.
     config = uvicorn.Config(
@@ -76,3 +78,12 @@ def serve(params: Params, settings: Settings, *, host: str, port: int) -> None:
         server.run()
     if not server.started:
         raise DependencyError(f"the server must be able to listen on {host}:{port} and load what serves; see above")
+
+
+def _check_tenant(settings: Settings) -> None:
+    check_home(settings)
+    try:
+        check_store(settings)
+    except DependencyError as error:
+        # A store that is down is waited for, and `/readyz` says so.
+        logger.warning("whose the store is could not be read: %s", error)

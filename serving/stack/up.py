@@ -30,6 +30,7 @@ from flows.pool import WORK_POOL
 from tasks.errors import BusyError, ConfigurationError, DependencyError
 from tasks.releases.tracking_store import open_store
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 HOST = "127.0.0.1"
 READY_SECONDS = 300.0
@@ -325,7 +326,7 @@ def _answers(address: str) -> bool:
 
 def _has_worker(api: str) -> bool:
     try:
-        answer = _client().post(f"{api}/work_pools/{WORK_POOL}/workers/filter", json={})
+        answer = _client().post(f"{api}/work_pools/{of_tenant(WORK_POOL)}/workers/filter", json={})
     except httpx.HTTPError:
         return False
     return answer.is_success and any(worker["status"] == "ONLINE" for worker in answer.json())

@@ -21,6 +21,7 @@ from tasks.index.passage import Passage
 from tasks.releases.tracking_store import experiment_id, open_store
 from tasks.settings import Settings
 from tasks.telemetry import correlation_id
+from tasks.tenant import of_tenant
 
 EXPERIMENT = "almanac-answers"
 RETRY_AFTER_SECONDS = 60.0
@@ -201,4 +202,4 @@ def _existing_experiment_id(settings: Settings) -> str:
     from mlflow import MlflowClient
 
     open_store(settings)
-    return experiment_id(MlflowClient(tracking_uri=settings.tracking_uri), settings, EXPERIMENT)
+    return experiment_id(MlflowClient(tracking_uri=settings.tracking_uri), settings, of_tenant(EXPERIMENT))

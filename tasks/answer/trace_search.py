@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.answer.trace import EXPERIMENT
 from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 if TYPE_CHECKING:
     from mlflow.entities import Trace
@@ -33,7 +34,7 @@ def answer_traces(
 
 def _pages(settings: Settings, condition: str | None, page_size: int, include_spans: bool) -> Iterator["Trace"]:
     with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(of_tenant(EXPERIMENT))
         token = None
         while experiment is not None:
             page = client.search_traces(

@@ -18,6 +18,7 @@ from tasks.files import write_json, write_text
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tracking_store import experiment_id
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 EXPERIMENT = "almanac-erasures"
 
@@ -79,7 +80,7 @@ def log_receipt(settings: Settings, path: Path) -> None:
         DependencyError: MLflow does not answer.
     """
     with mlflow_client(settings) as client:
-        experiment = experiment_id(client, settings, EXPERIMENT)
+        experiment = experiment_id(client, settings, of_tenant(EXPERIMENT))
         name = f"erasure {path.stem}"
         # An erasure that was killed behind this step has its run already.
         begun = client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)

@@ -21,6 +21,7 @@ from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +39,7 @@ def delete_traces(settings: Settings, document_ids: Collection[str], needles: Ne
         DependencyError: MLflow does not answer.
     """
     with mlflow_client(settings) as client:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(of_tenant(EXPERIMENT))
         if experiment is None:
             return 0
         place = str(experiment.experiment_id)

@@ -26,6 +26,7 @@ from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 from tasks.shared_lease import holder_of
 from tasks.shared_store import open_shared_store
+from tasks.tenant_claim import check_home, check_store
 
 
 def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
@@ -37,6 +38,7 @@ def examine(params: Params, settings: Settings, *, deep: bool) -> list[Problem]:
         deep: read every row of the release that serves, and the bytes of its snapshot.
     """
     checks: list[Callable[[Params, Settings], Iterator[Problem]]] = [
+        _tenant,
         _mlflow,
         _manifests,
         _scans,
@@ -61,6 +63,12 @@ def _guarded(
 
 def _problem(what: str, where: Any, remedy: str) -> Problem:
     return Problem(what, str(where), remedy)
+
+
+def _tenant(_: Params, settings: Settings) -> Iterator[Problem]:
+    check_home(settings)
+    check_store(settings)
+    yield from ()
 
 
 def _mlflow(_: Params, settings: Settings) -> Iterator[Problem]:

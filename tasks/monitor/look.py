@@ -24,6 +24,7 @@ from tasks.params import Params
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tracking_store import experiment_id
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 EXPERIMENT = "almanac-monitor"
 MAX_GOLDEN = 200
@@ -61,7 +62,7 @@ def log_look(settings: Settings, report: MonitorReport) -> str:
         DependencyError: MLflow does not answer.
     """
     with mlflow_client(settings) as client, tempfile.TemporaryDirectory(prefix="almanac-monitor-") as folder:
-        run = client.create_run(experiment_id(client, settings, EXPERIMENT), run_name=f"monitor {report.at}")
+        run = client.create_run(experiment_id(client, settings, of_tenant(EXPERIMENT)), run_name=f"monitor {report.at}")
         run_id = str(run.info.run_id)
         for name, value in report.metrics().items():
             client.log_metric(run_id, name, value)

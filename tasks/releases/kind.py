@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.releases.tags import Tag
+from tasks.tenant import of_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +12,6 @@ class ReleaseKind:
 
     Attributes:
         name: as `almanac releases` shows it.
-        model: the registered model in MLflow.
         description: of the registered model.
         artifacts: folder of its files in the MLflow run.
         key_tag: the tag that names what made a version; one version has one key, also after a kill.
@@ -20,24 +20,26 @@ class ReleaseKind:
     """
 
     name: str
-    model: str
     description: str
     artifacts: str
     key_tag: Tag
     manifest: str | None = None
     default: str | None = None
 
+    @property
+    def model(self) -> str:
+        """The registered model in MLflow, which is this tenant's own."""
+        return of_tenant(f"almanac-{self.name}")
+
 
 INDEX = ReleaseKind(
     name="index",
-    model="almanac-index",
     description="Index releases. The alias `champion` serves.",
     artifacts="release",
     key_tag=Tag.RELEASE,
 )
 ANSWERER = ReleaseKind(
     name="answerer",
-    model="almanac-answerer",
     description="Answerers. The alias `champion` serves; `challenger` passed its gate and waits for a person. "
     "Without a champion the default of params.yaml serves.",
     artifacts="answerer",
@@ -47,7 +49,6 @@ ANSWERER = ReleaseKind(
 )
 EMBEDDER = ReleaseKind(
     name="embedder",
-    model="almanac-embedder",
     description="Embedding models tuned on the documents' questions. A refresh with `embedding.model: "
     "mlflow:almanac-embedder@champion` makes an index with the champion and judges it before it serves.",
     artifacts="embedder",

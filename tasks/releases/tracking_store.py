@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from tasks.files import write_json
 from tasks.home import FORMAT, Home, make_private
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,8 +111,9 @@ def _inferred(database: sqlite3.Connection) -> Path | None:
     """Where the home lay when its first index release was registered."""
     if ("experiments", "artifact_location") not in set(_columns(database)):
         return None
-    row = database.execute("SELECT artifact_location FROM experiments WHERE name = 'almanac-index'").fetchone()
-    return _path(row[0]).parents[1] if row and row[0].endswith("/mlartifacts/almanac-index") else None
+    name = of_tenant("almanac-index")
+    row = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (name,)).fetchone()
+    return _path(row[0]).parents[1] if row and row[0].endswith(f"/mlartifacts/{name}") else None
 
 
 def _follow(database: sqlite3.Connection, before: Path, home: Home) -> None:

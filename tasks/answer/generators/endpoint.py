@@ -17,6 +17,7 @@ from tasks.answer.generators.base import BatchesItself, Generation, JsonFormat, 
 from tasks.answer.generators.chat_client import ChatClient, Reply
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 MAX_REQUESTS = 8
 """At a time, of one `generate_many`."""
@@ -137,7 +138,7 @@ class EndpointGenerator(BatchesItself):
 
 def adapter_name(version: str) -> str:
     """Return what an endpoint calls the adapter of a registered answerer."""
-    return f"almanac-answerer-{version}"
+    return f"{of_tenant('almanac-answerer')}-{version}"
 
 
 def _with_version(endpoint: str) -> str:

@@ -22,8 +22,10 @@ from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 _PREFIX = "mlflow:"
+_NAME = "almanac-embedder"
+"""In parameters and manifests for each tenant; in MLflow it is the tenant's own."""
 _REFERENCE = re.compile(
-    rf"{_PREFIX}{EMBEDDER.model}(@(?P<alias>[\w.-]+)|/(?P<version>[1-9][0-9]*)(:(?P<run_id>[0-9a-f]{{32}}))?)"
+    rf"{_PREFIX}{_NAME}(@(?P<alias>[\w.-]+)|/(?P<version>[1-9][0-9]*)(:(?P<run_id>[0-9a-f]{{32}}))?)"
 )
 
 
@@ -62,7 +64,7 @@ def pinned(params: EmbeddingParams, settings: Settings) -> EmbeddingParams:
     if not is_registered(params.model) or _parsed(params.model)["run_id"] is not None:
         return params
     version = _find(params.model, settings)
-    return params.model_copy(update={"model": f"{_PREFIX}{EMBEDDER.model}/{version.version}:{version.run_id}"})
+    return params.model_copy(update={"model": f"{_PREFIX}{_NAME}/{version.version}:{version.run_id}"})
 
 
 def registered_folder(model: str, settings: Settings) -> Path:

@@ -102,7 +102,7 @@ def _version(name: str, released: Sequence[ReleaseVersion]) -> ReleaseVersion | 
 def _nothing(name: str, params: Params) -> str:
     if name in (CHAMPION, CHALLENGER) or name.isdigit():
         wanted = f"version {name}" if name.isdigit() else f"a {name}"
-        return f"almanac-answerer must have {wanted}, found none; see `almanac releases`, or run `almanac retrain`"
+        return f"{ANSWERER.model} must have {wanted}, found none; see `almanac releases`, or run `almanac retrain`"
     profiles = ", ".join(params.profiles) or "none"
     return (
         f"an answerer must be base, champion, challenger, a version, a profile ({profiles}) or a folder, found "

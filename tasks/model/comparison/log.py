@@ -14,6 +14,7 @@ from tasks.model.training import run_log
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tracking_store import experiment_id
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 EXPERIMENT = "almanac-compare"
 MAX_ROWS = 100
@@ -30,7 +31,7 @@ def log_report(settings: Settings, report: Report, folder: Path) -> str:
     content = as_json(report)
     identities = sorted(evaluation.identity for evaluation in report.evaluations.values())
     key = sha256(EXPERIMENT, report.release, str(report.num_questions), *identities)[:32]
-    run_id = run_log.open_run(settings, EXPERIMENT, key, name=f"compare on release {report.release}")
+    run_id = run_log.open_run(settings, of_tenant(EXPERIMENT), key, name=f"compare on release {report.release}")
     run_log.log_params(settings, run_id, {"compare": report.params.compare.model_dump(mode="json")})
     run_log.log_metrics(settings, run_id, dict(_numbers(content)))
     run_log.log_files(settings, run_id, folder, "comparison")
@@ -82,7 +83,7 @@ def log_comparison(
     import mlflow
 
     with mlflow_client(settings) as client:
-        place = experiment_id(client, settings, experiment)
+        place = experiment_id(client, settings, of_tenant(experiment))
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_experiment(experiment_id=place)
         return {

@@ -22,6 +22,7 @@ from tasks.registry.data_registry import Revision
 from tasks.releases.kind import ANSWERER
 from tasks.releases.tags import GATE_PASSED, GATE_REFUSED, Tag
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +122,6 @@ def _training_data(training_set: TrainingSet, revision: Revision, registry: Path
         "num_documents": len(training_set.document_ids),
     }
     source = {"registry": str(registry), **asdict(revision)}
-    return run_log.TrainingData("almanac-examples", revision.md5.removesuffix(".dir"), source, counts, revision.commit)
+    return run_log.TrainingData(
+        of_tenant("almanac-examples"), revision.md5.removesuffix(".dir"), source, counts, revision.commit
+    )

@@ -15,6 +15,7 @@ from tasks.releases.lifecycle import mark
 from tasks.releases.tags import Tag
 from tasks.releases.trial import current_challenger
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 EXPERIMENT = "almanac-trial"
 
@@ -66,7 +67,7 @@ def run_trial(settings: Settings, champion: str) -> Trial | None:
 
 def _log(settings: Settings, trial: Trial) -> None:
     name = f"{trial.challenger} against {trial.champion}"
-    run_id = run_log.open_run(settings, EXPERIMENT, name, name=name)
+    run_id = run_log.open_run(settings, of_tenant(EXPERIMENT), name, name=name)
     run_log.log_metrics(settings, run_id, dict(_numbers(trial)), step=sum(trial.answers))
     run_log.end_run(settings, run_id, tags={"verdict": trial.verdict.verdict, "reason": trial.verdict.reason})
 
