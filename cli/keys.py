@@ -25,6 +25,10 @@ def keys_add(
     may_push: Annotated[
         bool, typer.Option(help="A program that pushes documents to `POST /v1/documents` and does no more.")
     ] = False,
+    knowledge_base: Annotated[
+        list[str] | None,
+        typer.Option("--knowledge-base", help="It reads this one alone; give it again for more. A reader's key only."),
+    ] = None,
     may_review: Annotated[bool, typer.Option(help="The same as `--role reviewer`.", hidden=True)] = False,
     json_: Json = False,
 ) -> None:
@@ -42,10 +46,16 @@ def keys_add(
     settings = Settings()
     claim_home(settings)
     credential = KeyFile(settings.api_keys).add(
-        name, wanted, roles=roles, may_push=may_push, lifetime=_days(expires_days)
+        name,
+        wanted,
+        roles=roles,
+        may_push=may_push,
+        lifetime=_days(expires_days),
+        knowledge_bases=tuple(knowledge_base or ()),
     )
     fields = {"name": name, "groups": wanted, "roles": roles, "may_push": may_push}
-    open_audit(settings.layout).done("key added", name=name, groups=wanted, roles=roles, may_push=may_push)
+    fields |= {"knowledge_bases": tuple(knowledge_base or ())}
+    open_audit(settings.layout).done("key added", **fields)
     print_result(fields | {"key": credential}, json_, lambda r: typer.echo(r["key"]))
 
 
@@ -65,6 +75,7 @@ def keys_list(json_: Json = False) -> None:
             "groups": ", ".join(key.groups),
             "roles": ", ".join(key.roles),
             "may_push": key.may_push,
+            "knowledge_bases": ", ".join(key.knowledge_bases) or "all",
             "created_at": key.created_at or "",
             "expires_at": key.expires_at or "never",
             "old_key_until": key.old_until or "",

@@ -2,8 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -30,6 +30,7 @@ class Asker:
         name: as the key or the token has it, for the asker's own eyes.
         roles: as the key or the token has them, for the asker's own eyes.
         is_signed_in: on the page, by the identity provider.
+        knowledge_bases: all that the asker reads comes from these; none: from any.
     """
 
     user: str
@@ -39,6 +40,7 @@ class Asker:
     name: str = ""
     roles: tuple[Role, ...] = (Role.READER,)
     is_signed_in: bool = False
+    knowledge_bases: tuple[str, ...] = ()
 
     def require(self, right: Right) -> None:
         """Refuse whoever lacks a right.
@@ -56,6 +58,25 @@ class Asker:
                 kind="permission_error",
                 code=f"may_not_{right}",
             )
+
+    def within(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the knowledge bases to search: those that are wanted, of those that the asker may read.
+
+        Raises:
+            ApiError: 403 where none of the wanted ones is.
+        """
+        if not self.knowledge_bases or not wanted:
+            return self.knowledge_bases or tuple(wanted)
+        # Never empty: that would mean all of them.
+        allowed = tuple(name for name in wanted if name in self.knowledge_bases)
+        if not allowed:
+            raise ApiError(
+                403,
+                f"this key reads the knowledge bases {', '.join(self.knowledge_bases)} alone; ask for one of them",
+                kind="permission_error",
+                code="other_knowledge_base",
+            )
+        return allowed
 
 
 def holder_of(right: Right, asker_of: Callable[[Request], Asker]) -> Callable[[Asker], Asker]:
@@ -141,7 +162,8 @@ class Identity:
         if key is not None:
             self._last_use.note(key.name)
             user = self.pseudonym("key", key.name)
-            return Asker(user, key.groups, rights=key.rights, name=key.name, roles=key.roles)
+            own = Asker(user, key.groups, rights=key.rights, name=key.name, roles=key.roles)
+            return replace(own, knowledge_bases=key.knowledge_bases)
         if self._tokens is None or credential.count(".") != 2:
             raise unauthorized(
                 "the key must be one that `almanac keys add` made, that was not removed and has not come to its end"

@@ -54,4 +54,6 @@ def _names(service: Service, wanted: str, asker: Asker) -> list[dict[str, str]]:
 def _reading(service: Service, asker: Asker) -> Reading:
     with service.pairs.acquire(asker.user) as pair:
         release = pair.release
-    return Reading(release, load_access(connect(service.settings)), asker.groups, service.settings)
+    return Reading(
+        release, load_access(connect(service.settings)), asker.groups, service.settings, asker.knowledge_bases
+    )

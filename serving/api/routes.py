@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -114,7 +114,7 @@ def api(service: Service) -> APIRouter:
         turn = turn_of(body, max_history_messages=service.params.serving.max_history_messages)
         question = ChatQuestion(
             turn,
-            knowledge_bases_of(body),
+            asker.within(knowledge_bases_of(body)),
             asker,
             body.session_id,
             client_system=system_of(body),
@@ -171,6 +171,7 @@ def _add_documents(router: APIRouter, service: Service, asker_of: Callable[[Requ
 
 async def _searched(service: Service, body: SearchBody, asker: Asker) -> dict[str, Any]:
     request = body.request(asker.groups)
+    request = replace(request, knowledge_bases=asker.within(tuple(request.knowledge_bases)))
     with service.searches.one():
         loop = asyncio.get_running_loop()
         searching = loop.run_in_executor(service.search_threads, service.search, request, asker.user)

@@ -55,6 +55,7 @@ class Asker:
     groups: frozenset[str]
     key: str
     client: TestClient
+    knowledge_bases: tuple[str, ...] = ()
 
     def request(self, method: str, path: str, *, key: str | None = None, **content: object) -> httpx.Response:
         credential = self.key if key is None else key
@@ -84,9 +85,11 @@ class Wiki:
         self._learn()
         self.releases[1] = dict(self.source)
 
-    def may_read(self, key: str, release: int, asker: frozenset[str]) -> bool:
+    def may_read(self, key: str, release: int, asker: Asker) -> bool:
         row = self.releases[release].get(key)
-        return row is not None and bool(row.groups & asker) and bool(self.latest[key] & asker)
+        if row is None or (asker.knowledge_bases and row.knowledge_base not in asker.knowledge_bases):
+            return False
+        return bool(row.groups & asker.groups) and bool(self.latest[key] & asker.groups)
 
     def operate(self) -> None:
         """Do one thing that changes who may read what, or which release answers: each once before any twice."""
@@ -98,17 +101,19 @@ class Wiki:
         self.operations[operation.__name__.strip("_")] += 1
 
     def add_askers(self, client: TestClient) -> None:
-        """Make keys: the first for who may read all, the last for who has none."""
+        """Make keys: the first for who may read all, some limited to a knowledge base; the last asker has none."""
         sets = [frozenset(GROUPS), frozenset[str](), frozenset(NOBODYS), *(frozenset({group}) for group in GROUPS)]
         sets += [groups_of(self.draw) - {EVERYONE} for _ in range(NUM_ASKERS - len(sets) - 1)]
         for number, groups in enumerate(sets):
-            self.askers.append(Asker(f"user{number}", frozenset(), "", client))
+            limit = () if number % 4 else (KNOWLEDGE_BASES[number // 4 % 2],)
+            self.askers.append(Asker(f"user{number}", frozenset(), "", client, limit if number else ()))
             self._give_key(self.askers[-1], groups)
         self.askers.append(Asker("", frozenset({EVERYONE}), "", client))
 
     def _give_key(self, asker: Asker, groups: frozenset[str]) -> None:
         asker.groups = groups | {EVERYONE}
-        asker.key = KeyFile(self.home.settings.api_keys).add(asker.name, tuple(sorted(groups)))
+        keys, names = KeyFile(self.home.settings.api_keys), tuple(sorted(groups))
+        asker.key = keys.add(asker.name, names, knowledge_bases=asker.knowledge_bases)
 
     def _refresh(self) -> None:
         for doc in self._some(self.source.values(), 24):

@@ -94,6 +94,10 @@ class Judge:
             response = asker.request("GET", "/v1/search", params=body)
         else:
             response = asker.request("POST", "/v1/search", json=body)
+        if asker.knowledge_bases and bases and bases[0] not in asker.knowledge_bases:
+            assert response.status_code == 403
+            self.judge_nothing("search of another knowledge base", response.text)
+            return
         assert response.status_code == 200, response.text
         rows = self.wiki.releases[release].values()
         asked = {doc.key for doc in rows if not bases or doc.knowledge_base in bases}
@@ -136,7 +140,7 @@ class Judge:
         """The page of a document that may not be read is that of none."""
         key = self.wiki.draw.choice(sorted(self.wiki.latest))
         response = asker.request("GET", "/v1/inspection", params={"document": f"wiki:{key}"})
-        if not self.wiki.may_read(key, self.wiki.serving, asker.groups):
+        if not self.wiki.may_read(key, self.wiki.serving, asker):
             nobodys = asker.request("GET", "/v1/inspection", params={"document": "wiki:doc"})
             assert (response.status_code, response.text) == (404, nobodys.text)
         else:
@@ -199,7 +203,7 @@ class Judge:
         canaries = set(_CANARY.findall(text))
         assert canaries <= {doc.canary for doc in rows.values()}, (way, "a version of another release")
         shown = {self.wiki.owners[canary] for canary in canaries} | set(_KEY.findall(text))
-        readable = {key for key in rows if self.wiki.may_read(key, number, asker.groups)}
+        readable = {key for key in rows if self.wiki.may_read(key, number, asker)}
         assert shown <= readable, (way, asker.groups, [rows.get(key, key) for key in shown - readable])
         assert not complete or shown == readable & asked, (way, asker.groups, shown ^ (readable & asked))
         decided = asked if complete else (asked - readable) | shown

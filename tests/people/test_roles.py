@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from serving.api.app import create_app
+from serving.api.auth import Asker
+from serving.api.errors import ApiError
 from serving.api.people.keys import KeyFile, LastUse
 from serving.api.people.roles import RIGHTS, Right, Role, parse_role_mapping, parse_roles, rights_of
 from serving.api.people.tokens import ClaimMapping
@@ -90,6 +92,24 @@ def test_rotated_key_stands_beside_the_old_one_for_a_while(keys: KeyFile, monkey
     pass_time(monkeypatch, 1.01 * HOUR)
     assert keys.find(old) is None
     assert keys.find(new)
+
+
+def test_key_of_a_knowledge_base_asks_that_one_alone(keys: KeyFile) -> None:
+    keys.add("bot", (), knowledge_bases=("handbook", "faq"))
+    key = keys.find(keys.rotate("bot", overlap=HOUR))
+    assert key is not None and key.knowledge_bases == ("handbook", "faq")
+    asker = Asker("user", (), knowledge_bases=key.knowledge_bases)
+    assert asker.within(()) == ("handbook", "faq")
+    assert asker.within(("ledger", "faq")) == ("faq",)
+    with pytest.raises(ApiError, match="reads the knowledge bases handbook, faq alone"):
+        asker.within(("ledger",))
+    assert Asker("user", ()).within(("ledger",)) == ("ledger",)
+
+
+@pytest.mark.parametrize("more", [{"roles": (Role.REVIEWER,)}, {"may_push": True}, {"knowledge_bases": ("a b",)}])
+def test_key_of_a_knowledge_base_is_a_readers(keys: KeyFile, more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be a reader's|must match"):
+        keys.add("bot", (), **{"knowledge_bases": ("handbook",)} | more)
 
 
 def test_rotation_without_overlap_ends_the_old_key_at_once_and_a_second_one_the_first(keys: KeyFile) -> None:

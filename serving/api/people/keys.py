@@ -20,6 +20,7 @@ from serving.api.people.roles import Right, Role, parse_roles, rights_of
 from tasks.errors import AlmanacError, ConfigurationError, CorruptionError
 from tasks.files import write_json
 from tasks.index.access import asker_groups
+from tasks.index.search.request import checked_names
 
 KEY_PREFIX = "almanac-"
 NOTED_EVERY_SECONDS = 60.0
@@ -34,6 +35,7 @@ class Key:
 
     Attributes:
         may_push: a program that pushes documents and has no role beside.
+        knowledge_bases: all that it reads comes from these; none: from any.
         expires_at: ISO 8601, UTC; None: it has no end.
         old_sha256: of the key that was here before `rotate`, taken until `old_until`.
     """
@@ -47,6 +49,7 @@ class Key:
     expires_at: str | None = None
     old_sha256: str | None = None
     old_until: str | None = None
+    knowledge_bases: tuple[str, ...] = ()
 
     @property
     def rights(self) -> frozenset[Right]:
@@ -89,6 +92,7 @@ class KeyFile:
         roles: tuple[Role, ...] = (Role.READER,),
         may_push: bool = False,
         lifetime: dt.timedelta | None = None,
+        knowledge_bases: tuple[str, ...] = (),
     ) -> str:
         """Make a key and return it; it cannot be shown again.
 
@@ -98,15 +102,19 @@ class KeyFile:
             roles: what it may do.
             may_push: that it may push documents, whatever its roles.
             lifetime: from now on; None: without end.
+            knowledge_bases: which alone it reads; none: any.
 
         Raises:
-            ConfigurationError: the name is taken, a group's name is empty or too long, or the lifetime is none.
+            ConfigurationError: the name is taken, a group's name is empty or too long, the lifetime is none, or a key
+                that is limited to knowledge bases would be more than a reader's.
         """
         asker_groups(groups)
+        _check_limit(knowledge_bases, roles, may_push=may_push)
         if not name.strip() or any(key.name == name for key in self.entries()):
             raise ConfigurationError(f"a key must have a name of its own, found {name!r}; choose another or remove it")
         credential, now = _new_credential(), _now()
         key = Key(name, _digest(credential), groups, roles, may_push, _iso(now), _end(now, lifetime))
+        key = replace(key, knowledge_bases=knowledge_bases)
         self._write([*self.entries(), key])
         return credential
 
@@ -218,7 +226,17 @@ def _key(row: Mapping[str, Any]) -> Key:
     for name in text.keys() & {"created_at", "expires_at", "old_until"}:
         dt.datetime.fromisoformat(text[name])
     groups = tuple(map(str, row["groups"]))
-    return Key(str(row["name"]), str(row["sha256"]), groups, parse_roles(roles), row.get("may_push") is True, **text)
+    key = Key(str(row["name"]), str(row["sha256"]), groups, parse_roles(roles), row.get("may_push") is True, **text)
+    return replace(key, knowledge_bases=tuple(map(str, row.get("knowledge_bases", ()))))
+
+
+def _check_limit(knowledge_bases: tuple[str, ...], roles: tuple[Role, ...], *, may_push: bool) -> None:
+    checked_names("knowledge_base", knowledge_bases)
+    if knowledge_bases and (may_push or roles != (Role.READER,)):
+        raise ConfigurationError(
+            "a key that is limited to knowledge bases must be a reader's, since drafts, quarantine, pushed documents "
+            "and releases are those of all; make a second key for the other role"
+        )
 
 
 def _new_credential() -> str:

@@ -4,7 +4,7 @@ The original is not read from its source: it may say by now that this asker may 
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -92,7 +92,14 @@ class ReaderView:
 class Reading:
     """What one asker may know of the documents of a release and of the quarantine."""
 
-    def __init__(self, release: Release, access: AccessMap, groups: Sequence[str], settings: Settings) -> None:
+    def __init__(
+        self,
+        release: Release,
+        access: AccessMap,
+        groups: Sequence[str],
+        settings: Settings,
+        knowledge_bases: Collection[str] = (),
+    ) -> None:
         """Read the names of the documents that the asker may read.
 
         Args:
@@ -100,21 +107,24 @@ class Reading:
             access: who may read what, as of now.
             groups: of the asker.
             settings: where all of it lies.
+            knowledge_bases: which alone the asker reads; none: any.
         """
         self._release, self._settings, self._access = release, settings, access
         self._asker = asker_groups(groups)
-        state = fold_state(corpus_files(release, settings)).select(["document_id", "title", "uri", "access"])
+        state = fold_state(corpus_files(release, settings))
+        state = state.select(["document_id", "title", "uri", "access", "knowledge_base"])
         rows = list(zip(*(column.to_pylist() for column in state.columns), strict=True))
         self._released = {row[0]: frozenset(row[3]) for row in rows}
         held = {item.document_id: item for item in quarantine.held(settings.home)}
         self.names = {
             document_id: Name(document_id, title, uri)
-            for document_id, title, uri, readers in rows
+            for document_id, title, uri, readers, knowledge_base in rows
             if access.may_read(document_id, access_id(readers), self._asker)
+            and (not knowledge_bases or knowledge_base in knowledge_bases)
         }
-        only_held = [
-            item for item in held.values() if item.document_id not in self._released and may_know(item, access, groups)
-        ]
+        # Of what no release holds it is not kept which knowledge base it would be in.
+        unreleased = [item for item in held.values() if item.document_id not in self._released and not knowledge_bases]
+        only_held = [item for item in unreleased if may_know(item, access, groups)]
         self.names |= {item.document_id: Name(item.document_id, item.title, item.uri) for item in only_held}
         self._held = held
 

@@ -58,7 +58,7 @@ def filters_of(request: Request, readable: Sequence[int]) -> "Expr":
     filters = col("access_id").isin(list(readable))
     for column, names in (("knowledge_base", request.knowledge_bases), ("source", request.sources)):
         if names:
-            filters = filters.and_(col(column).isin(sorted(_checked_names(column, names))))
+            filters = filters.and_(col(column).isin(sorted(checked_names(column, names))))
     for key, value in _checked_metadata(request.metadata):
         filters = filters.and_(col("facets").contains(lit(facet(key, value))))
     if request.since is not None:
@@ -98,7 +98,12 @@ def _in_utc(time: dt.datetime) -> dt.datetime:
         return end.replace(tzinfo=dt.UTC)
 
 
-def _checked_names(column: str, names: Collection[str]) -> Collection[str]:
+def checked_names(column: str, names: Collection[str]) -> Collection[str]:
+    """Return names of a column that a document could have.
+
+    Raises:
+        ConfigurationError: one is none.
+    """
     for name in names:
         if not NAME.fullmatch(name):
             raise ConfigurationError(f"a {column.replace('_', ' ')} must match {NAME.pattern}, found {name[:80]!r}")
