@@ -21,3 +21,14 @@ def of_tenant(name: str) -> str:
         return name
     platform, dash, rest = name.partition("-")
     return f"{platform}-{tenant}{dash}{rest}" if platform == "almanac" else f"{tenant}-{name}"
+
+
+def is_own(name: str) -> bool:
+    """Return whether what has this name on a shared server is no other tenant's.
+
+    Names of the platform end in one word: `almanac-acme-index` is of the tenant `acme`, `almanac-index` of none.
+    """
+    first = name.rpartition("-")[0]
+    if os.environ.get(VARIABLE):
+        return first == of_tenant("almanac")
+    return first == "almanac" or not name.startswith("almanac-")

@@ -17,6 +17,7 @@ from tasks.errors import DependencyError
 from tasks.home import make_private
 from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
+from tasks.tenant import is_own
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -102,12 +103,13 @@ def vacuum_postgresql(address: str) -> None:
 
 
 def _artifact_places(settings: Settings) -> list[str]:
-    """Return where experiments keep files; an experiment below another's place is not named again."""
+    """Return where the tenant's experiments keep files; an experiment below another's place is not named again."""
     from mlflow.entities import ViewType
 
     with mlflow_client(settings) as client:
         experiments = client.search_experiments(view_type=ViewType.ALL, max_results=_EXPERIMENTS_PER_PAGE)
-    places = sorted({str(experiment.artifact_location).rstrip("/") for experiment in experiments})
+    own = [experiment for experiment in experiments if is_own(experiment.name)]
+    places = sorted({str(experiment.artifact_location).rstrip("/") for experiment in own})
     return [place for place in places if not any(place.startswith(f"{other}/") for other in places)]
 
 

@@ -16,6 +16,7 @@ from flows.forget import forget
 from flows.refresh import refresh
 from serving.api.app import create_app
 from serving.api.people.keys import KeyFile
+from tasks.answer.trace_search import answer_traces
 from tasks.erasure.subject import Wanted
 from tasks.errors import ConfigurationError
 from tasks.index.doctor import examine
@@ -25,7 +26,7 @@ from tasks.releases.kind import ANSWERER, INDEX
 from tasks.releases.lifecycle import named
 from tasks.releases.model_registry import CHAMPION
 from tasks.settings import Settings
-from tasks.tenant import of_tenant
+from tasks.tenant import is_own, of_tenant
 from tests.conftest import wait_until
 from tests.server import Home, make_home, record, running
 from tests.stores import team_servers
@@ -43,6 +44,13 @@ def test_tenant_has_names_of_its_own(monkeypatch: pytest.MonkeyPatch, name: str,
     assert of_tenant(name) == name
     monkeypatch.setenv("ALMANAC_TENANT", "acme")
     assert of_tenant(name) == own
+
+
+def test_name_of_another_tenant_is_not_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("almanac-index", "almanac-acme-index", "almanac-acme-2-index", "Default")
+    assert [name for name in names if is_own(name)] == ["almanac-index", "Default"]
+    monkeypatch.setenv("ALMANAC_TENANT", "acme")
+    assert [name for name in names if is_own(name)] == ["almanac-acme-index"]
 
 
 @pytest.mark.parametrize("name", ["Acme", "a b", "-a", "a-", "ä", "a" * 41, "a/b"])
@@ -97,6 +105,12 @@ class Tenant:
             with httpx.Client(base_url=address, headers=headers, timeout=120) as client:
                 yield client
 
+    def shown(self) -> list[str]:
+        """The traces that show the sentence that both documents hold."""
+        with self.active():
+            traces = answer_traces(self.home.settings)
+            return [trace.info.trace_id for trace in traces if "oil of whales" in trace.to_json()]
+
     def champion(self) -> int | None:
         with self.active():
             version = named(self.home.settings, INDEX, CHAMPION)
@@ -123,7 +137,13 @@ def tenants(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> 
             with pytest.MonkeyPatch.context() as patch:
                 for variable, value in environment.items():
                     patch.setenv(variable, value)
-                lines = [record("lantern", f"# Lantern\n\nThe lantern of the harbour is kept {place}.\n", "everyone")]
+                lines = [
+                    record(
+                        "lantern",
+                        f"# Lantern\n\nThe lantern of the harbour is kept {place}. It burns oil of whales.\n",
+                        "everyone",
+                    )
+                ]
                 home = make_home(folder / name, migrated_mlflow, lines)
                 return Tenant(name, home, KeyFile(home.settings.api_keys).add("bot", ()), environment)
 
@@ -160,9 +180,13 @@ def test_promotion_and_erasure_of_one_leave_the_others(tenants: tuple[Tenant, Te
     with acme.active():
         assert refresh.fn().release == 2
     assert (acme.champion(), beta.champion()) == (2, 1)
+    kept = beta.shown()
+    assert kept and acme.shown()
     with acme.active():
         receipt = forget.fn(Wanted((DOCUMENT,)))
         assert receipt.found_after == {}
+    # Both documents held the same sentence: only the tenant's own copies of it are gone.
+    assert (acme.shown(), beta.shown()) == ([], kept)
     with beta.served() as client:
         assert "south bridge" in str(ask(client))
         found = client.get("/v1/search", params={"query": QUESTION}).json()["results"]
