@@ -43,7 +43,7 @@ def keys_add(
 
     wanted = tuple(group.strip() for group in groups.split(",") if group.strip())
     roles = parse_roles([*(role or ()), *(["reviewer"] if may_review else [])])
-    settings = Settings()
+    settings, limit = Settings(), tuple(knowledge_base or ())
     claim_home(settings)
     credential = KeyFile(settings.api_keys).add(
         name,
@@ -51,11 +51,12 @@ def keys_add(
         roles=roles,
         may_push=may_push,
         lifetime=_days(expires_days),
-        knowledge_bases=tuple(knowledge_base or ()),
+        knowledge_bases=limit,
     )
-    fields = {"name": name, "groups": wanted, "roles": roles, "may_push": may_push}
-    fields |= {"knowledge_bases": tuple(knowledge_base or ())}
-    open_audit(settings.layout).done("key added", **fields)
+    fields = {"name": name, "groups": wanted, "roles": roles, "may_push": may_push, "knowledge_bases": limit}
+    open_audit(settings.layout).done(
+        "key added", name=name, groups=wanted, roles=roles, may_push=may_push, knowledge_bases=limit
+    )
     print_result(fields | {"key": credential}, json_, lambda r: typer.echo(r["key"]))
 
 

@@ -112,6 +112,8 @@ class Identity:
         self._tokens, self._mapping = Tokens.of(settings), ClaimMapping.of(settings)
         self.sign_in = SignIn.of(settings)
         self._pseudonym_key = pseudonym_key(settings)
+        # Tenants that share the key by mistake share no user.
+        self._tenant = () if settings.tenant is None else (settings.tenant,)
         self._anonymous_groups = anonymous_groups
 
     def of_request(self, request: Request) -> Asker:
@@ -155,7 +157,9 @@ class Identity:
 
     def pseudonym(self, *identity: str) -> str:
         """A keyed hash of an identity."""
-        return hmac.new(self._pseudonym_key, "\0".join(identity).encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(
+            self._pseudonym_key, "\0".join((*self._tenant, *identity)).encode(), hashlib.sha256
+        ).hexdigest()[:32]
 
     def _identified(self, credential: str) -> Asker:
         key = self._keys.find(credential)

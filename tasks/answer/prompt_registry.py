@@ -6,6 +6,7 @@ from tasks.answer.prompt import Prompt, load_prompt
 from tasks.params import GenerationParams
 from tasks.releases.model_registry import mlflow_client
 from tasks.settings import Settings
+from tasks.tenant import of_tenant
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +28,7 @@ def register_prompts(settings: Settings, params: GenerationParams) -> list[str]:
 
 def registry_name(prompt: Prompt) -> str:
     """Return the name of a prompt in the registry."""
-    return f"almanac-{prompt.name}"
+    return of_tenant(f"almanac-{prompt.name}")
 
 
 def registered(client: "MlflowClient", prompt: Prompt) -> int:

@@ -16,6 +16,7 @@ from flows.forget import forget
 from flows.refresh import refresh
 from serving.api.app import create_app
 from serving.api.people.keys import KeyFile
+from tasks.answer.trace import flush_traces
 from tasks.answer.trace_search import answer_traces
 from tasks.erasure.subject import Wanted
 from tasks.errors import ConfigurationError
@@ -104,6 +105,7 @@ class Tenant:
             headers = {"Authorization": f"Bearer {self.key}"}
             with httpx.Client(base_url=address, headers=headers, timeout=120) as client:
                 yield client
+            flush_traces()
 
     def shown(self) -> list[str]:
         """The traces that show the sentence that both documents hold."""
@@ -165,11 +167,16 @@ def test_each_answers_from_its_own_and_nothing_of_one_reaches_the_other(tenants:
         assert client.get("/v1/models", headers={"Authorization": f"Bearer {acme.key}"}).status_code == 401
         assert read_rated(beta.home.settings) == []
         # Another's answer is none that one may rate, though both lie in one MLflow.
-        assert client.post("/v1/feedback", json=rating).status_code == 404
+        client.post("/v1/feedback", json=rating | {"rating": "down"})
+        wait_until(lambda: not list(beta.home.settings.layout.feedback.glob("*.json")), seconds=60)
+    with acme.active():
+        (rated,) = [one for one in read_rated(acme.home.settings) if one.votes]
+        assert list(rated.votes.values()) == [True]
     with create_engine(database).connect() as connection:
         models = set(connection.execute(text("SELECT name FROM registered_models")).scalars())
         experiments = set(connection.execute(text("SELECT name FROM experiments")).scalars())
-    assert models == {"almanac-acme-index", "almanac-beta-index"}
+    assert {"almanac-acme-index", "almanac-beta-index"} <= models
+    assert all(name.startswith(("almanac-acme-", "almanac-beta-")) for name in models)
     assert {"almanac-acme-answers", "almanac-beta-answers"} <= experiments and "almanac-answers" not in experiments
 
 

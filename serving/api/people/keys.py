@@ -226,8 +226,18 @@ def _key(row: Mapping[str, Any]) -> Key:
     for name in text.keys() & {"created_at", "expires_at", "old_until"}:
         dt.datetime.fromisoformat(text[name])
     groups = tuple(map(str, row["groups"]))
-    key = Key(str(row["name"]), str(row["sha256"]), groups, parse_roles(roles), row.get("may_push") is True, **text)
-    return replace(key, knowledge_bases=tuple(map(str, row.get("knowledge_bases", ()))))
+    return Key(
+        str(row["name"]),
+        str(row["sha256"]),
+        groups,
+        parse_roles(roles),
+        row.get("may_push") is True,
+        created_at=text.get("created_at"),
+        expires_at=text.get("expires_at"),
+        old_sha256=text.get("old_sha256"),
+        old_until=text.get("old_until"),
+        knowledge_bases=tuple(map(str, row.get("knowledge_bases", ()))),
+    )
 
 
 def _check_limit(knowledge_bases: tuple[str, ...], roles: tuple[Role, ...], *, may_push: bool) -> None:

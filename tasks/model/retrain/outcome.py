@@ -7,6 +7,7 @@ from typing import Literal
 from tasks.markdown_table import markdown_table
 from tasks.model.embedder.result import HEADLINE, EmbedderResult
 from tasks.model.evaluation.model_gate import GateDecision
+from tasks.tenant import of_tenant
 
 Kind = Literal["embedder", "answerer"]
 
@@ -32,7 +33,7 @@ class Outcome:
     @property
     def model(self) -> str:
         """Return its name in MLflow."""
-        return f"almanac-{self.kind}"
+        return of_tenant(f"almanac-{self.kind}")
 
 
 def embedder_outcome(tuned: EmbedderResult, reasons: Sequence[str], version: str | None) -> Outcome:
