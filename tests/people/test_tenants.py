@@ -3,14 +3,14 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
-from sqlalchemy import create_engine, text
 
 from flows.forget import forget
 from flows.refresh import refresh
@@ -24,8 +24,7 @@ from tasks.index.doctor import examine
 from tasks.lease import hold_stores
 from tasks.model.examples.feedback import read_rated
 from tasks.releases.kind import ANSWERER, INDEX
-from tasks.releases.lifecycle import named
-from tasks.releases.model_registry import CHAMPION
+from tasks.releases.lifecycle import champion
 from tasks.settings import Settings
 from tasks.tenant import is_own, of_tenant
 from tests.conftest import wait_until
@@ -115,7 +114,7 @@ class Tenant:
 
     def champion(self) -> int | None:
         with self.active():
-            version = named(self.home.settings, INDEX, CHAMPION)
+            version = champion(self.home.settings, INDEX)
             return version.release if version else None
 
 
@@ -172,9 +171,12 @@ def test_each_answers_from_its_own_and_nothing_of_one_reaches_the_other(tenants:
     with acme.active():
         (rated,) = [one for one in read_rated(acme.home.settings) if one.votes]
         assert list(rated.votes.values()) == [True]
-    with create_engine(database).connect() as connection:
-        models = set(connection.execute(text("SELECT name FROM registered_models")).scalars())
-        experiments = set(connection.execute(text("SELECT name FROM experiments")).scalars())
+    # Closed for good: PostgreSQL waits for who is connected before it stops.
+    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM registered_models")
+        models = {name for (name,) in cursor.fetchall()}
+        cursor.execute("SELECT name FROM experiments")
+        experiments = {name for (name,) in cursor.fetchall()}
     assert {"almanac-acme-index", "almanac-beta-index"} <= models
     assert all(name.startswith(("almanac-acme-", "almanac-beta-")) for name in models)
     assert {"almanac-acme-answers", "almanac-beta-answers"} <= experiments and "almanac-answers" not in experiments
