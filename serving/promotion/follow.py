@@ -8,6 +8,7 @@ gone changes nothing, unless the version that serves says that it was rolled bac
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -340,7 +341,13 @@ class Follower:
     def _smoked(self, index: LoadedIndex, answerer: LoadedAnswerer) -> LoadedAnswerer:
         access = load_access(self._db)
         questions = self._params.serving.smoke_questions
-        checks = smoke_answerer(answerer.answerer, index.index, access, questions)
+        checks = smoke_answerer(
+            answerer.answerer,
+            index.index,
+            access,
+            questions,
+            timeout_seconds=self._settings.request_timeout_seconds if self._state.now else math.inf,
+        )
         self._checks = [*checks, *([answerer.parity] if answerer.parity else [])]
         return answerer
 

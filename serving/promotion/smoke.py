@@ -3,6 +3,7 @@
 A reason never quotes a passage or a draft: it becomes a tag that everybody may read.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,18 +42,33 @@ def smoke_index(release: Release, index: Index, access: AccessMap) -> list[str]:
     return [f"{num_chunks} chunks", f"a search found {num_found} passages"]
 
 
-def smoke_answerer(answerer: Answerer, index: Index, access: AccessMap, questions: Sequence[str]) -> list[str]:
+def smoke_answerer(
+    answerer: Answerer, index: Index, access: AccessMap, questions: Sequence[str], *, timeout_seconds: float
+) -> list[str]:
     """Check that an answerer writes, over the passages of an index; return what was checked.
 
+    Args:
+        answerer: that may serve.
+        index: over which it would.
+        access: who may read what.
+        questions: of `serving.smoke_questions`, beside one of ours.
+        timeout_seconds: a question of the server is given up after so long; infinite where nothing else serves.
+
     Raises:
-        GateError: it does not write, or not what can be read.
+        GateError: it does not write, or not what can be read, or so slowly that nobody would be answered.
         ConfigurationError: its prompt does not fit its model.
     """
     for question in (QUESTION, *questions):
         passages = _search(index, question, access)
         if answerer.kind != "excerpt":
             _check_draft(answerer, question)
+        started = time.monotonic()
         answer_question(question, passages, answerer.generator, answerer.params, index.embedder)
+        if (seconds := time.monotonic() - started) > timeout_seconds:
+            raise GateError(
+                f"the answerer must answer a smoke question within {timeout_seconds:g} seconds, as long as a "
+                f"request may take (ALMANAC_REQUEST_TIMEOUT_SECONDS), found {seconds:.1f}; promote a smaller one"
+            )
     return [f"{1 + len(questions)} questions answered"]
 
 

@@ -22,6 +22,7 @@ from tasks.answer.generators.base import Generator
 from tasks.answer.generators.silent import SilentGenerator
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.prompt import NOT_FOUND, load_prompt
+from tasks.device import num_parameters_of, require_memory
 from tasks.errors import ConfigurationError, UnavailableError
 from tasks.params import GenerationParams
 from tasks.releases import folder as folders
@@ -157,7 +158,7 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
             "install that model again, or retrain"
         )
     generator = replace(
-        _with_weights(base, folder),
+        _with_weights(base, folder, version),
         identity=f"{base.identity}+{manifest.method}@{_digest(manifest)}",
         refusal=NOT_FOUND,
         refusal_bias=manifest.refusal_bias,
@@ -201,9 +202,11 @@ def _check_prompt(manifest: Manifest) -> None:
         )
 
 
-def _with_weights(base: TransformersGenerator, folder: Path) -> TransformersGenerator:
+def _with_weights(base: TransformersGenerator, folder: Path, version: str) -> TransformersGenerator:
     import copy
 
+    own = num_parameters_of(folder / "model") or base.model.num_parameters()
+    require_memory(f"answerer {version}", own, base.model.dtype, str(base.model.device))
     if (folder / "model").is_dir():
         from transformers import AutoModelForCausalLM
 

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.generators.base import Generation, JsonFormat, TextStream
-from tasks.device import fastest_dtype, torch_device
+from tasks.device import fastest_dtype, num_parameters_of, require_memory, torch_device
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
 from tasks.model_location import gguf_path, model_location
@@ -259,9 +259,10 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
             str(_dequantized(name, gguf_file, digest, home / "cache")),
             f"{model}/{gguf_file}@{digest[:16]}",
         )
-    network, tokenizer = _from_pretrained(name, model)
     place = torch_device(device)
     dtype = fastest_dtype(place)
+    require_memory(f"the model {model}", num_parameters_of(Path(name)), dtype, place)
+    network, tokenizer = _from_pretrained(name, model)
     network = network.to(device=place, dtype=dtype).eval()
     if tokenizer.chat_template is None:
         raise ConfigurationError(f"generation.model must be a chat model, {model!r} has no chat template; take another")

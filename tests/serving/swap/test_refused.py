@@ -124,6 +124,38 @@ def test_version_that_finds_the_disk_full_is_tried_again_and_not_refused(
     assert versions(live) == ("1", "1")
 
 
+def test_answerer_without_room_for_its_weights_is_tried_again_and_not_refused(
+    world: World, open_live: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that is out of memory would end the server, and what serves with it."""
+    live = open_live()
+    live.follow()
+    monkeypatch.setattr("serving.promotion.follow.RETRY_SECONDS", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.device.free_memory", lambda _: 1000)
+        world.point(ANSWERER, "1")
+        live.follow()
+    assert versions(live) == ("1", "base")
+    assert any("GB of memory" in reason for reason in live.status().reasons)
+    assert "refused" not in world.tags(ANSWERER, "1")
+    assert world.named(ANSWERER, CHAMPION) == "1"
+
+    live.follow()
+
+    assert versions(live) == ("1", "1")
+
+
+def test_answerer_too_slow_for_any_request_is_refused(world: World, open_live: Callable[..., LivePair]) -> None:
+    live = open_live(world.settings.model_copy(update={"request_timeout_seconds": 1e-6}))
+    live.follow()
+    world.point(ANSWERER, "1")
+
+    live.follow()
+
+    assert versions(live) == ("1", "base")
+    assert "within 1e-06 seconds" in world.tags(ANSWERER, "1")["refused"]
+
+
 def fails_with(number: int) -> Callable[..., None]:
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
