@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,16 +18,22 @@ from tests.conftest import answers, free_ports, wait_until
 BUCKET = "almanac"
 
 
+def direct(_name: str, port: int) -> int:
+    """Put nothing before a server."""
+    return port
+
+
 @contextmanager
-def team_servers(folder: Path) -> Iterator[dict[str, str]]:
+def team_servers(folder: Path, before: Callable[[str, int], int] = direct) -> Iterator[dict[str, str]]:
     """Yield the settings that machines share: MLflow on PostgreSQL, its files and all else on S3.
 
-    `DATABASE` is the address of MLflow's database, for the test alone.
+    `DATABASE` is the address of MLflow's database, for the test alone. `before` takes the name and the port of
+    `mlflow`, `postgres` and `s3`, and returns the port at which each is spoken to.
     """
     port = free_ports("mlflow")["mlflow"]
     with ExitStack() as stack:
-        database = make_database(stack.enter_context(postgres_server(folder)), "mlflow")
-        bucket = stack.enter_context(s3_server(folder))
+        database = make_database(stack.enter_context(postgres_server(folder, before)), "mlflow")
+        bucket = stack.enter_context(s3_server(folder, before))
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
         command += ["--workers", "1", "--backend-store-uri", database, "--no-serve-artifacts"]
         command += ["--default-artifact-root", f"{bucket}/mlartifacts"]
@@ -36,7 +42,7 @@ def team_servers(folder: Path) -> Iterator[dict[str, str]]:
             server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         stack.callback(server.wait)
         stack.callback(os.killpg, server.pid, 9)
-        address = f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{before('mlflow', port)}"
         wait_until(lambda: answers(f"{address}/health"), seconds=300)
         # On a busy machine a server of one process answers late.
         patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
@@ -45,10 +51,10 @@ def team_servers(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[str]:
+def s3_server(folder: Path, before: Callable[[str, int], int] = direct) -> Iterator[str]:
     """Set the environment of an S3 server on a free port; yield the address of its one bucket."""
     port = free_ports("s3")["s3"]
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{before('s3', port)}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with pytest.MonkeyPatch.context() as environment, (folder / "s3.log").open("wb") as log:
         environment.setenv("AWS_ENDPOINT_URL", address)
@@ -73,7 +79,7 @@ def _is_up(address: str) -> bool:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
+def postgres_server(folder: Path, before: Callable[[str, int], int] = direct) -> Iterator[str]:
     """Yield the address of a database cluster on a free port, without the name of a database; its log is in `folder`.
 
     The cluster lies outside pytest's folders: each pytest that starts closes those to all but its own user.
@@ -93,7 +99,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
     command = [programs / "postgres", "-D", data, "-p", str(port), *listen]
     with (folder / "postgres.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd=data)
-    address = f"postgresql://almanac@127.0.0.1:{port}"
+    address = f"postgresql://almanac@127.0.0.1:{before('postgres', port)}"
     try:
         wait_until(lambda: _connects(f"{address}/postgres"), seconds=60)
         yield address
