@@ -14,7 +14,7 @@ from flows.progress import LISTENER, report_to, show_report, tell
 from flows.steps import step
 from tasks.answer.answerer import BASE, EXCERPT
 from tasks.errors import GateError
-from tasks.lease import hold
+from tasks.lease import hold_training
 from tasks.model.answerer import candidate as candidates
 from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
 from tasks.model.answerer.card import Facts, metrics_table, verdict
@@ -161,7 +161,7 @@ def retrain(profile: str | None = None, method: Method | None = None, wait_secon
     """
     started = time.monotonic()
     settings = Settings()
-    with hold(settings.layout.retrain, purpose="retrain", wait_seconds=wait_seconds):
+    with hold_training(settings, wait_seconds=wait_seconds):
         inputs = read_inputs(settings, profile, method)
         training_set = examples(inputs)
         key = retrain_key(training_set, inputs)

@@ -82,6 +82,26 @@ def hold_stores(settings: Settings, *, purpose: str, wait_seconds: float = 0) ->
             yield replace(lease, shared=shared)
 
 
+@contextmanager
+def hold_training(settings: Settings, *, wait_seconds: float = 0) -> Iterator[Lease]:
+    """Hold the lease of retrains, here and over all machines with one store; refreshes have their own and go on.
+
+    Raises:
+        BusyError: another retrain runs, here or elsewhere.
+        ConfigurationError: the home folder cannot be written, the store is no store, or one is another tenant's.
+        DependencyError: the disk is full, or the store does not answer.
+    """
+    check_home(settings)
+    address = settings.shared_state
+    with hold(settings.layout.retrain, purpose="retrain", wait_seconds=wait_seconds) as lease:
+        store = open_shared_store(f"{address}/retrain" if address else None)
+        if store is None:
+            yield lease
+            return
+        with hold_shared(store, purpose="retrain", wait_seconds=wait_seconds) as shared:
+            yield replace(lease, shared=shared)
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
     """The process that holds a lease, as the others read it."""

@@ -17,7 +17,7 @@ import pytest
 from serving.promotion.live import LivePair
 from tasks.errors import BusyError
 from tasks.index.release import Release, load_release, release_numbers, reserve_number, save_release
-from tasks.lease import hold_stores
+from tasks.lease import hold_stores, hold_training
 from tasks.params import Params, load_params
 from tasks.releases.kind import INDEX
 from tasks.releases.lifecycle import versions
@@ -259,6 +259,19 @@ def test_overtaken_writer_never_gets_the_number_of_its_successor(
         with pytest.raises(BusyError, match="release 2 must be made by one machine"):
             save_release(settings, stale)
         assert load_release(settings, 2) == theirs
+
+
+def test_two_retrains_on_two_machines_are_one_and_refreshes_go_on(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (machine.settings(monkeypatch) for machine in machines)
+    with hold_training(one):
+        with pytest.raises(BusyError, match="retrain"), hold_training(two):
+            pass
+        with hold_stores(two, purpose="refresh"):
+            pass
+    with hold_training(two):
+        pass
 
 
 def test_two_refreshes_at_once_make_one_release_for_each_number(
