@@ -92,6 +92,8 @@ class Settings(BaseSettings):
         public_url: the address at which people reach the pages, behind a proxy.
         alerts: where people are told of runs that failed or were killed: addresses of Apprise, apart by spaces.
         watch_quiet_seconds: for so long nothing must have changed in a watched folder before a refresh starts.
+        embedding_endpoint: an OpenAI-compatible server that runs the embedding model too; refreshes embed texts there.
+        embedding_endpoint_model: the model's name there; None: as it is called here.
         teacher_api_key: of the model that writes synthetic questions.
     """
 
@@ -129,6 +131,9 @@ class Settings(BaseSettings):
     requests_per_minute: int | None = Field(default=None, ge=1)
     pseudonym_key: SecretStr | None = None
     endpoint_api_key: SecretStr | None = None
+    embedding_endpoint: str | None = None
+    embedding_endpoint_model: str | None = None
+    embedding_api_key: SecretStr | None = None
     webhook_secret: SecretStr | None = None
     require_promoter: bool = False
     api_key: SecretStr | None = None

@@ -356,15 +356,26 @@ def embed_shard(texts: Path, output: Path, params: EmbeddingParams, settings: Se
     Raises:
         ConfigurationError: the model cannot be found, or is none that Almanac can run.
         CorruptionError: the model returned numbers that are not finite.
-        DependencyError: `output` cannot be written.
+        DependencyError: `output` cannot be written, or an endpoint does not answer.
     """
     if output.exists():
         return output
     embedder = load_embedder(params, settings)
+    vectors_of = _bulk(embedder, params, settings)
     schema = pa.schema([("key", pa.string()), ("vector", pa.list_(pa.float32(), embedder.dim))])
     with whole_file(output) as beside, pq.ParquetWriter(beside, schema, compression="none") as writer:
         for batch in pq.ParquetFile(texts).iter_batches(TEXTS_PER_READ, columns=["key", "text"]):
-            vectors = embedder.embed(batch["text"].to_pylist())
+            vectors = vectors_of(batch["text"].to_pylist())
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), embedder.dim)
             writer.write_batch(pa.record_batch([batch["key"].cast(pa.string()), column], schema=schema))
     return output
+
+
+def _bulk(embedder: Embedder, params: EmbeddingParams, settings: Settings) -> Callable[[Sequence[str]], Vectors]:
+    """What embeds many texts: the model in this process, or servers that run the same one."""
+    if settings.embedding_endpoint is None:
+        return embedder.embed
+    from tasks.index.embedding.endpoint import EndpointVectors
+
+    prefix = find_files(params, settings).document_prefix
+    return EndpointVectors(settings.embedding_endpoint, embedder, prefix, settings).embed
