@@ -1,6 +1,8 @@
 """API keys of the server: `keys add`, `list`, `rotate` and `remove`."""
 
 import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -9,6 +11,8 @@ from cli.output import Json, print_result, print_table
 from tasks.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the server: add, list, rotate, remove.")
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 
 Lifetime = Annotated[float | None, typer.Option(help="Days until it ends; default: no end.", min=0)]
 
@@ -85,7 +89,7 @@ def keys_list(json_: Json = False) -> None:
         for key in KeyFile(settings.api_keys).entries()
     ]
     print_result(
-        {"keys": keys}, json_, lambda r: print_table(r["keys"]) if r["keys"] else typer.echo("there is no key")
+        {"keys": keys}, json_, lambda r: print_table(_shown(r["keys"])) if r["keys"] else typer.echo("there is no key")
     )
 
 
@@ -127,6 +131,18 @@ def keys_remove(name: str, json_: Json = False) -> None:
     KeyFile(settings.api_keys).remove(name)
     open_audit(settings.layout).done("key removed", name=name)
     print_result({"name": name, "removed": True}, json_, lambda r: typer.echo(f"the key of {r['name']} was removed"))
+
+
+def _shown(keys: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Keys as rows of a table that fits a terminal: no column that says nothing of any, moments cut short."""
+    columns = [name for name in keys[0] if any(key[name] not in ("", False, "all") for key in keys)]
+    return [{name.removesuffix("_at").replace("_", " "): _short(name, key[name]) for name in columns} for key in keys]
+
+
+def _short(name: str, value: object) -> object:
+    if not isinstance(value, str) or not _MOMENT.match(value):
+        return value
+    return value[:10] if name.endswith("_at") else value[:16].replace("T", " ")
 
 
 def _days(number: float | None) -> dt.timedelta | None:
