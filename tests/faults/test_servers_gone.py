@@ -1,12 +1,13 @@
 """A retrain and a comparison on a team's servers, one of which goes away in the middle, and is back for the next try.
 
-`ALMANAC_OUTAGES` sets how many outages at random moments of each command are tried, `ALMANAC_OUTAGE_SEED` which
-moments; without it one of the quicker command is.
+A suite of its own, minutes for each outage: `ALMANAC_OUTAGES` sets how many at random moments of each command are
+tried (6: each server refuses and hangs once), `ALMANAC_OUTAGE_SEED` which moments.
 """
 
 import json
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,12 +28,11 @@ from tests.gate import Gates, State
 from tests.retrain_world import make_world
 from tests.stores import team_servers
 
-NUM_OUTAGES = int(os.environ.get("ALMANAC_OUTAGES", "1"))
+NUM_OUTAGES = int(os.environ.get("ALMANAC_OUTAGES", "0"))
 SEED = int(os.environ.get("ALMANAC_OUTAGE_SEED", "20261128"))
 UNAVAILABLE = 5
 SERVERS = ("mlflow", "postgres", "s3")
 STATES: tuple[State, ...] = ("refuses", "hangs")
-COMMANDS = ("retrain", "compare") if "ALMANAC_OUTAGES" in os.environ else ("compare",)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200 * (1 + NUM_OUTAGES))]
 
@@ -79,7 +79,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> It
             forked.close()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.skipif(NUM_OUTAGES == 0, reason="ALMANAC_OUTAGES=6 lets servers go away; it takes an hour")
+@pytest.mark.parametrize("command", ["retrain", "compare"])
 def test_command_that_lost_a_server_says_so_and_ends_well_once_it_is_back(world: World, command: str) -> None:
     draw, outages = random.Random(f"{SEED} {command}"), list[str]()
     kinds = list(product(STATES, SERVERS))
@@ -98,7 +99,7 @@ def test_command_that_lost_a_server_says_so_and_ends_well_once_it_is_back(world:
         outages.append(f"{name} {state} from second {begin:.0f}: exit {outcome.code}")
         print(outages[-1], flush=True)
         assert outcome.code in (0, UNAVAILABLE), (outages, outcome.err)
-        assert outcome.code == 0 or "must answer" in outcome.line, outages
+        assert outcome.code == 0 or re.search(r"must (?:answer|be readable)", outcome.line), outages
 
         again = world.run(place, command, "--json")
 
