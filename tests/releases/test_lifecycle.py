@@ -33,7 +33,6 @@ pytestmark = pytest.mark.slow
 
 RERANKER = ReleaseKind(
     name="reranker",
-    model="almanac-reranker",
     description="Rerankers.",
     artifacts="reranker",
     key_tag=Tag.RETRAIN,
