@@ -22,7 +22,7 @@ from tasks.files import write_json
 from tasks.home import make_private
 from tasks.settings import Settings
 from tasks.shared_lease import SharedLease, hold_shared, holder_of
-from tasks.shared_store import open_shared_store
+from tasks.shared_store import SharedStore, open_shared_store
 from tasks.tenant_claim import check_home, claim_home, claim_store
 
 logger = logging.getLogger(__name__)
@@ -74,12 +74,10 @@ def hold_stores(settings: Settings, *, purpose: str, wait_seconds: float = 0) ->
     store = open_shared_store(settings.shared_state)
     with hold(settings.layout.root, purpose=purpose, wait_seconds=wait_seconds) as lease:
         claim_home(settings)
-        if store is None:
-            yield lease
-            return
-        claim_store(settings, store)
-        with hold_shared(store, purpose=purpose, wait_seconds=wait_seconds) as shared:
-            yield replace(lease, shared=shared)
+        if store is not None:
+            claim_store(settings, store)
+        with _over_machines(lease, store, purpose=purpose, wait_seconds=wait_seconds) as held:
+            yield held
 
 
 @contextmanager
@@ -93,13 +91,22 @@ def hold_training(settings: Settings, *, wait_seconds: float = 0) -> Iterator[Le
     """
     check_home(settings)
     address = settings.shared_state
-    with hold(settings.layout.retrain, purpose="retrain", wait_seconds=wait_seconds) as lease:
-        store = open_shared_store(f"{address}/retrain" if address else None)
-        if store is None:
-            yield lease
-            return
-        with hold_shared(store, purpose="retrain", wait_seconds=wait_seconds) as shared:
-            yield replace(lease, shared=shared)
+    store = open_shared_store(f"{address}/retrain" if address else None)
+    with (
+        hold(settings.layout.retrain, purpose="retrain", wait_seconds=wait_seconds) as lease,
+        _over_machines(lease, store, purpose="retrain", wait_seconds=wait_seconds) as held,
+    ):
+        yield held
+
+
+@contextmanager
+def _over_machines(lease: Lease, store: SharedStore | None, *, purpose: str, wait_seconds: float) -> Iterator[Lease]:
+    """Hold a lease of this machine over all that share a store too; without one it is this machine's alone."""
+    if store is None:
+        yield lease
+        return
+    with hold_shared(store, purpose=purpose, wait_seconds=wait_seconds) as shared:
+        yield replace(lease, shared=shared)
 
 
 @dataclass(frozen=True, slots=True)
