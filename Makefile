@@ -54,7 +54,7 @@ test-fast: $(READY)  ## Run the tests that need no model and no server
 check: $(READY)  ## Lint, format check, import contracts, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 audit: $(READY)  ## Write the bill of materials, and fail for known vulnerabilities that infra/vulnerabilities.yaml does not accept

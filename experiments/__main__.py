@@ -83,7 +83,8 @@ def index(params: Params, settings: Settings) -> None:
     """Embed what was never embedded, and write the table with its indexes."""
     from tasks.index.access_tables import intern
     from tasks.index.build import access_sets, keep_vectors, missing_texts, open_cache
-    from tasks.index.embedding.embedder import embed_shard, load_embedder
+    from tasks.index.embedding.embedder import load_embedder
+    from tasks.index.embedding.shards import embed_shard
     from tasks.index.table import build_indexes, connect, rewrite, row_batches_of
 
     _require(CHUNKS.parent, _chunks_digest(params), stage="chunk")

@@ -26,8 +26,8 @@ from tasks.index.access_tables import ensure_tables, load_access
 from tasks.index.base import corrected_versions, unpromoted, unregistered
 from tasks.index.build import EmbedShard, chunk_documents, keep_vectors, missing_texts, open_cache
 from tasks.index.candidate import Candidate
-from tasks.index.embedding.embedder import embed_shard
 from tasks.index.embedding.files import vector_space
+from tasks.index.embedding.shards import embed_shard
 from tasks.index.refresh.inputs import RefreshInputs, check_gate, gate_selection, read_inputs, select_documents
 from tasks.index.refresh.result import RefreshResult, keep_rates, result_of
 from tasks.index.release import Calibrated, Release, load_release, share_releases

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import ConfigurationError, CorruptionError
-from tasks.index.embedding.embedder import TorchEmbedder, embed_shard, embedder_identity, load_embedder, load_tokenizer
+from tasks.index.embedding.embedder import TorchEmbedder, embedder_identity, load_embedder, load_tokenizer
+from tasks.index.embedding.shards import embed_shard
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 

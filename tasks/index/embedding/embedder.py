@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.device import fastest_dtype, torch_device
 from tasks.errors import ConfigurationError, CorruptionError
-from tasks.files import whole_file
 from tasks.index.embedding.files import (
     ModelFiles,
     embedder_identity,
@@ -35,12 +31,11 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-__all__ = ["Embedder", "Vectors", "embed_shard", "embedder_identity", "load_embedder", "load_tokenizer"]
+__all__ = ["Embedder", "Vectors", "embedder_identity", "load_embedder", "load_tokenizer"]
 
 Vectors = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.int32]
 
-TEXTS_PER_READ = 1024
 PACKED_MODEL_TYPES = frozenset({"bert"})
 """Architectures whose tokens see each other in attention only, with positions from 0."""
 _ACCELERATOR_BATCH_FACTOR = 32
@@ -345,37 +340,3 @@ def _padded(network: "torch.nn.Module", tokens: list[TokenIds], device: "torch.d
     mask = torch.arange(ids.shape[1], device=device) < lengths
     hidden = network(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     return [states[: len(ids)] for states, ids in zip(hidden, tokens, strict=True)]
-
-
-def embed_shard(texts: Path, output: Path, params: EmbeddingParams, settings: Settings) -> Path:
-    """Parquet of (`key`, `text`) to Parquet of (`key`, `vector`); returns at once where `output` stands.
-
-    Runs in a thread, a process or a worker elsewhere. Shards in threads of one process take turns on all
-    `settings.num_threads` cores; processes that share a machine should each be given their share of them.
-
-    Raises:
-        ConfigurationError: the model cannot be found, or is none that Almanac can run.
-        CorruptionError: the model returned numbers that are not finite.
-        DependencyError: `output` cannot be written, or an endpoint does not answer.
-    """
-    if output.exists():
-        return output
-    embedder = load_embedder(params, settings)
-    vectors_of = _bulk(embedder, params, settings)
-    schema = pa.schema([("key", pa.string()), ("vector", pa.list_(pa.float32(), embedder.dim))])
-    with whole_file(output) as beside, pq.ParquetWriter(beside, schema, compression="none") as writer:
-        for batch in pq.ParquetFile(texts).iter_batches(TEXTS_PER_READ, columns=["key", "text"]):
-            vectors = vectors_of(batch["text"].to_pylist())
-            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), embedder.dim)
-            writer.write_batch(pa.record_batch([batch["key"].cast(pa.string()), column], schema=schema))
-    return output
-
-
-def _bulk(embedder: Embedder, params: EmbeddingParams, settings: Settings) -> Callable[[Sequence[str]], Vectors]:
-    """What embeds many texts: the model in this process, or servers that run the same one."""
-    if settings.embedding_endpoint is None:
-        return embedder.embed
-    from tasks.index.embedding.endpoint import EndpointVectors
-
-    prefix = find_files(params, settings).document_prefix
-    return EndpointVectors(settings.embedding_endpoint, embedder, prefix, settings).embed

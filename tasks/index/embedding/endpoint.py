@@ -7,16 +7,12 @@ vectors that differ refuse the endpoint before one of them is written.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.errors import ConfigurationError, DependencyError
+from tasks.index.embedding.embedder import Embedder, Vectors
 from tasks.settings import Settings
-
-if TYPE_CHECKING:
-    from tasks.index.embedding.embedder import Embedder
 
 MIN_COSINE = 0.999
 """Half precision and other kernels stay above it; another model, pooling or prefix is below .9."""
@@ -26,13 +22,11 @@ MAX_RETRIES = 4
 _NUM_PROBES = 4
 _SETTING = "ALMANAC_EMBEDDING_ENDPOINT"
 
-Vectors = npt.NDArray[np.float32]
-
 
 class EndpointVectors:
     """Embeds texts of an index at an endpoint; what no endpoint takes, empty and overlong texts, is embedded here."""
 
-    def __init__(self, address: str, local: "Embedder", prefix: str, settings: Settings) -> None:
+    def __init__(self, address: str, local: Embedder, prefix: str, settings: Settings) -> None:
         """Ask the server at `address`, a base URL that ends in `/v1`; connects at the first text.
 
         Args:

@@ -16,7 +16,8 @@ from tasks.corpus.document import DOCUMENT_SCHEMA
 from tasks.corpus.snapshot import read_documents
 from tasks.index.build import chunk_documents, keep_vectors, missing_texts, open_cache, write_documents
 from tasks.index.embedding.cache import EmbeddingCache
-from tasks.index.embedding.embedder import Embedder, embed_shard
+from tasks.index.embedding.embedder import Embedder
+from tasks.index.embedding.shards import embed_shard
 from tasks.index.table import build_indexes, connect, open_latest, rewrite, row_batches_of
 from tasks.params import ChunkingParams, Params
 from tasks.settings import Settings

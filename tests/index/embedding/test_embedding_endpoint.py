@@ -12,7 +12,8 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import SecretStr
 
 from tasks.errors import ConfigurationError, DependencyError
-from tasks.index.embedding.embedder import embed_shard, load_embedder
+from tasks.index.embedding.embedder import load_embedder
+from tasks.index.embedding.shards import embed_shard
 from tasks.params import EmbeddingParams
 from tasks.settings import Settings
 from tests.server import served
