@@ -14,10 +14,11 @@ from tasks.answer.answerer import Answerer
 from tasks.answer.generators.base import Generator
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.answer.parity.compare import ServedConversation, difference, num_compared
-from tasks.answer.parity.record import NUM_TOKENS, RecordedConversation, read_parity
+from tasks.answer.parity.record import NUM_TOKENS, RecordedConversation, Step, read_parity
 from tasks.errors import AlmanacError, GateError
 
 if TYPE_CHECKING:  # the OpenAI client costs a second, and most servers have no endpoint
+    from tasks.answer.generators.chat_client import TokenLogprob
     from tasks.answer.generators.endpoint import EndpointGenerator
 
 logger = logging.getLogger(__name__)
@@ -76,13 +77,28 @@ def _fill_prefix_cache(serving: Answerer | None, recorded: Sequence[RecordedConv
 
 def _at_endpoint(generator: "EndpointGenerator", entry: RecordedConversation) -> ServedConversation:
     reply = generator.reply_with_logprobs(entry.messages, max_new_tokens=NUM_TOKENS)
-    logprobs, text = [], ""
+    logprobs, before = [], ""
     for step, token in zip(entry.steps, reply.tokens, strict=False):
-        text += token.text
-        if text.strip() != step.text:
+        if (before + token.text).strip() != step.text:
+            logprobs += _unwritten(step, token, before)
             break
         logprobs.append(token.logprob)
+        before += token.text
     return ServedConversation(None, reply.num_prompt_tokens, reply.text.strip(), tuple(logprobs))
+
+
+def _unwritten(step: Step, token: "TokenLogprob", before: str) -> list[float]:
+    """Return the log-probability of the recorded token where another one was written: of its own, if that is told.
+
+    Where the trainer's model was not sure, other weights go another way at the first token, and nothing would be
+    compared at all. For instance it wrote "Ninety" at -0.9 and the endpoint "Seven": the endpoint gives "Ninety" -1.1,
+    or does not list it among its likeliest, the last of which has -6, and then gives it at most that.
+    """
+    # What ends a text shows in no text, and a part of a character is spelt differently everywhere.
+    if not token.alternatives or step.text == before.strip() or "\ufffd" in step.text + token.text:
+        return []
+    same = [logprob for text, logprob in token.alternatives if (before + text).strip() == step.text]
+    return same[:1] or [min(step.logprob, *(logprob for _, logprob in token.alternatives))]
 
 
 def _in_process(

@@ -25,7 +25,9 @@ MAX_ATTEMPTS = 3
 MAX_RETRY_AFTER_SECONDS = 10.0
 MAX_ERROR_CHARACTERS = 300
 _HEALS = frozenset({429, 500, 502, 503, 504})
-_NUM_DIALECTS = 5
+NUM_ALTERNATIVES = 5
+"""How many likeliest tokens are asked for beside one that was written: what OpenAI's own models tell at the least."""
+_NUM_DIALECTS = 6
 """One request, and one more for each thing that a model may refuse."""
 
 Messages = Sequence[Mapping[str, str]]
@@ -36,10 +38,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token that was written, with the natural logarithm of its probability."""
+    """One token that was written, with the natural logarithm of its probability.
+
+    Attributes:
+        alternatives: text and logarithm of the likeliest tokens at its place, itself among them, where they are told.
+    """
 
     text: str
     logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,15 @@ class Dialect:
     takes_temperature: bool = True
     takes_stream_options: bool = True
     takes_logprobs: bool = True
+    takes_top_logprobs: bool = True
 
     def body(self, max_new_tokens: int, *, stream: bool, logprobs: bool = False) -> dict[str, Any]:
         """Return the parameters of a request for the likeliest tokens."""
         body: dict[str, Any] = {self.limit: max_new_tokens}
         if logprobs and self.takes_logprobs:
             body["logprobs"] = True
+            if self.takes_top_logprobs:
+                body["top_logprobs"] = NUM_ALTERNATIVES
         if self.takes_temperature:
             body["temperature"] = 0
         if stream:
@@ -89,6 +99,8 @@ class Dialect:
             return replace(self, takes_stream_options=False)
         if "temperature" in reason and self.takes_temperature:
             return replace(self, takes_temperature=False)
+        if "top_logprobs" in reason and self.takes_top_logprobs:
+            return replace(self, takes_top_logprobs=False)
         if "logprobs" in reason and self.takes_logprobs:
             return replace(self, takes_logprobs=False)
         return self
@@ -267,7 +279,11 @@ class ChatClient:
 def _tokens(choice: Any) -> tuple[TokenLogprob, ...]:
     """Return the tokens of a choice; none where the endpoint does not tell them, or not as OpenAI's API does."""
     content = getattr(getattr(choice, "logprobs", None), "content", None) or ()
-    return tuple(TokenLogprob(str(entry.token), float(entry.logprob)) for entry in content)
+    return tuple(TokenLogprob(str(entry.token), float(entry.logprob), _alternatives(entry)) for entry in content)
+
+
+def _alternatives(entry: Any) -> tuple[tuple[str, float], ...]:
+    return tuple((str(other.token), float(other.logprob)) for other in getattr(entry, "top_logprobs", None) or ())
 
 
 def _may_heal(error: BaseException) -> bool:

@@ -47,7 +47,7 @@ class EndpointGenerator(BatchesItself):
         self.name = name
         key = settings.endpoint_api_key
         self._client = ChatClient(
-            _with_version(endpoint),
+            with_version(endpoint),
             name,
             parameter="generation.endpoint",
             key=key.get_secret_value() if key else None,
@@ -133,7 +133,10 @@ class EndpointGenerator(BatchesItself):
                 f"generation.endpoint {self._client.address} must serve {self.name!r}, found {sorted(models)[:5]}; "
                 "load it there"
             )
-        return models[self.name]
+        # vLLM says an adapter's context of its base model alone.
+        base = models.get(str(models[self.name].get("parent")), {})
+        own = {key: value for key, value in models[self.name].items() if value is not None}
+        return {**base, **own}
 
 
 def adapter_name(version: str) -> str:
@@ -141,7 +144,8 @@ def adapter_name(version: str) -> str:
     return f"{of_tenant('almanac-answerer')}-{version}"
 
 
-def _with_version(endpoint: str) -> str:
+def with_version(endpoint: str) -> str:
+    """Return the address of the API behind an endpoint's base URL."""
     address = endpoint.rstrip("/")
     return address if address.endswith("/v1") else f"{address}/v1"
 
