@@ -94,6 +94,8 @@ class Settings(BaseSettings):
         watch_quiet_seconds: for so long nothing must have changed in a watched folder before a refresh starts.
         embedding_endpoint: an OpenAI-compatible server that runs the embedding model too; refreshes embed texts there.
         embedding_endpoint_model: the model's name there; None: as it is called here.
+        endpoint_adapter_folder: the home's `cache/answerers` as the machine of `generation.endpoint` sees it; None: as
+            this one does.
         teacher_api_key: of the model that writes synthetic questions.
     """
 
@@ -131,6 +133,7 @@ class Settings(BaseSettings):
     requests_per_minute: int | None = Field(default=None, ge=1)
     pseudonym_key: SecretStr | None = None
     endpoint_api_key: SecretStr | None = None
+    endpoint_adapter_folder: str | None = None
     embedding_endpoint: str | None = None
     embedding_endpoint_model: str | None = None
     embedding_api_key: SecretStr | None = None

@@ -19,7 +19,11 @@ class Aliases:
 
     def named(self) -> list[ReleaseVersion]:
         """Return all versions that an alias names."""
-        return [version for version in (self.index, self.answerer, self.challenger) if version is not None]
+        return [*([self.index] if self.index else []), *self.answerers()]
+
+    def answerers(self) -> list[ReleaseVersion]:
+        """Return the answerers that an alias names."""
+        return [version for version in (self.answerer, self.challenger) if version is not None]
 
 
 def read_aliases(settings: Settings) -> Aliases:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.promotion.aliases import Aliases, read_aliases
+from serving.promotion.endpoint_adapters import EndpointAdapters
 from serving.promotion.smoke import smoke_answerer, smoke_index
 from serving.promotion.state import Serving, ServingState
 from serving.promotion.status import MlflowStatus
@@ -67,6 +68,7 @@ class Follower:
         """Nothing is read or loaded yet."""
         self._params, self._settings, self._wrap, self._state = params, settings, wrap, state
         self._db = connect(settings)
+        self._adapters = EndpointAdapters(params, settings)
         self._later: dict[str, tuple[float, str]] = {}
         self._problems: list[str] = []
         self._notices: tuple[str, ...] = ()
@@ -84,6 +86,7 @@ class Follower:
             self._follow(aliases)
         except DependencyError as error:
             self._problems.append(str(error))
+        self._problems += self._adapters.keep(self._state.answerers_in_use(), aliases.answerers() if aliases else [])
         self._notices = tuple(self._problems)
 
     def reasons(self) -> list[str]:
@@ -330,10 +333,10 @@ class Follower:
         require_gate(version)
         now = self._state.now
         serving = now.answerer.answerer if now else None
-        return load_registered(version, self._params, self._settings, self._wrap, serving)
+        return load_registered(version, self._params, self._settings, self._wrap, serving, self._adapters)
 
     def _recall_answerer(self, version: ReleaseVersion) -> LoadedAnswerer:
-        return recall_answerer(version, self._params, self._settings, self._wrap)
+        return recall_answerer(version, self._params, self._settings, self._wrap, self._adapters)
 
     def _default(self) -> LoadedAnswerer:
         return load_default(self._params, self._settings, self._wrap)

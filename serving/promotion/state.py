@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from serving.promotion.pair import Pair
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex
+from tasks.releases.version import ReleaseVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class ServingState:
         """Nothing serves yet."""
         self._challenger_share = challenger_share
         self._lock = threading.Lock()
+        self._leaving: list[LoadedAnswerer] = []
         self.now: Serving | None = None
 
     @contextmanager
@@ -58,6 +60,7 @@ class ServingState:
             for answerer in gone:
                 answerer.retired = True
             idle = [answerer for answerer in gone if answerer.num_users == 0]
+            self._leaving += [answerer for answerer in gone if answerer.num_users > 0]
         for answerer in idle:
             answerer.close()
 
@@ -65,6 +68,12 @@ class ServingState:
         """Give the share of users this answerer; None: the champion's."""
         if self.now is not None and self.now.challenger is not answerer:
             self.exchange(replace(self.now, challenger=answerer))
+
+    def answerers_in_use(self) -> list[ReleaseVersion]:
+        """Return the versions that answer, and those that were taken away and have requests to end."""
+        with self._lock:
+            loaded = [*(self.now.answerers() if self.now else ()), *self._leaving]
+        return [answerer.version for answerer in loaded if answerer.version is not None]
 
     def _answerer_of(self, now: Serving, user_key: str | None) -> LoadedAnswerer:
         if now.challenger is None or user_key is None or place(user_key) >= self._challenger_share:
@@ -75,6 +84,8 @@ class ServingState:
         with self._lock:
             answerer.num_users -= 1
             over = answerer.retired and answerer.num_users == 0
+            if over:
+                self._leaving = [other for other in self._leaving if other is not answerer]
         if over:
             answerer.close()
 

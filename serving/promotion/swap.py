@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from serving.promotion.endpoint_adapters import EndpointAdapters
 from serving.promotion.parity import check_parity
 from serving.promotion.smoke import check_logits
 from tasks.answer.answerer import Answerer, default_answerer, load_answerer
@@ -89,7 +90,12 @@ def load_index(db: "DBConnection", version: ReleaseVersion, params: Params, sett
 
 
 def load_registered(
-    version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap, serving: Answerer | None = None
+    version: ReleaseVersion,
+    params: Params,
+    settings: Settings,
+    wrap: Wrap,
+    serving: Answerer | None = None,
+    adapters: EndpointAdapters | None = None,
 ) -> LoadedAnswerer:
     """Fetch and load the answerer of a version.
 
@@ -99,6 +105,7 @@ def load_registered(
         settings: where MLflow and the home are.
         wrap: put around its generator.
         serving: what answers until now; see `serving.promotion.parity`.
+        adapters: of the endpoint, which loads this one where it can; None: it must serve it already.
 
     Raises:
         ConfigurationError: it has no files, or belongs to another base model or prompt.
@@ -107,12 +114,14 @@ def load_registered(
         DependencyError: MLflow does not answer.
         GateError: its logits are not finite, or it does not say what its trainer's model said.
     """
-    return _load(version, release_folder(settings, version), params.generation, settings, wrap, serving)
+    return _load(version, release_folder(settings, version), params.generation, settings, wrap, serving, adapters)
 
 
-def recall_answerer(version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
+def recall_answerer(
+    version: ReleaseVersion, params: Params, settings: Settings, wrap: Wrap, adapters: EndpointAdapters
+) -> LoadedAnswerer:
     """Load the answerer that served last, without MLflow."""
-    return _load(version, cached_folder(settings, version), params.generation, settings, wrap, None)
+    return _load(version, cached_folder(settings, version), params.generation, settings, wrap, None, adapters)
 
 
 def load_default(params: Params, settings: Settings, wrap: Wrap) -> LoadedAnswerer:
@@ -127,7 +136,10 @@ def _load(
     settings: Settings,
     wrap: Wrap,
     serving: Answerer | None,
+    adapters: EndpointAdapters | None,
 ) -> LoadedAnswerer:
+    if adapters is not None:
+        adapters.load(version, folder)
     answerer = load_answerer(folder, generation, settings, version=version.version)
     check_logits(answerer)
     parity = check_parity(folder, answerer, wrap, serving)
