@@ -1,8 +1,12 @@
-"""Synthetic questions as seeds: spread over the documents, by rules offline or by a teacher."""
+"""Synthetic questions as seeds: spread over knowledge bases and documents, by rules offline or by a teacher.
+
+Knowledge bases take turns: twenty documents of one are not drowned by ten thousand of another.
+"""
 
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from tasks.corpus.document import sha256
 from tasks.index.passage import Passage
@@ -19,15 +23,17 @@ _CANDIDATES_PER_EXAMPLE = 4
 _READ_DOCUMENTS = 64
 _CLOZE_RANK = 3
 """A gap to fill is as good as the fourth question of another rule on the same document."""
+_Entry = TypeVar("_Entry")
 PassageQuestion = tuple[Passage, SyntheticQuestion]
 
 
 def sample_passages(release: ReleaseData, splits: Splits, *, seed: int) -> Iterator[Passage]:
-    """Yield chunks of the documents that may teach, document after document in a seeded order."""
+    """Yield chunks of the documents that may teach, in a seeded order in which knowledge bases take turns."""
     usable = [document for document in release.topics if splits.of(document) is not None]
     usable.sort(key=lambda document: sha256("sample", str(seed), document))
-    for begin in range(0, len(usable), _READ_DOCUMENTS):
-        yield from release.chunks(usable[begin : begin + _READ_DOCUMENTS])
+    turns = list(_round_robin(usable, lambda document: release.topics[document]))
+    for begin in range(0, len(turns), _READ_DOCUMENTS):
+        yield from release.chunks(turns[begin : begin + _READ_DOCUMENTS])
 
 
 def read_sample(passages: Iterable[Passage], count: int) -> tuple[list[Passage], list[PassageQuestion]]:
@@ -46,7 +52,10 @@ def read_sample(passages: Iterable[Passage], count: int) -> tuple[list[Passage],
 
 
 def rule_seeds(questions: Sequence[PassageQuestion], splits: Splits, *, seed: int) -> Iterator[Seed]:
-    """Yield one question a document, then a second one, and so on; which one comes first is drawn by the seed."""
+    """Yield one question a document, then a second one, and so on, while knowledge bases take turns.
+
+    Which one of a document comes first is drawn by the seed.
+    """
     by_document: defaultdict[str, list[PassageQuestion]] = defaultdict(list)
     for entry in sorted(questions, key=lambda entry: _draw(entry, seed)):
         by_document[entry[0].document_id].append(entry)
@@ -55,13 +64,15 @@ def rule_seeds(questions: Sequence[PassageQuestion], splits: Splits, *, seed: in
         for entries in by_document.values()
         for rank, entry in enumerate(sorted(entries, key=lambda entry: entry[1].how == CLOZE))
     ]
-    for _, _, (passage, question) in sorted(ranked, key=lambda item: item[:2]):
+    ordered = [entry for _, _, entry in sorted(ranked, key=lambda item: item[:2])]
+    for passage, question in _round_robin(ordered, lambda entry: entry[0].knowledge_base):
         yield question_seed(passage, question, splits, origin="synthetic")
 
 
 def teacher_seeds(passages: Sequence[Passage], teacher: Teacher, splits: Splits) -> Iterator[Seed]:
     """Yield questions of the teacher, one passage of each document first, until its budget is reached."""
-    for passage in _round_robin(passages, lambda passage: passage.document_id):
+    by_document = list(_round_robin(passages, lambda passage: passage.document_id))
+    for passage in _round_robin(by_document, lambda passage: passage.knowledge_base):
         questions = teacher.ask(passage)
         if questions is None:
             return
@@ -90,9 +101,10 @@ def _draw(entry: PassageQuestion, seed: int) -> str:
     return sha256("question", str(seed), entry[0].document_id, entry[1].question)
 
 
-def _round_robin(passages: Sequence[Passage], key: Callable[[Passage], str]) -> Iterator[Passage]:
-    groups: defaultdict[str, list[Passage]] = defaultdict(list)
-    for passage in passages:
-        groups[key(passage)].append(passage)
+def _round_robin(entries: Sequence[_Entry], key: Callable[[_Entry], str]) -> Iterator[_Entry]:
+    """Yield the first entry of each group, then the second, and so on; groups in the order of their first entries."""
+    groups: defaultdict[str, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        groups[key(entry)].append(entry)
     for rank in range(max(map(len, groups.values()), default=0)):
         yield from (group[rank] for group in groups.values() if rank < len(group))
