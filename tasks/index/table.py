@@ -37,6 +37,9 @@ CHUNKS = "chunks"
 NEVER = dt.timedelta(days=36500)
 IDS_PER_DELETE = 2000
 ROWS_PER_BATCH = 2048
+STORAGE_VERSION = "2.1"
+"""Of Lance's files. In 2.2, its default, a column with one value in all rows (a single source, no facets) costs 3 to 5
+ms a read of few rows among a million: 40 whole rows take 30 ms there and 7 in 2.1, whose files are 3 % larger."""
 KEEP_UNTAGGED = dt.timedelta(days=2)
 """How long an untagged version lives: longer than any reader that is about to move on."""
 
@@ -132,7 +135,8 @@ def rewrite(db: "DBConnection", rows: Iterable[pa.RecordBatch], dim: int) -> int
     _drop_unreadable(db)
     schema = chunk_schema(dim)
     reader = pa.RecordBatchReader.from_batches(schema, rows)
-    db.create_table(CHUNKS, data=reader, schema=schema, mode="overwrite")
+    storage = {"new_table_data_storage_version": STORAGE_VERSION}
+    db.create_table(CHUNKS, data=reader, schema=schema, mode="overwrite", storage_options=storage)
     table = open_latest(db)
     table.set_unenforced_primary_key("chunk_id")
     return int(table.version)

@@ -29,6 +29,7 @@ class EmbedderTuningParams(Block):
     with_answerer: bool
     learning_rate: Annotated[float, Field(gt=0)]
     num_train_epochs: Annotated[float, Field(gt=0)]
+    max_steps: Annotated[int, Field(ge=1)] | None = None
     per_device_train_batch_size: Annotated[int, Field(ge=2)]
     max_length: Annotated[int, Field(ge=128)]
     eval_steps: Annotated[int, Field(ge=1)]

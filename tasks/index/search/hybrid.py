@@ -6,6 +6,7 @@ Under a filter that leaves few rows the vector leg searches exactly, since an in
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
@@ -52,6 +53,8 @@ NAMED_PLACE = 5
 """Where a document that the question names stands if the search did not find it: still among the excerpts' passages."""
 MAX_OPENING_ORDINAL = 3
 """Among the first so many chunks is the beginning of what a document says."""
+MAX_SEARCHES_AT_ONCE = 8
+"""Vector legs that run beside their full-text legs; more wait."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -79,6 +82,7 @@ class Index:
         self._can_join = "gap" in names
         self._leg_columns = [name for name in ("chunk_id", "num_content_characters") if name in names]
         self._full_text = FullText(table, index.language)
+        self._legs = ThreadPoolExecutor(MAX_SEARCHES_AT_ONCE, thread_name_prefix="almanac-search")
         self._count = lru_cache(maxsize=1024)(self.table.count_rows)
         self._expiries = lru_cache(maxsize=1)(self._read_expiries)
         self._titles = lru_cache(maxsize=1)(self._read_titles)
@@ -129,12 +133,14 @@ class Index:
     def _fused(
         self, mode: Mode, question: str, vector: npt.NDArray[np.float32], filters: "Expr"
     ) -> list[tuple[int, float]]:
-        near = self._vector_leg(vector, filters) if mode != "full_text" else []
-        words = self._text_leg(question, filters) if mode != "vector" else []
-        if mode != "hybrid":
-            return [*near, *words]
-        near = _named_first(near, self.name_rows(question, filters, self._search.candidates))
-        return ordered(fused(near, words, self._search))
+        if mode == "vector":
+            return self._vector_leg(vector, filters)
+        if mode == "full_text":
+            return self._text_leg(question, filters)
+        vectors = self._legs.submit(self._vector_leg, vector, filters)
+        words = self._text_leg(question, filters)
+        named = self.name_rows(question, filters, self._search.candidates)
+        return ordered(fused(_named_first(vectors.result(), named), words, self._search))
 
     def _with_named(
         self,
