@@ -134,9 +134,9 @@ class Index:
         self, mode: Mode, question: str, vector: npt.NDArray[np.float32], filters: "Expr"
     ) -> list[tuple[int, float]]:
         if mode == "vector":
-            return self._vector_leg(vector, filters)
+            return list(self._vector_leg(vector, filters))
         if mode == "full_text":
-            return self._text_leg(question, filters)
+            return list(self._text_leg(question, filters))
         vectors = self._legs.submit(self._vector_leg, vector, filters)
         words = self._text_leg(question, filters)
         named = self.name_rows(question, filters, self._search.candidates)
