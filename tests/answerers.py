@@ -1,10 +1,12 @@
 """Small answerers as a retrain would make them: a random LoRA adapter on a tiny chat model, registered in MLflow."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tasks.answer.answerer import Manifest, weights_identity, write_manifest
-from tasks.answer.generators.transformers import load_base
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.parity.record import record_parity, write_parity
 from tasks.answer.prompt import load_prompt
 from tasks.model.answerer import register
@@ -21,10 +23,14 @@ def save_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
 
     base = load_base(params, settings)
     torch.manual_seed(seed)
-    import copy
-
     config = LoraConfig(r=4, lora_alpha=256, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    adapted = get_peft_model(copy.deepcopy(base.model), config)
+    return save_adapted(folder, params, base, get_peft_model(copy.deepcopy(base.model), config), seed=seed)
+
+
+def save_adapted(
+    folder: Path, params: GenerationParams, base: TransformersGenerator, adapted: Any, *, seed: int
+) -> Path:
+    """Write an answerer: the adapter of a PEFT model, what that model says, and the manifest."""
     adapted.save_pretrained(folder / "adapter")
     (folder / "README.md").write_text(f"# Answerer {seed}\n")
     prompt = load_prompt(params.prompt)
