@@ -3,6 +3,8 @@
 No cluster is started here.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +23,7 @@ HELM = Path(sys.prefix) / "bin" / "helm"
 EVERYTHING = (
     *("server.autoscaling.enabled=true", "server.ingress.enabled=true", "server.ingress.tlsSecretName=tls"),
     *("vllm.enabled=true", "params=a: 1", "apiKeysSecretName=keys", "environment.ALMANAC_PROFILE=laptop"),
-    *("imagePullSecrets[0].name=registry", "networkPolicies.ingressNamespace=front"),
+    *("imagePullSecrets[0].name=registry", "networkPolicies.ingressNamespace=front", "gateway.enabled=true"),
 )
 ELSEWHERE = ("mlflow.enabled=false", "prefect.enabled=false", "networkPolicies.enabled=false")
 
@@ -91,3 +93,47 @@ def test_servers_elsewhere_are_not_deployed() -> None:
 
     assert sorted(pods) == ["server", "worker"]
     assert not {"MLFLOW_TRACKING_URI", "PREFECT_API_URL"} & {entry["name"] for entry in pods["server"]["env"]}
+
+
+def test_gateway_is_the_one_way_in_and_asks_what_the_site_of_nginx_asks() -> None:
+    resources = {(each["kind"], each["metadata"]["name"]): each for each in rendered(*EVERYTHING)}
+
+    route = resources["Ingress", "al-server"]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert route == {"name": "al-gateway", "port": {"name": "http"}}
+    for component in ("server", "mlflow", "prefect"):
+        (rule,) = resources["NetworkPolicy", f"al-{component}"]["spec"]["ingress"]
+        assert [list(each) for each in rule["from"]] == [["podSelector"]]
+    (front,) = resources["NetworkPolicy", "al-gateway"]["spec"]["ingress"]
+    assert front["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "front"}
+    site = (CHART.parents[1] / "nginx" / "almanac.conf").read_text(encoding="utf-8")
+    conf = resources["ConfigMap", "al-gateway"]["data"]["default.conf"]
+    for name, count in {"auth_request /almanac-allowed;": 2, 'proxy_set_header Cookie "";': 2, "internal;": 1}.items():
+        assert conf.count(name) == site.count(name) == count
+    assert not {"ssl", "127.0.0.1", "ask.example"} & set(conf.replace(";", " ").split())
+
+
+def test_gateway_is_what_nginx_reads(tmp_path: Path) -> None:
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx must be installed for this test, found none; apt-get install nginx")
+    maps = [each for each in rendered(*EVERYTHING) if each["metadata"]["name"] == "al-gateway" and "data" in each]
+    site = maps[0]["data"]["default.conf"]
+    for component in ("server", "mlflow", "prefect"):  # names of the cluster mean nothing here
+        site = site.replace(f"al-{component}:", "127.0.0.1:")
+    (tmp_path / "site.conf").write_text(site, encoding="utf-8")
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; events {{}}\nhttp {{ include site.conf; }}\n"
+    )
+    command = [program, "-t", "-e", f"{tmp_path}/error.log", "-p", str(tmp_path), "-c", f"{tmp_path}/nginx.conf"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_gateway_without_what_it_stands_before_is_refused() -> None:
+    values = ["--set=store=s3://bucket/almanac", "--set=gateway.enabled=true", "--set=mlflow.enabled=false"]
+    done = subprocess.run([HELM, "template", "al", CHART, *values], capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert "needs mlflow.enabled and prefect.enabled" in done.stderr

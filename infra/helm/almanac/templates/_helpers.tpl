@@ -4,6 +4,11 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* What an ingress leads to. */}}
+{{- define "almanac.front" -}}
+{{ ternary "gateway" "server" .Values.gateway.enabled }}
+{{- end }}
+
 {{- define "almanac.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
