@@ -1,6 +1,9 @@
 """Promotion at an endpoint that loads adapters: load, smoke, parity, swap by name, unload; a refused one goes too."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -10,6 +13,7 @@ from tasks.answer.generators.transformers import load_base
 from tasks.answer.parity import compare
 from tasks.releases.model_registry import CHALLENGER
 from tests.answerers import register_answerer
+from tests.conftest import wait_until
 from tests.server import served
 from tests.serving.swap.swap_world import ANSWERER, World, answer_of, rewrite, versions, written
 from tests.serving.swap.vllm_stub import VllmStub
@@ -65,6 +69,62 @@ def test_promotion_loads_the_adapter_and_swaps_by_name(
     live.follow()
     assert versions(live)[1] == "1"
     assert vllm.calls == [("load", ONE), ("load", TWO), ("unload", ONE), ("load", ONE)]
+
+
+def test_adapter_stays_for_a_request_that_began_with_it(
+    world: World, vllm: VllmStub, open_there: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_there()
+    world.point(ANSWERER, "1")
+    live.follow()
+    with live.acquire() as pair:
+        before = written(pair)
+        world.point(ANSWERER, "2")
+        live.follow()
+        monkeypatch.setattr(endpoint_adapters, "monotonic", lambda: float("inf"))
+        live.follow()
+        assert versions(live)[1] == "2"
+        assert sorted(vllm.adapters) == [ONE, TWO]
+        assert written(pair) == before
+    monkeypatch.undo()
+    live.follow()
+    monkeypatch.setattr(endpoint_adapters, "monotonic", lambda: float("inf"))
+    live.follow()
+    assert list(vllm.adapters) == [TWO]
+
+
+def has(answers: list[tuple[str, str]], num_answers: int, asked: list[Future[None]]) -> bool:
+    return len(answers) >= num_answers or any(each.done() for each in asked)
+
+
+def test_no_question_is_lost_while_adapters_change(
+    world: World, vllm: VllmStub, open_there: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_there()
+    world.point(ANSWERER, "1")
+    live.follow()
+    monkeypatch.setattr(live._follower._adapters, "_spared_seconds", 0.0)
+    over = threading.Event()
+    answers: list[tuple[str, str]] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            with live.acquire() as pair:
+                answers.append((pair.answerer_version, written(pair)))
+
+    with ThreadPoolExecutor(2) as askers:
+        asked = [askers.submit(ask) for _ in range(2)]
+        for version in ("2", "1", "2"):
+            world.point(ANSWERER, version)
+            live.follow()
+            enough = len(answers) + 6
+            wait_until(partial(has, answers, enough, asked), seconds=60)
+            live.follow()
+        over.set()
+    assert [each.result() for each in asked] == [None, None]
+    assert len(set(answers)) == 2
+    assert {version for version, _ in answers} == {"1", "2"}
+    assert vllm.calls.count(("unload", ONE)) == 2
 
 
 def say_otherwise(world: World) -> str:
