@@ -25,7 +25,7 @@ def cost_line(training_set: TrainingSet, documents: Path | None, params: Params,
     cost = estimate(training_set.path, params, settings, documents=documents)
     return (
         f"training by {params.fine_tuning.method}: {training_set.num_train} examples, {cost.num_steps} steps, "
-        f"{cost.num_tokens} tokens at {cost.tokens_per_second:.0f} a second: about {cost.seconds / 60:.1f} minutes, "
+        f"{cost.num_tokens} tokens and {cost.num_anchor_tokens} of replay: about {cost.seconds / 60:.0f} minutes, "
         "then the evaluation"
     )
 

@@ -87,11 +87,6 @@ class Supervised:
         return total, float(count)
 
 
-def make_anchors(network: Any, sequences: Sequence[TokenSequence], *, tokens_per_row: int) -> list[Anchor]:
-    """Return what an untrained network says of the replay examples, row by row."""
-    return [anchor(network, row) for row in rows_of(sequences, max_tokens=tokens_per_row)]
-
-
 def _answer_loss(network: Any, row: PackedRow, scale: float) -> "torch.Tensor":
     return -log_likelihood(network, row).sum() * scale
 
@@ -112,17 +107,33 @@ def make_supervised(
     Raises:
         ConfigurationError: nothing is to be learnt, or an example is too long.
     """
-    longest = min(params.fine_tuning.max_length, ANCHOR_TOKENS)
     plan, held_out = make_plan(examples, texts, base, params)
-    replay = [example for example in examples if not example.is_learnt and example.split == "train"]
-    chats = anchor_sequences(replay, base, max_tokens=longest) if replay else []
-    paragraphs = text_sequences(anchor_paragraphs(examples), base, max_tokens=longest) if texts is None else []
+    chats, paragraphs = anchor_rows(examples, texts, base, params, num_steps=plan.num_steps)
     return Supervised(
         plan,
         held_out,
-        make_anchors(network, chats, tokens_per_row=ANCHOR_TOKENS),
-        make_anchors(network, paragraphs[: plan.num_steps], tokens_per_row=ANCHOR_TOKENS),
+        [anchor(network, row) for row in chats],
+        [anchor(network, row) for row in paragraphs],
         TOKENS_PER_ROW if network.device.type == "cpu" else ACCELERATOR_TOKENS_PER_ROW,
+    )
+
+
+def anchor_rows(
+    examples: Sequence[Example],
+    texts: Sequence[str] | None,
+    base: TransformersGenerator,
+    params: Params,
+    *,
+    num_steps: int,
+) -> tuple[list[PackedRow], list[PackedRow]]:
+    """Return the chats of the replay and the documents' paragraphs that hold the model; a step takes one of each."""
+    longest = min(params.fine_tuning.max_length, ANCHOR_TOKENS)
+    replay = [example for example in examples if not example.is_learnt and example.split == "train"]
+    chats = anchor_sequences(replay, base, max_tokens=longest) if replay else []
+    paragraphs = text_sequences(anchor_paragraphs(examples), base, max_tokens=longest) if texts is None else []
+    return (
+        list(rows_of(chats, max_tokens=ANCHOR_TOKENS)),
+        list(rows_of(paragraphs[:num_steps], max_tokens=ANCHOR_TOKENS)),
     )
 
 
