@@ -15,7 +15,7 @@ from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.check.claims import Claim, TextEmbedder, check
 from tasks.answer.check.verify import verify
 from tasks.answer.citations import Citation, citations, with_added
-from tasks.answer.draft import kept, visible, without_markers
+from tasks.answer.draft import is_loop, kept, visible, without_markers
 from tasks.answer.excerpt import (
     MAX_CHARACTERS,
     MAX_CLOSEST_CHARACTERS,
@@ -195,6 +195,8 @@ def finish(request: GenerationRequest, generation: Generation, verifier: Generat
     if is_refusal(text):
         reason = "The answerer found no answer in the passages." if text else "The answerer wrote nothing."
         return with_cost(closest_of(request, reason), request, generation)
+    if is_loop(text):
+        return with_cost(closest_of(request, "The answerer repeated itself to the end."), request, generation)
     text, added = with_added(text, request.passages)
     claims = check(text, request.passages, request.embedder)
     if verifier is not None and request.params.verify:

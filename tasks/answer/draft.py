@@ -16,6 +16,8 @@ from tasks.answer.shown.links import bounded, open_link
 
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\s*\](?![(\d])")
+LOOP_TAIL, MAX_LOOP_PIECE = 600, 80
+MIN_LOOP_PIECES, MIN_LOOP_CHARACTERS = 5, 48
 MAX_MARKER_CHARACTERS = 24
 """No marker that a model writes is longer."""
 _DEFINITION = re.compile(r"^[ ]{0,3}\[\d{1,2}\]:[ \t]+\S", re.MULTILINE)
@@ -56,6 +58,27 @@ def kept(draft: str, texts: Sequence[str], addresses: Collection[str] = ()) -> s
         addresses: of these passages.
     """
     return bounded(without_unknown(without_thoughts(draft), texts), texts, addresses).strip()
+
+
+def is_loop(draft: str) -> bool:
+    """Return whether a draft ends in the same words over and over, as a small model does that has lost its way.
+
+    For instance `a prefect-server-backends-backends-backends-…`: the last piece of up to 80 characters, a letter among
+    them, stands there five times or more. Of 961 texts of a strong model none does, of 554 drafts of one of 135 million
+    parameters twelve did.
+    """
+    tail = draft.rstrip()[-LOOP_TAIL:]
+    return any(_repeats(tail, size) for size in range(1, min(MAX_LOOP_PIECE, len(tail)) + 1))
+
+
+def _repeats(tail: str, size: int) -> bool:
+    """Whether the last `size` characters stand at the end often enough; the first time only a part of them may."""
+    if not any(sign.isalpha() for sign in tail[-size:]):
+        return False
+    same = 0
+    while same + size < len(tail) and tail[-1 - same] == tail[-1 - same - size]:
+        same += 1
+    return same + size >= max(MIN_LOOP_CHARACTERS, MIN_LOOP_PIECES * size)
 
 
 def without_thoughts(draft: str) -> str:

@@ -140,6 +140,33 @@ def test_agreed_refusal_alone_shows_the_closest_passages(draft: str):
     assert [citation.marker for citation in answer.citations] == [1]
 
 
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "Zephyr is a task-queue" + "-queue" * 12,
+        "Zephyr is a task queue [1].\n\n" + "The answer is:\n\n" * 7 + "The ans",
+        "Use `Zephyr.BLOCK" + ".BLOCK" * 20,
+    ],
+)
+def test_draft_that_repeats_itself_to_the_end_is_no_answer(draft: str):
+    answer = answered(draft)
+    assert (answer.outcome, answer.reason) == ("closest_passages", "The answerer repeated itself to the end.")
+    assert draft not in answer.text
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "Zephyr is a task queue [1]. " * 3,
+        "| option | default |\n|---|---|\n" + "".join(f"| workers_{n} | yes |\n" for n in range(12)),
+        "Zephyr is a task queue [1].\n\n" + "-" * 80,
+        "Zephyr, Zephyr, Zephyr: a task queue [1], again and again and again.",
+    ],
+)
+def test_draft_that_repeats_a_little_or_signs_alone_is_an_answer(draft: str):
+    assert answered(draft).outcome == "answer"
+
+
 def test_refusal_with_more_behind_it_is_an_answer():
     assert answered("Not in the documents. Zephyr is a task queue [1].").outcome == "answer"
 
