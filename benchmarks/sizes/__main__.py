@@ -19,19 +19,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from benchmarks.sizes.sets import LABELS, label_of, write_home
-from tasks.answer.answerer import write_manifest
+from benchmarks.squad.train import train_answerer, with_fine_tuning
 from tasks.bootstrap import paired_difference
 from tasks.model.comparison.answerers import compared_answerers
 from tasks.model.comparison.compare import compare_strategies
 from tasks.model.comparison.report import Report, markdown
 from tasks.model.evaluation.metrics import EvaluationRow
 from tasks.model.examples.build import build_training_set
-from tasks.model.training.train import answerer_manifest, train
-from tasks.model.training.trainer import TrainingProgress
-from tasks.params import Params, load_params
+from tasks.params import load_params
 from tasks.settings import Settings, quiet_environment
 
 CONFIDENCE, NUM_RESAMPLES = 0.95, 10_000
@@ -57,7 +54,8 @@ def main() -> None:
         return
     params = load_params(folder / "params.yaml")
     if arguments.step == "train":
-        train_answerer(folder, _changed(params, arguments.changes), settings)
+        examples, params = folder / "examples" / "examples.jsonl", with_fine_tuning(params, arguments.changes)
+        train_answerer(examples, folder / "answerer", params, settings, benchmark="sizes")
         return
     asked = params.evaluation.model_copy(update={"max_questions": arguments.questions})
     params = params.model_copy(update={"evaluation": asked})
@@ -76,19 +74,6 @@ def make(name: str, folder: Path, settings: Settings) -> None:
     print(json.dumps(refresh.fn().as_json()), flush=True)
     made = build_training_set(load_params(folder / "params.yaml"), settings, folder / "examples")
     print(json.dumps(asdict(made), default=str), flush=True)
-
-
-def train_answerer(folder: Path, params: Params, settings: Settings) -> None:
-    """Train FOLDER/answerer from FOLDER/examples, from its last checkpoint if there is one."""
-
-    def tell(progress: TrainingProgress) -> None:
-        print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
-
-    lineage = {"benchmark": "sizes"}
-    examples, answerer = folder / "examples" / "examples.jsonl", folder / "answerer"
-    result = train(examples, answerer, params, settings, lineage=lineage, listener=tell)
-    write_manifest(answerer, answerer_manifest(result, params, settings, lineage=lineage))
-    print(json.dumps(asdict(result), default=str), flush=True)
 
 
 def label_table(report: Report) -> Iterator[str]:
@@ -128,13 +113,6 @@ def _macro_f1(labels: Sequence[str | None], golds: Sequence[str | None]) -> floa
         total = sum(one == label for one in labels) + sum(gold == label for gold in golds)
         scores.append(2 * hits / total if total else 0.0)
     return float(np.mean(scores))
-
-
-def _changed(params: Params, changes: Sequence[str]) -> Params:
-    values = {name: yaml.safe_load(value) for name, _, value in (change.partition("=") for change in changes)}
-    raw = params.model_dump()
-    raw["fine_tuning"] |= values
-    return Params.model_validate(raw)
 
 
 def _tell(stage: str, done: int, total: int) -> None:

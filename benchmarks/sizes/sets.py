@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from benchmarks.data import bench_file
-from benchmarks.squad.data import golden_questions, load_data
+from benchmarks.squad.data import golden_questions, load_data, records_source
 from tasks.answer.generators.transformers import load_base
 from tasks.answer.sentences import sentences
 from tasks.errors import ConfigurationError
@@ -40,7 +40,7 @@ def write_home(name: SetName, folder: Path, settings: Settings) -> Path:
         questions = _squad(settings) if name == "squad" else list(_pubmedqa())
         beside.write_text("".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in questions), "utf-8")
     raw = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
-    raw["sources"] = [_source(name, corpus)]
+    raw["sources"] = [records_source(name, corpus)]
     raw["index_gate"] |= {"golden": str(golden), "split": "validation"}
     raw["evaluation"] |= {"golden": str(golden), "split": "test", "max_questions": NUM_TEST}
     raw["examples"] |= {"feedback": False, "num_synthetic": 0 if name == "pubmedqa" else 300}
@@ -57,19 +57,6 @@ def label_of(text: str) -> str | None:
     words = text.lower().lstrip(" *_\"'#>").split(maxsplit=1)
     first = words[0].strip(".,;:!*_\"'") if words else ""
     return first if first in LABELS else None
-
-
-def _source(name: SetName, corpus: Path) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": "records",
-        "url": str(corpus),
-        "mode": "snapshot",
-        "fields": {"id": "_id", "uri": None, "updated_at": None, "expires_at": None, "access": None},
-        "knowledge_base": name,
-        "access": ["everyone"],
-        "max_removed_fraction": 0.2,
-    }
 
 
 def _squad(settings: Settings) -> list[GoldenQuestion]:

@@ -14,20 +14,18 @@ the same prompt. Answers are kept in FOLDER, so a run that was stopped goes on.
 import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmarks.data import bench_file
 from benchmarks.squad.data import golden_questions, load_data, write_params
 from benchmarks.squad.examples import make_examples, oracle_examples
+from benchmarks.squad.train import train_answerer, with_fine_tuning
 from tasks.answer.answer import GenerationRequest, finish, is_refusal
-from tasks.answer.answerer import Answerer, load_answerer, trainable_base, write_manifest
+from tasks.answer.answerer import Answerer, load_answerer, trainable_base
 from tasks.answer.draft import cited_numbers
 from tasks.answer.generators.base import Generation
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
@@ -38,8 +36,6 @@ from tasks.model.evaluation.metrics import contains, exact_match, token_f1
 from tasks.model.evaluation.probe_sets import GENERAL_QUESTIONS, GENERAL_TEXTS
 from tasks.model.examples.example import Example, write_examples
 from tasks.model.examples.tokens import TRAINED_PROMPT, messages_of
-from tasks.model.training.train import answerer_manifest, train
-from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params, load_params
 from tasks.settings import Settings, quiet_environment
 
@@ -80,9 +76,15 @@ def main() -> None:
     if arguments.step == "make":
         make(arguments.folder, settings, arguments.synthetic)
         return
-    params = _params(arguments.folder, arguments.set)
+    params = with_fine_tuning(load_params(arguments.folder / "params.yaml"), arguments.set)
     if arguments.step == "train":
-        train_answerer(arguments.folder, arguments.name, params, settings)
+        train_answerer(
+            arguments.folder / "examples.jsonl",
+            arguments.folder / arguments.name,
+            params,
+            settings,
+            benchmark="squad",
+        )
         return
     split = "validation" if arguments.step == "validate" else "test"
     for line in report(arguments.folder, arguments.name, split, params, settings):
@@ -107,18 +109,6 @@ def make(folder: Path, settings: Settings, num_synthetic: int) -> None:
         data, base, num_synthetic=num_synthetic, max_passage_tokens=params.generation.max_passage_tokens
     )
     write_examples(examples, folder / "examples.jsonl")
-
-
-def train_answerer(folder: Path, name: str, params: Params, settings: Settings) -> None:
-    """Train, and make the folder an answerer; a line to standard error for each step."""
-
-    def tell(progress: TrainingProgress) -> None:
-        print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
-
-    lineage = {"benchmark": "squad"}
-    result = train(folder / "examples.jsonl", folder / name, params, settings, lineage=lineage, listener=tell)
-    write_manifest(folder / name, answerer_manifest(result, params, settings, lineage=lineage))
-    print(json.dumps(asdict(result)))
 
 
 def report(folder: Path, name: str, split: str, params: Params, settings: Settings) -> Iterator[str]:
@@ -292,13 +282,6 @@ def _network(answerer: Answerer) -> TransformersGenerator:
 
 def _digest(answerer: Answerer) -> str:
     return "".join(sign for sign in answerer.identity if sign.isalnum())[-12:]
-
-
-def _params(folder: Path, changes: Sequence[str]) -> Params:
-    raw = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    values: dict[str, Any] = {name: yaml.safe_load(value) for name, _, value in (c.partition("=") for c in changes)}
-    raw["fine_tuning"] |= values
-    return Params.model_validate(raw)
 
 
 if __name__ == "__main__":

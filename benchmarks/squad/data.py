@@ -112,21 +112,24 @@ def golden_questions(data: SquadData) -> list[GoldenQuestion]:
 def write_params(source: Path, target: Path, *, golden: str, corpus: Path) -> None:
     """The project's parameters over SQuAD's corpus, with its golden questions."""
     raw = yaml.safe_load(source.read_text(encoding="utf-8"))
-    raw["sources"] = [
-        {
-            "name": "squad",
-            "kind": "records",
-            "url": str(corpus),
-            "mode": "snapshot",
-            "fields": {"id": "_id", "uri": None, "updated_at": None, "expires_at": None, "access": None},
-            "knowledge_base": "squad",
-            "access": ["everyone"],
-            "max_removed_fraction": 0.2,
-        }
-    ]
+    raw["sources"] = [records_source("squad", corpus)]
     raw["index_gate"] |= {"golden": golden, "split": "validation"}
     raw["evaluation"] |= {"golden": golden, "split": "test"}
     target.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+
+
+def records_source(name: str, corpus: Path) -> dict[str, Any]:
+    """A source of `params.yaml` over a corpus of the sets, which everyone may read."""
+    return {
+        "name": name,
+        "kind": "records",
+        "url": str(corpus),
+        "mode": "snapshot",
+        "fields": {"id": "_id", "uri": None, "updated_at": None, "expires_at": None, "access": None},
+        "knowledge_base": name,
+        "access": ["everyone"],
+        "max_removed_fraction": 0.2,
+    }
 
 
 def read_records(name: str) -> list[dict[str, Any]]:

@@ -43,6 +43,14 @@ def open_there(world: World, vllm: VllmStub, open_live: Callable[..., LivePair])
         yield lambda **serving: open_live(generation=generation, **serving)
 
 
+def open_at_one(world: World, open_there: Callable[..., LivePair]) -> LivePair:
+    """Open what serves at the endpoint, and let version 1 serve."""
+    live = open_there()
+    world.point(ANSWERER, "1")
+    live.follow()
+    return live
+
+
 def test_promotion_loads_the_adapter_and_swaps_by_name(
     world: World, vllm: VllmStub, open_there: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,9 +82,7 @@ def test_promotion_loads_the_adapter_and_swaps_by_name(
 def test_adapter_stays_for_a_request_that_began_with_it(
     world: World, vllm: VllmStub, open_there: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = open_there()
-    world.point(ANSWERER, "1")
-    live.follow()
+    live = open_at_one(world, open_there)
     with live.acquire() as pair:
         before = written(pair)
         world.point(ANSWERER, "2")
@@ -100,9 +106,7 @@ def has(answers: list[tuple[str, str]], num_answers: int, asked: list[Future[Non
 def test_no_question_is_lost_while_adapters_change(
     world: World, vllm: VllmStub, open_there: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = open_there()
-    world.point(ANSWERER, "1")
-    live.follow()
+    live = open_at_one(world, open_there)
     monkeypatch.setattr(live._follower._adapters, "_spared_seconds", 0.0)
     over = threading.Event()
     answers: list[tuple[str, str]] = []
@@ -141,9 +145,7 @@ def say_otherwise(world: World) -> str:
 def test_refused_adapter_is_unloaded_and_the_old_one_serves_on(
     world: World, vllm: VllmStub, open_there: Callable[..., LivePair]
 ) -> None:
-    live = open_there()
-    world.point(ANSWERER, "1")
-    live.follow()
+    live = open_at_one(world, open_there)
     broken = say_otherwise(world)
     world.point(ANSWERER, None, CHALLENGER)
     world.point(ANSWERER, broken)
@@ -176,9 +178,7 @@ def test_endpoint_that_loads_nothing_refuses_with_the_way_to_allow_it(
 def test_adapter_outlives_a_restart_of_the_endpoint(
     world: World, vllm: VllmStub, open_there: Callable[..., LivePair]
 ) -> None:
-    live = open_there()
-    world.point(ANSWERER, "1")
-    live.follow()
+    live = open_at_one(world, open_there)
     with live.acquire() as pair:
         before = written(pair)
     vllm.restart()

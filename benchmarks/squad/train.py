@@ -1,0 +1,36 @@
+"""A training of the benchmarks: progress on standard error, and a folder that answers."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.answer.answerer import write_manifest
+from tasks.model.training.train import answerer_manifest, train
+from tasks.model.training.trainer import TrainingProgress
+from tasks.params import Params
+from tasks.settings import Settings
+
+
+def train_answerer(examples: Path, output: Path, params: Params, settings: Settings, *, benchmark: str) -> None:
+    """Train `output` from its last checkpoint, if there is one; print the result."""
+
+    def tell(progress: TrainingProgress) -> None:
+        print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
+
+    lineage = {"benchmark": benchmark}
+    result = train(examples, output, params, settings, lineage=lineage, listener=tell)
+    write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
+    print(json.dumps(asdict(result), default=str), flush=True)
+
+
+def with_fine_tuning(params: Params, changes: Sequence[str]) -> Params:
+    """Return the parameters with `NAME=VALUE` of `fine_tuning`; values are YAML."""
+    values: dict[str, Any] = {name: yaml.safe_load(value) for name, _, value in (c.partition("=") for c in changes)}
+    raw = params.model_dump()
+    raw["fine_tuning"] |= values
+    return Params.model_validate(raw)
