@@ -1,4 +1,4 @@
-"""`make audit`: what is open fails, what is accepted does not for a while, and a database that is not there is said."""
+"""`make audit`: what is open fails, what is accepted does not for a while; and an install that passes by no mirror."""
 
 import datetime as dt
 import json
@@ -18,6 +18,7 @@ from experiments.supply_chain import (
     vulnerabilities,
     working_service,
 )
+from infra.install import uv_settings
 from tasks.errors import ConfigurationError, DependencyError
 
 TODAY = dt.date(2026, 11, 27)
@@ -101,3 +102,28 @@ def test_audit_fails_for_what_is_open_and_says_where_it_could_not_look(
     assert ("OPEN: requests 2.19.0: PYSEC-2018-28" in said[1]) is database
     assert ("NOT AUDITED" in said[1]) is not database
     assert SENTINEL.startswith("requests==")
+
+
+PIP_SAYS = """\
+:env:.find-links='/wheels /more'
+:env:.timeout='180'
+global.cert='/etc/ssl/ca.crt'
+global.extra-index-url='https://two.example/simple\\nhttps://three.example/simple'
+global.find-links='/other'
+global.index-url='https://mirror.example/simple'
+install.index-url='https://nearer.example/simple'
+"""
+
+
+def test_settings_of_pip_are_read_for_uv() -> None:
+    assert uv_settings(PIP_SAYS) == {
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_DEFAULT_INDEX": "https://nearer.example/simple",
+        "UV_INDEX": "https://two.example/simple https://three.example/simple",
+        "UV_FIND_LINKS": "/wheels,/more",
+        "SSL_CERT_FILE": "/etc/ssl/ca.crt",
+    }
+
+
+def test_without_settings_uv_asks_as_pip_does() -> None:
+    assert uv_settings("") == {"UV_INDEX_STRATEGY": "unsafe-best-match"}
