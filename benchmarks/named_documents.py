@@ -2,12 +2,20 @@
 
 python -m benchmarks.named_documents                     # needs a home with a release
 python -m benchmarks.named_documents "Does {} work on Windows?"
+python -m benchmarks.named_documents "What is {}?" "What does {} do?"
+
+Beside it, of the default corpus: the share of the words of a package's one-line summary that the first excerpt holds.
+The summary is the package's own, on no page that is indexed, and says what it is.
 """
 
 import argparse
 from collections import Counter
+from importlib import metadata
+
+import numpy as np
 
 from tasks.answer.assistant import Assistant
+from tasks.answer.words import terms, vocabulary
 from tasks.index.table import connect, open_latest
 from tasks.params import load_params
 from tasks.settings import Settings, quiet_environment
@@ -15,6 +23,9 @@ from tasks.settings import Settings, quiet_environment
 TEMPLATES = ("How do I set a timeout in {}?", "How do I use {} with async code?", "What is {} for?")
 OPENING = 1500
 """Characters from a document's start within which the answer to `What is it for?` mostly stands."""
+MIN_SUMMARY_WORDS = 2
+SAYS_IT = 0.6
+"""Share of a summary's words, from which an excerpt is counted as one that says what the package is."""
 
 
 def main() -> None:
@@ -33,6 +44,7 @@ def main() -> None:
         absent: list[str] = []
         others: list[str] = []
         num_openings = 0
+        shares: list[float] = []
         for title in titles:
             answer = assistant.ask(template.format(title)).answer
             outcomes[answer.outcome] += 1
@@ -42,12 +54,27 @@ def main() -> None:
                 continue
             first = answer.citations[0]
             num_openings += first.title == title and first.start < OPENING
+            words = summary_words(title)
+            if len(words) >= MIN_SUMMARY_WORDS:
+                shares.append(len(words & vocabulary(first.quote)) / len(words))
             if first.title != title:
                 others.append(f"{title} by {first.title}")
         print(f"{template} {len(titles)} titles: {dict(outcomes)}")
         print(f"  answered by the document's first {OPENING} characters: {num_openings}")
+        if shares:
+            says_it = np.mean(np.asarray(shares) >= SAYS_IT)
+            print(f"  words of the summary {np.mean(shares):.3f}, {SAYS_IT} of them {says_it:.3f}, of {len(shares)}")
         print(f"  absent from the passages {len(absent)}: {', '.join(absent)}")
         print(f"  answered by another document {len(others)}: {', '.join(others)}")
+
+
+def summary_words(title: str) -> frozenset[str]:
+    """Return the content words of the summary of an installed package without its name; none of what is no package."""
+    try:
+        summary = metadata.metadata(title)["Summary"] or ""
+    except (metadata.PackageNotFoundError, ValueError):
+        return frozenset()
+    return terms(summary).content - terms(title).content
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ OPENING_SCORE = 0.1
 """Given to the first words of a document where a question holds no word that excerpts have beside their titles."""
 NAMED_OPENING_SCORE = 0.4
 """Given in its place to those of a document that the question names."""
+OPENING_CHARACTERS = 500
+"""Of content, within which less and less of either is given; chosen on every other package (docs/answers.md)."""
 NAMED_RANK = 0.15
 """All of them move an excerpt among those of one question; chosen on the splits `train` and `validation`."""
 CODE_RANK = 0.03
@@ -47,7 +49,7 @@ FOREIGN_RANK = 1.0
 """Lost by a passage that speaks of no document that the question names: it stands behind all that do."""
 MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
-EXCERPT_VERSION = 4
+EXCERPT_VERSION = 5
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
@@ -100,9 +102,12 @@ def excerpts(question: str, passages: Sequence[Passage], *, num_passages: int = 
     bare = vocabulary(" ".join(named)).issuperset(weights) or not any(
         _goes_beyond_title(passage, span, weights) for _, passage, span in offered
     )
+    begins = _beginnings(passages)
     ranked: list[Excerpt] = []
     for number, passage, span in offered:
-        score = _score(passage, span, weights, number) + (_opening(passage, span, named) if bare else 0.0)
+        says_its_name = bare and passage.title in named
+        score = _score(passage, span, weights, number, says_its_name=says_its_name)
+        score += _opening(passage, span, named, begins[passage.document_id]) if bare else 0.0
         rank = score + _preference(question, passage, span, named)
         ranked.append(Excerpt(number, span, score, rank))
     return sorted(ranked, key=lambda each: (-each.rank, each.number, each.span))
@@ -187,17 +192,32 @@ def _goes_beyond_title(passage: Passage, span: Span, weights: dict[str, float]) 
     return not own.isdisjoint(weights)
 
 
-def _opening(passage: Passage, span: Span, named: Collection[str]) -> float:
+def _beginnings(passages: Sequence[Passage]) -> dict[str, int]:
+    """Where the first of each document's passages starts: what stands before it, as badges, says nothing."""
+    begins: dict[str, int] = {}
+    for passage in passages:
+        begins[passage.document_id] = min(passage.start, begins.get(passage.document_id, passage.start))
+    return begins
+
+
+def _opening(passage: Passage, span: Span, named: Collection[str], begin: int) -> float:
     """What the beginning of a document is given where a question asks for nothing but the document's subject.
 
     For instance `What does honcho do?` or `How does uvicorn differ from gunicorn?`. The first words get all of it: they
-    say what the subject is; less is given from there to `START_CHARACTERS`.
+    say what the subject is; less is given from there to `OPENING_CHARACTERS` of what is no link and no tag.
     """
     score = NAMED_OPENING_SCORE if passage.title in named else 0.0 if named else OPENING_SCORE
-    return score * max(0.0, 1 - (passage.start + span.start) / START_CHARACTERS)
+    before = " ".join(_content(passage.text[: span.start]).split())
+    return score * max(0.0, 1 - (passage.start - begin + len(before)) / OPENING_CHARACTERS)
 
 
-def _score(passage: Passage, span: Span, weights: dict[str, float], number: int) -> float:
+def _score(
+    passage: Passage, span: Span, weights: dict[str, float], number: int, *, says_its_name: bool = False
+) -> float:
+    """How well an excerpt fits: the words of its title count for less outside its text, but where nothing else counts.
+
+    A tagline as `Pretty-print tabular data` does not repeat the name of what it is the tagline of.
+    """
     # Words of an address say where more is to be read, not what.
     text = vocabulary(_ADDRESSES.sub("", passage.text[span.start : span.end]))
     titled = vocabulary(f"{passage.title} {passage.headings}")
@@ -205,7 +225,8 @@ def _score(passage: Passage, span: Span, weights: dict[str, float], number: int)
     inside = sum(weight for word, weight in weights.items() if word in text)
     outside = sum(weight for word, weight in weights.items() if word in titled and word not in text)
     similarity = passage.similarity if passage.similarity is not None else 0.0
-    return similarity + 0.5 * (inside + 0.5 * outside) / total - 0.02 * (number - 1)
+    share = (inside + (1.0 if says_its_name else 0.5) * outside) / total
+    return similarity + 0.5 * share - 0.02 * (number - 1)
 
 
 @lru_cache(maxsize=512)
@@ -260,8 +281,13 @@ def _line_start(text: str, place: int) -> int:
 
 
 def _has_content(text: str) -> bool:
-    """Whether anything is said but links, badges, tags and rules."""
-    return len(re.findall(r"\w{2,}", _TAGS.sub(" ", _LINKS.sub(" ", text)))) >= MIN_WORDS
+    """Whether anything is said but links, badges, tags, rules and letters drawn with signs."""
+    return len(re.findall(r"[^\W_]{2,}", _content(text))) >= MIN_WORDS
+
+
+def _content(text: str) -> str:
+    """The text without links, badges and tags."""
+    return _TAGS.sub(" ", _LINKS.sub(" ", text))
 
 
 def shown(excerpt: Excerpt, passage: Passage) -> str:

@@ -35,6 +35,30 @@ def test_question_that_names_only_its_subject_gets_the_opening_where_others_spea
     assert excerpts("What is zephyr for?", [later, other, opening])[0].number == 3
 
 
+def test_tagline_without_the_name_goes_before_what_repeats_it() -> None:
+    text = "A fast port of Boreas.\n\nZephyr is released under the MIT licence.\n\nInstall zephyr before boreas."
+    best = excerpts("What is zephyr?", [passage(text, start=0, title="zephyr")])[0]
+    assert text[best.span.start : best.span.end].startswith("A fast port")
+
+
+def test_badges_before_the_first_words_do_not_count_as_its_beginning() -> None:
+    badges = " ".join(
+        f"[![build {n}](https://ci.example/{'x' * 60}/{n}.svg)](https://ci.example/{n})" for n in range(20)
+    )
+    # Behind a chunk of badges alone, which is no passage.
+    opening = replace(passage(f"{badges}\n\nA fast port of Boreas.", start=3000, title="zephyr"), similarity=0.5)
+    later = replace(
+        passage("The zephyr inspect function tells of any object.", start=9000, title="zephyr"), similarity=0.6
+    )
+    assert excerpts("What does zephyr do?", [later, opening])[0].number == 2
+
+
+def test_letters_drawn_with_signs_are_no_excerpt() -> None:
+    art = "```\n  ___    ___   _/__\\  \n /__/\\  /\\__\\  \\__/ \n  ___  ___  ____\n```"
+    text = f"{art}\n\n{OPENING}"
+    assert [text[span.start : span.end] for span in excerpt_spans(text)] == [OPENING]
+
+
 def test_question_that_asks_for_more_gets_what_holds_it() -> None:
     later, opening = passage(LATER, start=1500), passage(OPENING, start=0)
     assert excerpts("Which licence has zephyr?", [opening, later])[0].number == 2
