@@ -46,6 +46,7 @@ def write_home(name: SetName, folder: Path, settings: Settings) -> Path:
     raw["examples"] |= {"feedback": False, "num_synthetic": 0 if name == "pubmedqa" else 300}
     if name == "pubmedqa":
         raw["generation"] |= {"prompt": str(PROMPT), "max_passage_tokens": 300}
+        raw["fine_tuning"] |= {"max_length": 1152}  # the longest of its examples has 1,046 tokens
         raw["profiles"]["laptop"]["generation"] |= {"prompt": str(PROMPT), "num_passages": 3, "max_new_tokens": 120}
     with whole_file(folder / "params.yaml") as beside:
         beside.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
