@@ -89,16 +89,19 @@ def promote_release(
 
 
 def _promoted(kind: str, version: int) -> str:
+    from tasks.index.embedding.champion import pinned
+    from tasks.index.embedding.registered import version_named_by
     from tasks.releases.kind import EMBEDDER
 
     if kind != EMBEDDER.name:
         return f"{kind} {version} serves, unless the server refuses it: `almanac status`"
-    wanted = f"mlflow:{EMBEDDER.model}@champion"
-    if read_params(Settings()).embedding.model == wanted:
+    settings = Settings()
+    embedding = read_params(settings).embedding
+    if version_named_by(pinned(embedding, settings).model) == str(version):
         return f"embedder {version} is the champion; the next `almanac refresh` makes an index with it"
     return (
-        f"embedder {version} is the champion; set `embedding: {{model: {wanted!r}}}` in params.yaml, "
-        "then `almanac refresh` makes an index with it"
+        f"embedder {version} is the champion, but no index is made with it: embedding.model names {embedding.model}, "
+        f"which it was not tuned from; name `mlflow:{EMBEDDER.model}@champion` there, or promote another"
     )
 
 

@@ -50,7 +50,8 @@ def print_status(status: "Status") -> None:
             f"serves:    index release {serving.version} since {status.since or serving.created_at}: "
             f"{serving.documents} documents, {serving.chunks} chunks"
         )
-        typer.echo(f"embedder:  {serving.lineage['embedder']}")
+        then = f"; from the next refresh on {status.next_embedder}" if status.next_embedder else ""
+        typer.echo(f"embedder:  {serving.lineage['embedder']}{then}")
     newest = index.newest_release
     if newest is not None and (serving is None or serving.version != newest):
         typer.echo(f"newest:    index release {newest} of {index.newest_created_at}, which does not serve")

@@ -5,13 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.schedules import Schedule, upcoming
+from tasks.index.embedding.champion import pinned
 from tasks.index.history import IndexStatus, index_status
+from tasks.index.release import embedding_params, load_release
 from tasks.params import Params
 from tasks.releases.kind import ANSWERER, INDEX
 from tasks.releases.lifecycle import champion
 from tasks.releases.tags import Tag
 from tasks.releases.trial import current_challenger
-from tasks.releases.version import ReleaseEntry, entry_of
+from tasks.releases.version import ReleaseEntry, ReleaseVersion, entry_of
 from tasks.settings import Settings
 
 
@@ -22,6 +24,7 @@ class Status:
     Attributes:
         schedules: by cadence; None: no Prefect server is set.
         since: when the index release began to serve.
+        next_embedder: what the next refresh makes the index with; None: what it is made with.
         trial: the verdict on the challenger, by its answers to a share of the users; None: none is on trial.
         server: address of the server that runs over the home; None: there is none.
     """
@@ -32,6 +35,7 @@ class Status:
     since: str | None
     server: str | None = None
     trial: str | None = None
+    next_embedder: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of `almanac status --json`."""
@@ -42,6 +46,7 @@ class Status:
             "schedules": fields["schedules"],
             "server": self.server,
             "trial": self.trial,
+            "next_embedder": self.next_embedder,
         }
 
 
@@ -53,7 +58,21 @@ def system_status(params: Params, settings: Settings) -> Status:
     """
     version = champion(settings, INDEX)
     since = version.tags.get(Tag.SERVED) if version else None
-    return Status(index_status(settings), _answerer(params, settings), upcoming(), since, trial=_trial(settings))
+    return Status(
+        index_status(settings),
+        _answerer(params, settings),
+        upcoming(),
+        since,
+        trial=_trial(settings),
+        next_embedder=_next_embedder(version, params, settings),
+    )
+
+
+def _next_embedder(version: ReleaseVersion | None, params: Params, settings: Settings) -> str | None:
+    if version is None or version.number is None:
+        return None
+    model = pinned(params.embedding, settings).model
+    return None if model == embedding_params(load_release(settings, version.number)).model else model
 
 
 def _trial(settings: Settings) -> str | None:

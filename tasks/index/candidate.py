@@ -178,8 +178,19 @@ def judge_candidate(
     if not report.passed:
         raise GateError(
             f"the index gate refused the candidate: {'; '.join(report.reasons)}; the live release is unchanged"
+            f"{_of_another_embedder(identity, champion)}"
         )
     return report
+
+
+def _of_another_embedder(identity: str, live: Release | None) -> str:
+    """Say how refreshes go on where a new embedder is the reason: each would be refused like this one."""
+    if live is None or live.fingerprint.embedder == identity:
+        return ""
+    return (
+        f". It has another embedder, {identity}: to go on with {live.fingerprint.embedder}, take the alias `champion` "
+        "from it in the MLflow UI, or the change of embedding.model back"
+    )
 
 
 def open_candidate(settings: Settings, params: Params, candidate: Candidate) -> Index:

@@ -65,7 +65,8 @@ class ChunkingParams(Block):
 class EmbeddingParams(EmbeddingNeeds):
     """The embedding model: `package:<distribution module>`, a local folder, a Hugging Face id, or a tuned one.
 
-    A tuned one is `mlflow:almanac-embedder@<alias>` or `mlflow:almanac-embedder/<version>`.
+    A tuned one is `mlflow:almanac-embedder@<alias>` or `mlflow:almanac-embedder/<version>`; and one that was tuned from
+    what is named takes its place while it has the alias `champion`.
 
     `precision: auto` multiplies in bfloat16 (or float16) where the hardware does so faster, else in float32.
     """

@@ -49,8 +49,8 @@ ANSWERER = ReleaseKind(
 )
 EMBEDDER = ReleaseKind(
     name="embedder",
-    description="Embedding models tuned on the documents' questions. A refresh with `embedding.model: "
-    "mlflow:almanac-embedder@champion` makes an index with the champion and judges it before it serves.",
+    description="Embedding models tuned on the documents' questions. The refresh after a promotion makes "
+    "an index with the champion and judges it before it serves; without a champion it is params.yaml's model again.",
     artifacts="embedder",
     key_tag=Tag.RETRAIN,
     manifest="embedder.json",

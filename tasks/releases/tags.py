@@ -35,6 +35,8 @@ class Tag(StrEnum):
     CORPUS = "corpus"
     TRAINING_SET = "training_set"
     BASE = "base"
+    ROOT = "root"
+    """Of an embedder: what the tuning began with, quarters ago; `base` where it is the first."""
     METHOD = "method"
     PROMPT = "prompt"
     INDEX_RELEASE = "index_release"

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import pytest
 from cli.releases import promote_release
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, write_json_lines
-from tasks.index.embedding.embedder import load_embedder
+from tasks.index.embedding.champion import pinned, root_of
+from tasks.index.embedding.embedder import embedder_identity, load_embedder
 from tasks.index.embedding.files import find_model
-from tasks.index.embedding.registered import pinned
+from tasks.index.embedding.registered import EmbedderManifest
 from tasks.index.live import LiveIndex, open_index, serving
 from tasks.index.release import load_release
 from tasks.index.search import Request
 from tasks.index.table import connect
 from tasks.model.embedder.batches import Batch, num_batches, step_batch
+from tasks.model.embedder.card import CARD
 from tasks.model.embedder.chunks import read_pool
 from tasks.model.embedder.pairs import (
     Pair,
@@ -35,6 +38,9 @@ from tasks.model.embedder.training import train_embedder
 from tasks.model.examples.example import Example, ExamplePassage, write_examples
 from tasks.model.training.trainer import TrainingProgress
 from tasks.params import EmbeddingParams, Params
+from tasks.releases.folder import write_manifest
+from tasks.releases.kind import EMBEDDER
+from tasks.releases.model_registry import CHAMPION, mlflow_client
 from tasks.settings import Settings
 from tests.conftest import files_source
 from tests.model.embedder.embedder_pairs import TOPICS, chunk, pair, some_pairs
@@ -256,12 +262,14 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     result = train(tmp_path / "p.jsonl", tmp_path / "tuned", params, settings)
     version = register_embedder(settings, result.folder, key="retrain-1")
     assert register_embedder(settings, result.folder, key="retrain-1") == version
-    champion = {"embedding": {"model": "mlflow:almanac-embedder@champion"}}
+    champion = params.embedding.model_copy(update={"model": "mlflow:almanac-embedder@champion"})
     with pytest.raises(ConfigurationError, match="set the alias"):
-        pinned(write_params(sources, **tuning, **champion).embedding, settings)
+        pinned(champion, settings)
+    assert pinned(params.embedding, settings) == params.embedding
     capsys.readouterr()
     promote_release("embedder", int(version))
     assert f"embedder {version} is the champion; the next `almanac refresh`" in capsys.readouterr().out
+    assert pinned(params.embedding, settings) == pinned(champion, settings)
 
     made = refresh()
 
@@ -275,6 +283,11 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     old = open_index(connect(settings), load_release(settings, before.number), params, settings)
     assert old.search(Request("Who checks the kiln?"), LiveIndex(params, settings).access())[0].title == "kiln"
 
+    assert root_of(pinned(champion, settings), settings) == before.fingerprint.embedder
+    with mlflow_client(settings) as client:
+        client.delete_registered_model_alias(EMBEDDER.model, CHAMPION)
+    assert (refresh()["release"], serving(settings).release.fingerprint.embedder) == (3, before.fingerprint.embedder)
+
     folder = find_model(after.embedding["model"], settings).folder
     (folder / "config.json").write_text("{}")
     assert find_model(after.embedding["model"], settings).folder == folder
@@ -282,6 +295,29 @@ def test_tuned_champion_becomes_the_next_release_from_the_snapshot_and_can_be_ro
     shutil.rmtree(folder)
     assert find_model(after.embedding["model"], settings).folder == folder
     assert (folder / "embedder.json").is_file()
+
+
+@pytest.mark.slow
+def test_champion_takes_the_place_of_what_it_was_tuned_from_and_of_no_other(
+    tmp_path: Path, write_params: WriteParams, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = write_params([files_source(tmp_path)])
+    own = embedder_identity(params.embedding, settings)
+    for number, (base, root) in enumerate(
+        [(own, None), ("almanac-embedder:1234:mean:auto", own), ("e5:1:mean:auto", None)], 1
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / CARD).write_text("# Tuned\n")
+        numbers: dict[str, Any] = {"before": {}, "after": {}}
+        write_manifest(folder, EMBEDDER, EmbedderManifest(base, {}, numbers, {}, {}, root=root))
+        assert register_embedder(settings, folder, key=f"retrain-{number}") == str(number)
+        promote_release("embedder", number)
+    assert pinned(params.embedding, settings) == params.embedding
+    assert "embedder 3 is the champion, but no index is made with it" in capsys.readouterr().out
+    for number in (1, 2):
+        promote_release("embedder", number)
+        assert pinned(params.embedding, settings).model.startswith(f"mlflow:almanac-embedder/{number}:")
 
 
 def test_embedder_without_a_gain_that_stands_out_is_no_challenger() -> None:
@@ -297,3 +333,11 @@ def test_embedder_without_a_gain_that_stands_out_is_no_challenger() -> None:
     assert "cannot tell less than about 0.030 from chance" in reason
     (reason,) = judge_embedder(result(0.0, best_step=0))
     assert "found the least before the first: 1.500 at step 0, 1.750 at step 2" in reason
+
+    def on_golden(mean: float, count: int = 59) -> tuple[str, ...]:
+        golden = {"mrr_at_10": Interval(mean, mean - 0.05, mean + 0.05)}
+        return judge_embedder(replace(result(0.01), golden=golden, num_golden=count))
+
+    assert on_golden(0.001) == on_golden(-0.5, count=5) == ()
+    (reason,) = on_golden(-0.012)
+    assert "mrr_at_10 of golden questions must not fall, found -0.012 [-0.062, +0.038] on 59" in reason

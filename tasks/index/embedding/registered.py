@@ -1,8 +1,7 @@
 """Embedders that were tuned: MLflow's `almanac-embedder` and its aliases; the files of a version, fetched once.
 
-`embedding.model` names one as `mlflow:almanac-embedder@champion` or `mlflow:almanac-embedder/3`. A refresh pins what it
-finds there, and a release keeps the pinned name: no alias changes how a release that serves is asked.
-Reads only; `tasks.model.embedder.registry` writes.
+`embedding.model` may name one as `mlflow:almanac-embedder@champion` or `mlflow:almanac-embedder/3`. Reads only;
+`tasks.model.embedder.registry` writes.
 """
 
 import re
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import ConfigurationError
-from tasks.params import EmbeddingParams
 from tasks.releases.folder import FORMAT, cached_sha256, read_manifest, release_folder
 from tasks.releases.kind import EMBEDDER
 from tasks.releases.lifecycle import named, versions
@@ -35,6 +33,7 @@ class EmbedderManifest:
 
     Attributes:
         base: identity of the embedder that was tuned.
+        root: identity of the first of them, where the base was tuned itself; None before there was this field.
         training: the parameters, steps and seconds of the training.
         metrics: on held-out pairs, before and after.
         lineage: training set, its revision, corpus, git commit.
@@ -47,24 +46,12 @@ class EmbedderManifest:
     lineage: Mapping[str, Any]
     files: Mapping[str, str]
     format: int = FORMAT
+    root: str | None = None
 
 
 def is_registered(model: str) -> bool:
     """Say whether `embedding.model` names a registered embedder."""
     return model.startswith(_PREFIX)
-
-
-def pinned(params: EmbeddingParams, settings: Settings) -> EmbeddingParams:
-    """Return the same parameters with the version and run that an alias of MLflow names now; other models as they are.
-
-    Raises:
-        ConfigurationError: no embedder has this alias or version.
-        DependencyError: MLflow does not answer.
-    """
-    if not is_registered(params.model) or _parsed(params.model)["run_id"] is not None:
-        return params
-    version = _find(params.model, settings)
-    return params.model_copy(update={"model": f"{_PREFIX}{_NAME}/{version.version}:{version.run_id}"})
 
 
 def registered_folder(model: str, settings: Settings) -> Path:
@@ -75,9 +62,9 @@ def registered_folder(model: str, settings: Settings) -> Path:
         CorruptionError: a file is not what the manifest says.
         DependencyError: MLflow does not answer; not asked for a pinned name whose files are here.
     """
-    parts = _parsed(model)
+    parts = parsed(model)
     if parts["run_id"] is None:
-        return release_folder(settings, _find(model, settings))
+        return release_folder(settings, registered_version(model, settings))
     return release_folder(settings, ReleaseVersion(EMBEDDER, str(parts["version"]), str(parts["run_id"])))
 
 
@@ -91,7 +78,22 @@ def read_embedder(folder: Path, settings: Settings) -> EmbedderManifest:
     return read_manifest(folder, EMBEDDER, EmbedderManifest, sha256=partial(cached_sha256, settings=settings))
 
 
-def _parsed(model: str) -> dict[str, str | None]:
+def pinned_name(version: ReleaseVersion) -> str:
+    """Return what names a version and its run for ever."""
+    return f"{_PREFIX}{_NAME}/{version.version}:{version.run_id}"
+
+
+def version_named_by(model: str) -> str | None:
+    """Return the version that `embedding.model` names; None for an alias, and for a model that is not registered."""
+    return parsed(model)["version"] if is_registered(model) else None
+
+
+def parsed(model: str) -> dict[str, str | None]:
+    """Return alias, version and run id of `embedding.model`, each where it names one.
+
+    Raises:
+        ConfigurationError: it is no name of a registered embedder.
+    """
     match = _REFERENCE.fullmatch(model)
     if match is None:
         raise ConfigurationError(
@@ -101,8 +103,14 @@ def _parsed(model: str) -> dict[str, str | None]:
     return match.groupdict()
 
 
-def _find(model: str, settings: Settings) -> ReleaseVersion:
-    parts = _parsed(model)
+def registered_version(model: str, settings: Settings) -> ReleaseVersion:
+    """Return the version that `embedding.model` names now.
+
+    Raises:
+        ConfigurationError: no embedder has this alias or version.
+        DependencyError: MLflow does not answer.
+    """
+    parts = parsed(model)
     with mlflow_client(settings) as client:
         version = named(client, EMBEDDER, str(parts["alias"])) if parts["alias"] else None
     if parts["version"]:

@@ -12,9 +12,9 @@ from tasks.corpus.tombstones import load_tombstones
 from tasks.errors import GateError
 from tasks.index.access_tables import load_access, record_changes
 from tasks.index.base import Base, find_base
+from tasks.index.embedding.champion import pinned
 from tasks.index.embedding.embedder import embedder_identity
 from tasks.index.embedding.files import spelt_out
-from tasks.index.embedding.registered import pinned
 from tasks.index.release import Fingerprint, fingerprint
 from tasks.index.table import connect, other_access
 from tasks.params import Params

@@ -23,6 +23,9 @@ def card(result: EmbedderResult, base: str, lineage: Mapping[str, Any]) -> str:
             for name, gain in result.gain.items()
         ),
     )
+    golden = ", ".join(
+        f"{name} {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for name, gain in result.golden.items()
+    )
     origins = "\n".join(f"- {name}: `{value}`" for name, value in sorted(lineage.items())) or "- none given"
     return f"""# Tuned embedder
 
@@ -33,6 +36,8 @@ Measured on {result.num_questions} questions on documents that neither trained i
 {result.pool} chunks of the index.
 
 {metrics}
+
+On {result.num_golden} golden questions, over the same chunks, after - before: {golden or "not measured"}.
 
 ## Limits
 

@@ -15,9 +15,12 @@ from tasks.corpus.document import sha256
 from tasks.errors import CorruptionError, GateError
 from tasks.files import write_json_lines
 from tasks.index.access import TrainingGroups
+from tasks.index.golden import load_golden, locate
 from tasks.index.passage import Passage
 from tasks.model.embedder.chunks import ChunkText, TrainableChunks, write_pool
 from tasks.model.examples.example import Example, read_examples
+from tasks.model.examples.golden_seeds import supporting
+from tasks.model.examples.release_data import ReleaseData, open_release_data
 
 if TYPE_CHECKING:
     from tasks.index.access import AccessMap
@@ -42,6 +45,10 @@ MAX_HELD_OUT = 0.4
 """Share of the questions that may be held out where there are fewer."""
 
 
+Split = Literal["train", "validation", "golden"]
+"""A golden question is one that people wrote, of the split that the index gate asks: its document trains nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A question and its chunk.
@@ -56,7 +63,7 @@ class Pair:
     positive: ChunkText
     relevant: tuple[str, ...]
     negatives: tuple[ChunkText, ...]
-    split: Literal["train", "validation"]
+    split: Split
     words: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -71,7 +78,7 @@ class EmbedderQuestion:
     question: str
     relevant: tuple[str, ...]
     cluster: str
-    split: Literal["train", "validation"]
+    split: Split
 
 
 def write_example_pairs(examples: Path, output: Path, pool: Path, params: "Params", settings: "Settings") -> int:
@@ -96,6 +103,7 @@ def write_example_pairs(examples: Path, output: Path, pool: Path, params: "Param
     db, audience = connect(settings), params.examples.audience
     index, access = open_index(db, serving(settings).release, params, settings), load_access(db)
     questions = with_enough_held_out(list(questions_of_examples(read_examples(examples))))
+    questions += golden_questions(params, open_release_data(params, settings))
     write_pool(index, access, pool, audience=audience)
     depth = min(CANDIDATES, params.search.candidates)
     count = write_pairs(mine_pairs(questions, index, access, audience=audience, depth=depth), output)
@@ -115,6 +123,27 @@ def questions_of_examples(examples: Iterable[Example]) -> Iterator[EmbedderQuest
             seen.add(example.question)
             relevant = tuple(example.passages[number - 1].chunk_id for number in example.support)
             yield EmbedderQuestion(example.question, relevant, example.cluster, example.split)
+
+
+def golden_questions(params: "Params", release: ReleaseData) -> list[EmbedderQuestion]:
+    """Return the questions that the index gate will ask, with the chunks that hold their anchors.
+
+    Raises:
+        ConfigurationError: the file is absent or damaged.
+    """
+    gate = params.index_gate
+    if gate.golden is None:
+        return []
+    golden = load_golden(Path(gate.golden), gate.split)
+    located, _ = locate(golden, release.texts({one.document for one in golden if one.document is not None}))
+    found = [(entry, supporting(entry, release.chunks([str(entry.question.document)]))) for entry in located]
+    return [
+        EmbedderQuestion(
+            entry.question.question, tuple(chunk.chunk_id for chunk in chunks), str(entry.question.document), "golden"
+        )
+        for entry, chunks in found
+        if chunks
+    ]
 
 
 def with_enough_held_out(questions: Sequence[EmbedderQuestion]) -> list[EmbedderQuestion]:
@@ -164,7 +193,7 @@ def mine_pairs(
         readable = [key for key in dict.fromkeys(question.relevant) if key in rows.rows]
         if not readable:
             continue
-        held_out = question.split == "validation"
+        held_out = question.split != "train"
         mode: Mode | None = "full_text" if held_out else None
         request = Request(question.question, groups=groups, mode=mode, top_k=depth)
         passages = index.search(request, access)

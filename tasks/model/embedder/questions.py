@@ -5,7 +5,7 @@ both find is no gain (docs/embedder.md has the figures).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +38,14 @@ class Questions:
     Attributes:
         relevant: `(num_questions, num_chunks)`.
         words: scores of full-text search, the same shape; 0 where it does not find the chunk.
+        num_golden: so many of them, the last ones, are golden questions.
     """
 
     questions: tuple[str, ...]
     texts: tuple[str, ...]
     relevant: Any
     words: Any
+    num_golden: int = 0
 
     def scores(self, embedder: "Embedder", vectors: "Vectors | None" = None) -> "Vectors":
         """Return cosines `(num_questions, num_chunks)`.
@@ -112,10 +114,12 @@ def chunks_of(pairs: Sequence[Pair]) -> list[ChunkText]:
 
 
 def held_out(rows: Sequence[Pair], pool: Sequence[ChunkText]) -> tuple[Questions, Questions]:
-    """Return questions that choose the step, and questions that measure; no document is in both.
+    """Return questions that choose the step, and questions that measure, golden ones last.
+
+    No document of the training set is in both.
 
     Args:
-        rows: pairs of both splits.
+        rows: pairs of all splits.
         pool: chunks of the index, which those that measure are ranked over: among a handful of chunks that full-text
             search picked, an embedder that ranks an index better can look no better.
 
@@ -123,7 +127,7 @@ def held_out(rows: Sequence[Pair], pool: Sequence[ChunkText]) -> tuple[Questions
         GateError: too few pairs.
     """
     validation = [pair for pair in rows if pair.split == "validation"]
-    num_train = len(rows) - len(validation)
+    num_train = sum(pair.split == "train" for pair in rows)
     groups = sorted({pair.positive.group for pair in validation}, key=sha256)
     if min(num_train, len(validation)) < MIN_PAIRS or len(groups) < 2:
         raise GateError(
@@ -134,4 +138,6 @@ def held_out(rows: Sequence[Pair], pool: Sequence[ChunkText]) -> tuple[Questions
     selection = [pair for pair in validation if pair.positive.group in choosing]
     report = [pair for pair in validation if pair.positive.group not in choosing]
     train = chunks_of([pair for pair in rows if pair.split == "train"])
-    return questions_of(selection, train, max_chunks=SELECTION_POOL), questions_of(report, pool, max_chunks=None)
+    golden = [pair for pair in rows if pair.split == "golden"]
+    measuring = questions_of([*report, *golden], pool, max_chunks=None)
+    return questions_of(selection, train, max_chunks=SELECTION_POOL), replace(measuring, num_golden=len(golden))

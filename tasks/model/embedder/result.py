@@ -1,7 +1,7 @@
 """What a tuning of the embedder gave."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.bootstrap import Interval
@@ -20,6 +20,7 @@ class EmbedderResult:
         gain: `after - before` with its interval.
         selection: loss by step, of the questions that chose it.
         pool: chunks that the questions were ranked over.
+        golden: `after - before` on golden questions, ranked over the same chunks; nothing without them.
         resumed_from: step of the checkpoint that the call went on from; None without one.
     """
 
@@ -36,6 +37,8 @@ class EmbedderResult:
     resumed_from: int | None
     seconds: float
     cpu_seconds: float
+    num_golden: int = 0
+    golden: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def improved(self) -> bool:

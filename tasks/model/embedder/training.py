@@ -17,6 +17,7 @@ from tasks.bootstrap import Interval, paired_difference
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, whole_folder, write_json
 from tasks.index.embedding.cache import EmbeddingCache, Vectors, text_key
+from tasks.index.embedding.champion import root_of
 from tasks.index.embedding.embedder import Embedder, TorchEmbedder, embedder_identity, load_embedder, load_network
 from tasks.index.embedding.files import ModelFiles, find_model
 from tasks.index.embedding.models import UNKNOWN, needs_of
@@ -34,7 +35,7 @@ from tasks.releases.folder import write_manifest
 from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings
 
-FORMAT = "4"
+FORMAT = "5"
 """Changes with anything here that changes what the same parameters train, and with the checkpoint."""
 
 
@@ -149,25 +150,34 @@ def _measure(
     old = report.values(live, params.search, _kept_vectors(live, report.texts, settings))
     new = report.values(load_embedder(embedding, settings), params.search)
     gate = params.model_gate
-    gain = {
-        name: paired_difference(new[name], old[name], confidence=gate.confidence, num_resamples=gate.num_resamples)
-        for name in new
-    }
+    measured = len(report.questions) - report.num_golden
+
+    def gain(part: slice) -> dict[str, Interval]:
+        confidence, num_resamples = gate.confidence, gate.num_resamples
+        return {
+            name: paired_difference(
+                new[name][part], old[name][part], confidence=confidence, num_resamples=num_resamples
+            )
+            for name in new
+        }
+
     state = outcome.state
     return EmbedderResult(
         folder=output,
         num_pairs=num_pairs,
-        num_questions=len(report.questions),
+        num_questions=measured,
         pool=len(report.texts),
         num_steps=state.step,
         best_step=state.best_step,
-        before={name: float(values.mean()) for name, values in old.items()},
-        after={name: float(values.mean()) for name, values in new.items()},
-        gain=gain,
+        before={name: float(values[:measured].mean()) for name, values in old.items()},
+        after={name: float(values[:measured].mean()) for name, values in new.items()},
+        gain=gain(slice(measured)),
         selection=dict(state.validation_loss),
         resumed_from=outcome.resumed_from,
         seconds=round(state.seconds, 2),
         cpu_seconds=round(state.cpu_seconds, 2),
+        num_golden=report.num_golden,
+        golden=gain(slice(measured, None)) if report.num_golden else {},
     )
 
 
@@ -188,7 +198,8 @@ def _describe(
     (folder / CARD).write_text(card(result, base, lineage), encoding="utf-8")
     numbers = {name: value for name, value in asdict(result).items() if name != "folder"}
     training = params.fine_tuning.model_dump(mode="json") | {"key": key}
-    write_manifest(folder, EMBEDDER, EmbedderManifest(base, training, numbers, dict(lineage), {}))
+    root = root_of(params.embedding, settings)
+    write_manifest(folder, EMBEDDER, EmbedderManifest(base, training, numbers, dict(lineage), {}, root=root))
 
 
 def _read_result(output: Path, key: str, settings: Settings) -> EmbedderResult:
@@ -199,6 +210,8 @@ def _read_result(output: Path, key: str, settings: Settings) -> EmbedderResult:
             "name another folder"
         )
     raw = dict(manifest.metrics)
-    gain = {name: Interval(**interval) for name, interval in raw.pop("gain").items()}
+    gain, golden = (
+        {name: Interval(**interval) for name, interval in raw.pop(part).items()} for part in ("gain", "golden")
+    )
     selection = {int(step): value for step, value in raw.pop("selection").items()}
-    return EmbedderResult(output, gain=gain, selection=selection, **raw)
+    return EmbedderResult(output, gain=gain, selection=selection, golden=golden, **raw)

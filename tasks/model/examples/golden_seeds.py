@@ -66,7 +66,7 @@ def _answerable(entry: Located, release: ReleaseData, splits: Splits) -> Seed | 
     return Seed(
         question=question.question,
         answer=question.answer or question.anchor,
-        support=tuple(_supporting(entry, release.chunks([question.document]))[:1]),
+        support=tuple(supporting(entry, release.chunks([question.document]))[:1]),
         anchor=question.anchor,
         origin="golden",
         how=question.id,
@@ -76,7 +76,7 @@ def _answerable(entry: Located, release: ReleaseData, splits: Splits) -> Seed | 
     )
 
 
-def _supporting(entry: Located, chunks: Iterable[Passage]) -> list[Passage]:
+def supporting(entry: Located, chunks: Iterable[Passage]) -> list[Passage]:
     """Return the chunks that hold the anchor whole at one of its places, those first that hold most of the question."""
     length = len(entry.question.anchor or "")
     holding = [

@@ -11,6 +11,7 @@ from tasks.answer.generators.transformers import load_base
 from tasks.corpus.document import sha256
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, write_json
+from tasks.index.embedding.champion import pinned
 from tasks.index.live import serving
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.review.queue import verdicts_digest
@@ -30,6 +31,7 @@ class RetrainInputs:
     """What the steps of one retrain share.
 
     Attributes:
+        params: with the embedder that is promoted now: it is what a quarter tunes further.
         release: number of the index release that serves.
         folder: where an equal retrain that was killed left its work.
         tries_embedder: beside the answerer, or alone.
@@ -47,6 +49,7 @@ class RetrainInputs:
 def read_inputs(settings: Settings, profile: str | None, method: Method | None) -> RetrainInputs:
     """Find what serves, and the folder in which an equal retrain that was killed left its work."""
     params = _with_method(load_params(settings.params, profile or settings.profile), method)
+    params = params.model_copy(update={"embedding": pinned(params.embedding, settings)})
     release = str(serving(settings).release.number)
     folder = settings.layout.retrain / f"work-{_inputs_digest(params, release, verdicts_digest(settings.layout))}"
     tuning = params.embedder_tuning
@@ -103,7 +106,7 @@ def _with_method(params: Params, method: Method | None) -> Params:
 def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
     """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
     tuning = (params.fine_tuning, embedder_params(params).fine_tuning)
-    blocks = (params.examples, params.example_gate, params.generation, *tuning, params.search)
+    blocks = (params.examples, params.example_gate, params.generation, *tuning, params.search, params.embedding)
     return sha256(
         release,
         verdicts,
@@ -125,7 +128,7 @@ def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
         inputs.champion.run_id if inputs.champion else BASE,
         base.identity,
         params.examples.audience,
-        digest(embedder_params(params).fine_tuning) if inputs.tries_embedder else "",
+        *(map(digest, (embedder_params(params).fine_tuning, params.embedding)) if inputs.tries_embedder else ()),
         _golden(params),
         *_contents(params.style.examples),
         *map(digest, blocks),

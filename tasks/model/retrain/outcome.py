@@ -94,10 +94,7 @@ def _promotion(outcome: Outcome) -> str:
     alias = f"set the alias `champion` on version {outcome.version} of {outcome.model} in the MLflow UI"
     if outcome.kind == "answerer":
         return f"read its card, then {alias}"
-    return (
-        f"{alias}, with `embedding: {{model: mlflow:{outcome.model}@champion}}` in params.yaml; the next refresh makes "
-        "an index with it, which the index gate judges by the golden questions before it serves"
-    )
+    return f"{alias}; the next refresh makes an index with it, which the index gate judges before it serves"
 
 
 def _remedy(outcome: Outcome) -> str:

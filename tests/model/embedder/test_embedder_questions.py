@@ -42,6 +42,15 @@ def test_questions_that_measure_are_ranked_over_the_chunks_of_the_index() -> Non
     assert not {other.text for other in others} & set(selection.texts)
 
 
+def test_golden_questions_measure_apart_and_choose_no_step() -> None:
+    golden = [pair(f"golden {topic}", "golden") for topic in TOPICS[:3]]
+    selection, report = held_out([*golden, *some_pairs()], [])
+    assert report.num_golden == 3
+    assert report.questions[-3:] == tuple(one.question for one in golden)
+    assert not set(selection.questions) & set(report.questions)
+    assert (len(selection.questions), len(report.questions)) == (3, 12)
+
+
 def asked(count: int, split: str = "train") -> list[EmbedderQuestion]:
     return [EmbedderQuestion(f"{split} {n}?", (f"{n}",), f"{split}-{n // 2}", split) for n in range(count)]  # type: ignore[arg-type]
 
