@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,19 @@ def fastest_dtype(device: str) -> "torch.dtype":
         return torch.float16
     native = torch.cpu.get_capabilities()
     return torch.bfloat16 if native.get("avx512_bf16") or native.get("amx_bf16") else torch.float32
+
+
+@contextmanager
+def one_core_a_thread() -> Iterator[Callable[[], None]]:
+    """Yield what each thread of a pool calls first; torch's number of threads is as before afterwards."""
+    import torch
+
+    # Torch keeps the number by thread, but hands the last one set to threads that start later.
+    before = torch.get_num_threads()
+    try:
+        yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def require_memory(what: str, num_parameters: int, dtype: "torch.dtype", device: str) -> None:

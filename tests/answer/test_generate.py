@@ -1,3 +1,5 @@
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,8 @@ import pytest
 from tasks.answer.answer import answer_question
 from tasks.answer.generators import load_generator
 from tasks.answer.generators.base import Generator
+from tasks.answer.generators.together import can_write_together
+from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
@@ -20,6 +24,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generator(home: Path) -> Generator:
     return load_generator(PARAMS, Settings(home=home))
+
+
+@pytest.fixture(scope="module")
+def precise(home: Path) -> TransformersGenerator:
+    """In float32, where no token wins by rounding."""
+    base = load_base(PARAMS, Settings(home=home))
+    return replace(base, model=copy.deepcopy(base.model).float())
 
 
 def user(content: str) -> list[dict[str, str]]:
@@ -105,3 +116,39 @@ def test_real_model_answers_from_a_passage_with_a_citation(generator: Generator)
 def test_what_the_real_model_says_of_what_no_passage_holds_is_unverified(generator: Generator):
     answer = answer_question("Who won the football cup?", [passage()], generator, PARAMS)
     assert answer.abstained or {claim.verdict for claim in answer.claims} == {"unverified"}
+
+
+QUESTIONS = ("What is the capital of France?", "Name three colours. " * 9, "Say yes.", "Write a poem about the sea.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refusal_bias", [0.0, 50.0])
+def test_chats_written_together_are_each_what_is_written_alone(precise: TransformersGenerator, refusal_bias: float):
+    generator = replace(precise, refusal="Not in the documents.", refusal_bias=refusal_bias)
+    chats = [user(question) for question in QUESTIONS]
+    together = generator.generate_many(chats, max_new_tokens=12)
+    assert together == [generator.generate(chat, max_new_tokens=12) for chat in chats]
+    assert {entry.text.startswith("Not") for entry in together} == {refusal_bias > 0}
+
+
+@pytest.mark.slow
+def test_answer_that_has_ended_leaves_those_that_go_on(precise: TransformersGenerator):
+    widths: list[tuple[int, ...]] = []
+    hook = precise.model.model.embed_tokens.register_forward_pre_hook(lambda _, given: widths.append(given[0].shape))
+    try:
+        written = precise.generate_many([user(question) for question in QUESTIONS], max_new_tokens=12)
+    finally:
+        hook.remove()
+    num_read = sum(columns > 1 for _, columns in widths)
+    num_written = sum(rows for rows, columns in widths if columns == 1)
+    assert num_read == len(QUESTIONS)
+    # The first token of an answer comes with the prompt.
+    assert num_written == sum(entry.num_completion_tokens - 1 for entry in written)
+
+
+@pytest.mark.slow
+def test_model_that_chooses_by_more_than_logits_writes_its_own_way(precise: TransformersGenerator):
+    assert can_write_together(precise.model)
+    penalised = copy.deepcopy(precise.model)
+    penalised.generation_config.repetition_penalty = 1.3
+    assert not can_write_together(penalised)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.device import fastest_dtype, torch_device
+from tasks.device import fastest_dtype, one_core_a_thread, torch_device
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.index.embedding.files import (
     ModelFiles,
@@ -145,7 +145,7 @@ class TorchEmbedder:
             for batch in cut:
                 embed_batch(batch)
             return
-        with _cores, _one_core_a_thread() as enter, ThreadPoolExecutor(self._num_threads, initializer=enter) as pool:
+        with _cores, one_core_a_thread() as enter, ThreadPoolExecutor(self._num_threads, initializer=enter) as pool:
             for _ in pool.map(embed_batch, cut):
                 pass
 
@@ -280,19 +280,6 @@ def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]
         num_tokens += lengths[index]
     if batch:
         yield batch
-
-
-@contextmanager
-def _one_core_a_thread() -> Iterator[Callable[[], None]]:
-    """Yield what each thread calls first; torch's number of threads is as before afterwards."""
-    import torch
-
-    # Torch keeps the number by thread, but hands the last one set to threads that start later.
-    before = torch.get_num_threads()
-    try:
-        yield lambda: torch.set_num_threads(1)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _packed(network: "torch.nn.Module", tokens: list[TokenIds], device: "torch.device") -> "Sequence[torch.Tensor]":
