@@ -11,6 +11,10 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from tasks.releases.approval import Approver
 
+OwnAnswerer = Annotated[
+    str | None, typer.Option("--knowledge-base", help="The answerer that this knowledge base has of its own.")
+]
+
 app = typer.Typer()
 rollback_app = typer.Typer(no_args_is_help=True, help="Take a release back.")
 app.add_typer(rollback_app, name="rollback")
@@ -18,18 +22,19 @@ app.add_typer(rollback_app, name="rollback")
 
 @app.command()
 def releases(json_: Json = False) -> None:
-    """List the releases, of the index, the answerer and the embedder, that can be rolled back to.
+    """List the releases, of the index, the answerers and the embedder, that can be rolled back to.
 
     Example: `almanac releases`
     """
     from tasks.index.history import list_releases
-    from tasks.releases.kind import ANSWERER, EMBEDDER
+    from tasks.releases.answerers import answerer_kinds
+    from tasks.releases.kind import EMBEDDER
     from tasks.releases.lifecycle import versions
     from tasks.releases.version import entry_of
 
     settings = Settings()
     entries = list_releases(settings)
-    for kind in (ANSWERER, EMBEDDER):
+    for kind in (*answerer_kinds(settings), EMBEDDER):
         entries += [entry_of(version) for version in reversed(versions(settings, kind))]
     print_result({"releases": [asdict(entry) for entry in entries]}, json_, _print_releases)
 
@@ -44,7 +49,8 @@ def _print_releases(result: dict[str, Any]) -> None:
         "answerer": ("version", "aliases", "created_at", "method", "answer_f1", "training_set"),
         "embedder": ("version", "aliases", "created_at", "base", "training_set"),
     }
-    for kind, names in columns.items():
+    for kind in dict.fromkeys(entry["kind"] for entry in listed):
+        names = columns[kind.partition(".")[0]]
         rows = [entry | entry["lineage"] | entry["metrics"] for entry in listed if entry["kind"] == kind]
         if rows:
             print_table([{name: _cell(row, name) for name in names} for row in rows], title=kind)
@@ -65,6 +71,7 @@ def _cell(entry: dict[str, Any], name: str) -> str:
 def promote_release(
     kind: Annotated[str, typer.Argument(help="index, answerer or embedder.")],
     version: Annotated[int, typer.Argument(help="As `almanac releases` has it.")],
+    knowledge_base: OwnAnswerer = None,
     json_: Json = False,
 ) -> None:
     """Let a version serve; running processes notice within seconds. Signed by the key in ALMANAC_API_KEY, if set.
@@ -75,17 +82,21 @@ def promote_release(
     """
     from tasks.errors import ConfigurationError
     from tasks.index.history import promote_index
-    from tasks.releases.kind import ANSWERER, EMBEDDER
+    from tasks.releases.kind import ANSWERER, EMBEDDER, answerer_of
     from tasks.releases.lifecycle import promote
 
     settings = Settings()
+    if knowledge_base is not None and kind != ANSWERER.name:
+        raise ConfigurationError(f"only an answerer may be a knowledge base's own, found {kind!r}; name answerer")
     if kind == "index":
         promote_index(settings, version, _promoter(settings))
     elif kind in (ANSWERER.name, EMBEDDER.name):
-        promote(settings, ANSWERER if kind == ANSWERER.name else EMBEDDER, str(version), _promoter(settings))
+        promoted = answerer_of(knowledge_base) if kind == ANSWERER.name else EMBEDDER
+        promote(settings, promoted, str(version), _promoter(settings))
     else:
         raise ConfigurationError(f"what is promoted must be index, answerer or embedder, found {kind!r}; name one")
-    print_result({"kind": kind, "version": version}, json_, lambda _: typer.echo(_promoted(kind, version)))
+    result = {"kind": kind, "version": version} | ({} if knowledge_base is None else {"knowledge_base": knowledge_base})
+    print_result(result, json_, lambda _: typer.echo(_promoted(kind, version)))
 
 
 def _promoted(kind: str, version: int) -> str:
@@ -148,21 +159,25 @@ def rollback_answerer(
     version: Annotated[
         str | None, typer.Argument(help="Version to go back to, or `base`; default: the one that served before.")
     ] = None,
+    knowledge_base: OwnAnswerer = None,
     json_: Json = False,
 ) -> None:
     """Let an earlier answerer, or the base model, serve again; running processes notice within seconds.
 
+    What a knowledge base's own goes back to, before its first version, is the general answerer: `general`.
+
     Example: `almanac rollback answerer`, or `almanac rollback answerer base`
     """
-    from tasks.releases.kind import ANSWERER
+    from tasks.releases.kind import answerer_of
     from tasks.releases.lifecycle import roll_back
     from tasks.releases.version import Rollback
 
     settings = Settings()
-    abandoned, target = roll_back(settings, ANSWERER, to=version, by=_promoter(settings))
-    serves = target.version if target else str(ANSWERER.default)
+    kind = answerer_of(knowledge_base)
+    abandoned, target = roll_back(settings, kind, to=version, by=_promoter(settings))
+    serves = target.version if target else str(kind.default)
     print_result(
-        asdict(Rollback(ANSWERER.name, serves, abandoned.version)),
+        asdict(Rollback(kind.name, serves, abandoned.version)),
         json_,
         lambda r: typer.echo(f"answerer {r['version']} serves again; version {r['abandoned']} was taken back"),
     )

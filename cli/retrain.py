@@ -11,6 +11,7 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.model.comparison.report import ComparisonResult
+    from tasks.model.retrain.outcome import Outcome
     from tasks.model.retrain.result import RetrainResult
 
 app = typer.Typer()
@@ -27,12 +28,17 @@ def retrain(
         typer.Option(help="lora, full, continual_pretraining, dpo or embedder, alone; default: as params.yaml says."),
     ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another retrain to end.")] = 0,
+    knowledge_base: Annotated[
+        str | None, typer.Option(help="Train an answerer on the documents of this one alone, for who asks it alone.")
+    ] = None,
 ) -> None:
     """Train embedder and answerer and let their gates decide; a person promotes them in the MLflow UI.
 
+    Each knowledge base of `knowledge_bases.answerers` gets an answerer of its own beside them.
+
     Exit code 3: the gates refused both, and nothing was registered.
 
-    Example: `almanac retrain`, or `almanac retrain --profile quick`
+    Example: `almanac retrain`, `almanac retrain --profile quick`, or `almanac retrain --knowledge-base handbook`
     """
     from flows.retrain import retrain as flow
     from flows.steps import runner
@@ -40,14 +46,18 @@ def retrain(
 
     with progress_bars():
         result = runner(flow, read_params(Settings()))(
-            profile=profile, method=checked_method(method), wait_seconds=wait
+            profile=profile, method=checked_method(method), wait_seconds=wait, knowledge_base=knowledge_base
         )
     print_result(result, json_, _print_retrain)
     if not result.earned:
         for outcome in result.outcomes:
             for reason in outcome.reasons:
-                typer.echo(f"almanac: the {_GATES[outcome.kind]} refused: {reason}", err=True)
+                typer.echo(f"almanac: the {_GATES[outcome.kind]} refused{_whose(outcome)}: {reason}", err=True)
         raise typer.Exit(3)
+
+
+def _whose(outcome: "Outcome") -> str:
+    return "" if outcome.knowledge_base is None else f" that of {outcome.knowledge_base}"
 
 
 def _print_retrain(result: "RetrainResult") -> None:

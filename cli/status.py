@@ -56,6 +56,8 @@ def print_status(status: "Status") -> None:
     if newest is not None and (serving is None or serving.version != newest):
         typer.echo(f"newest:    index release {newest} of {index.newest_created_at}, which does not serve")
     typer.echo(f"answerer:  {_answerer(status.answerer)}")
+    for own in status.own_answerers:
+        typer.echo(f"           {own.kind.partition('.')[2]}: {_answerer(own)}")
     if status.trial:
         typer.echo(f"trial:     {status.trial}")
     if status.server:

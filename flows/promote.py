@@ -4,6 +4,7 @@ The server promotes (`serving.promotion.live`) and tells; it never waits for thi
 """
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -33,7 +34,8 @@ def promote(promotion: dict[str, Any]) -> str:
     """
     text = markdown(promotion)
     if FlowRunContext.get() is not None:
-        create_markdown_artifact(text, key=f"promotion-{promotion['model']}")
+        # Prefect's keys hold small letters, digits and dashes; a knowledge base's name may hold more.
+        create_markdown_artifact(text, key=re.sub(r"[^a-z0-9-]", "-", f"promotion-{promotion['model']}".lower()))
     return text
 
 

@@ -13,7 +13,7 @@ from prefect import flow
 from flows.progress import LISTENER, report_to, show_report, tell
 from flows.steps import step
 from tasks.answer.answerer import BASE, EXCERPT
-from tasks.errors import GateError
+from tasks.errors import ConfigurationError, GateError
 from tasks.lease import hold_training
 from tasks.model.answerer import candidate as candidates
 from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
@@ -36,7 +36,7 @@ from tasks.model.retrain.inputs import (
     retrain_key,
 )
 from tasks.model.retrain.log import LoggedRuns
-from tasks.model.retrain.outcome import Outcome, outcome_report, untried_embedder
+from tasks.model.retrain.outcome import Outcome, outcome_report, untried_answerer, untried_embedder
 from tasks.model.retrain.result import RetrainResult, answerer_result, embedder_result
 from tasks.model.training.report import cost_line, curve_points, training_report
 from tasks.model.training.run_log import Curves, system_metrics
@@ -151,29 +151,57 @@ def publish_embedder(result: EmbedderResult, revision: Revision, key: str, setti
 
 @flow(name="retrain")
 @in_trace("retrain")
-def retrain(profile: str | None = None, method: Method | None = None, wait_seconds: float = 0) -> RetrainResult:
+def retrain(
+    profile: str | None = None,
+    method: Method | None = None,
+    wait_seconds: float = 0,
+    knowledge_base: str | None = None,
+) -> RetrainResult:
     """Train candidates and let their gates decide; one serves only when a person sets the alias `champion`.
 
     Args:
         profile: of `params.profiles`, as `quick`.
         method: in place of `fine_tuning.method`, and alone.
         wait_seconds: how long to wait for another retrain. A refresh may run meanwhile.
+        knowledge_base: whose own answerer is trained, alone; None: the general one, then those of
+            `knowledge_bases.answerers`.
     """
     started = time.monotonic()
     settings = Settings()
     with hold_training(settings, wait_seconds=wait_seconds):
-        inputs = read_inputs(settings, profile, method)
-        training_set = examples(inputs)
-        key = retrain_key(training_set, inputs)
-        result = earlier_result(key, inputs)
-        if result is not None:
-            tell("nothing is new since a retrain that ended: this is what it found")
-            return replace(result, seconds=_seconds_since(started))
-        revision = version(training_set, inputs)
-        result = replace(retrain_both(training_set, revision, key, inputs), seconds=_seconds_since(started))
+        inputs = read_inputs(settings, profile, method, knowledge_base)
+        result = retrain_once(inputs)
+        if knowledge_base is None and method != "embedder":
+            own = [retrain_own(name, settings, profile, method) for name in inputs.params.knowledge_bases.answerers]
+            result = replace(result, outcomes=(*result.outcomes, *(outcome for entry in own for outcome in entry)))
         show_report("retrain", outcome_report(result.outcomes))
-        keep_result(result, key, inputs)
+        return replace(result, seconds=_seconds_since(started))
+
+
+def retrain_once(inputs: RetrainInputs) -> RetrainResult:
+    """Do one retrain, or return what it found when nothing was new since."""
+    started = time.monotonic()
+    training_set = examples(inputs)
+    key = retrain_key(training_set, inputs)
+    result = earlier_result(key, inputs)
+    if result is not None:
+        tell("nothing is new since a retrain that ended: this is what it found")
         return result
+    revision = version(training_set, inputs)
+    result = replace(retrain_both(training_set, revision, key, inputs), seconds=_seconds_since(started))
+    keep_result(result, key, inputs)
+    return result
+
+
+def retrain_own(
+    knowledge_base: str, settings: Settings, profile: str | None, method: Method | None
+) -> tuple[Outcome, ...]:
+    """Train the answerer of one knowledge base; what it lacks is said, and keeps no other from being trained."""
+    tell(f"the answerer of {knowledge_base}")
+    try:
+        return retrain_once(read_inputs(settings, profile, method, knowledge_base)).outcomes
+    except (GateError, ConfigurationError) as error:
+        return (untried_answerer(method or "as params.yaml says", knowledge_base, str(error)),)
 
 
 def retrain_both(training_set: TrainingSet, revision: Revision, key: str, inputs: RetrainInputs) -> RetrainResult:
@@ -209,6 +237,7 @@ def retrain_answerer(training_set: TrainingSet, revision: Revision, key: str, in
         profile=inputs.profile,
         version=number,
         run_id=logged.run_id,
+        knowledge_base=inputs.kind.knowledge_base,
     )
 
 

@@ -9,7 +9,8 @@ from tasks.index.embedding.champion import pinned
 from tasks.index.history import IndexStatus, index_status
 from tasks.index.release import embedding_params, load_release
 from tasks.params import Params
-from tasks.releases.kind import ANSWERER, INDEX
+from tasks.releases.answerers import own_answerers
+from tasks.releases.kind import ANSWERER, INDEX, answerer_of
 from tasks.releases.lifecycle import champion
 from tasks.releases.tags import Tag
 from tasks.releases.trial import current_challenger
@@ -26,6 +27,7 @@ class Status:
         since: when the index release began to serve.
         next_embedder: what the next refresh makes the index with; None: what it is made with.
         trial: the verdict on the challenger, by its answers to a share of the users; None: none is on trial.
+        own_answerers: that serve those who ask a knowledge base alone.
         server: address of the server that runs over the home; None: there is none.
     """
 
@@ -36,6 +38,7 @@ class Status:
     server: str | None = None
     trial: str | None = None
     next_embedder: str | None = None
+    own_answerers: tuple[ReleaseEntry, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of `almanac status --json`."""
@@ -47,6 +50,7 @@ class Status:
             "server": self.server,
             "trial": self.trial,
             "next_embedder": self.next_embedder,
+            "own_answerers": list(fields["own_answerers"]),
         }
 
 
@@ -65,6 +69,7 @@ def system_status(params: Params, settings: Settings) -> Status:
         since,
         trial=_trial(settings),
         next_embedder=_next_embedder(version, params, settings),
+        own_answerers=_own_answerers(settings),
     )
 
 
@@ -73,6 +78,11 @@ def _next_embedder(version: ReleaseVersion | None, params: Params, settings: Set
         return None
     model = pinned(params.embedding, settings).model
     return None if model == embedding_params(load_release(settings, version.number)).model else model
+
+
+def _own_answerers(settings: Settings) -> tuple[ReleaseEntry, ...]:
+    champions = (champion(settings, answerer_of(name)) for name in own_answerers(settings))
+    return tuple(entry_of(version) for version in champions if version is not None)
 
 
 def _trial(settings: Settings) -> str | None:

@@ -22,7 +22,7 @@ ALMANAC_HOME
 ├── comparison/    the last `almanac compare`
 ├── forgotten/     what was taken back (keyed hashes), receipts, and an erasure that was killed
 ├── audit/         who was shown what, and who changed what: a chain of records
-├── served/        what served last, a file for each kind of release
+├── served/        what served last, a file for each kind of release, and for each knowledge base's own answerer
 ├── locks/         who writes
 ├── logs/          of the services of `almanac up`
 ├── prefect/       Prefect's database and settings

@@ -26,9 +26,10 @@ def of_tenant(name: str) -> str:
 def is_own(name: str) -> bool:
     """Return whether what has this name on a shared server is no other tenant's.
 
-    Names of the platform end in one word: `almanac-acme-index` is of the tenant `acme`, `almanac-index` of none.
+    Names of the platform end in one word: `almanac-acme-index` is of the tenant `acme`, `almanac-index` of none. Behind
+    a dot stands a knowledge base: no tenant's name holds one.
     """
-    first = name.rpartition("-")[0]
+    first = name.partition(".")[0].rpartition("-")[0]
     if os.environ.get(VARIABLE):
         return first == of_tenant("almanac")
     return first == "almanac" or not name.startswith("almanac-")

@@ -12,7 +12,7 @@ from tasks.answer.prompt import load_prompt
 from tasks.model.answerer import register
 from tasks.model.training.run_log import end_run, open_run
 from tasks.params import GenerationParams
-from tasks.releases.kind import ANSWERER
+from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.settings import Settings
 
 
@@ -54,9 +54,11 @@ def save_adapted(
     return folder
 
 
-def register_answerer(settings: Settings, folder: Path, *, key: str) -> str:
+def register_answerer(settings: Settings, folder: Path, *, key: str, kind: ReleaseKind = ANSWERER) -> str:
     """Log and register a folder; it is the challenger then. Return MLflow's version."""
     run_id = open_run(settings, ANSWERER.model, key, name=key)
-    version = register.register_answerer(settings, key=key, run_id=run_id, folder=folder, tags={}, description=key)
+    version = register.register_answerer(
+        settings, kind, key=key, run_id=run_id, folder=folder, tags={}, description=key
+    )
     end_run(settings, run_id)
     return version

@@ -22,29 +22,30 @@ def _word(random_: random.Random, syllables: int) -> str:
     return "".join(random_.choice(_SYLLABLES) for _ in range(syllables))
 
 
-def write_stones(folder: Path) -> Path:
-    """One note a stone, each about as unlike the others as notes are; returns the golden questions."""
-    random_ = random.Random(7)
-    notes = folder / "notes"
+def write_stones(folder: Path, source: str = "notes", answer: str = ANSWER, seed: int = 7) -> Path:
+    """One note a stone, each about as unlike the others as notes are; returns the golden questions, of all sources."""
+    random_ = random.Random(seed)
+    notes = folder / source
     notes.mkdir()
     questions = []
     for number, split in enumerate(SPLITS):
         name = _word(random_, 4).capitalize()
         rest = " ".join(_word(random_, 3) for _ in range(8))
-        (notes / f"{name}.md").write_text(f"# {name}\n\nThe colour of {name} is {ANSWER}. Also {rest}.\n")
+        (notes / f"{name}.md").write_text(f"# {name}\n\nThe colour of {name} is {answer}. Also {rest}.\n")
         questions.append(
             {
-                "id": f"s-{number:02d}",
+                "id": f"{source[0]}-{number:02d}",
                 "question": f"What colour is {name}?",
-                "answer": ANSWER,
-                "document": f"notes:{name}.md",
+                "answer": answer,
+                "document": f"{source}:{name}.md",
                 "anchor": f"The colour of {name}",
                 "topic": "north" if number % 2 else "south",
                 "split": split,
             }
         )
     path = folder / "golden.jsonl"
-    path.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    with path.open("a") as file:
+        file.writelines(json.dumps(question) + "\n" for question in questions)
     return path
 
 

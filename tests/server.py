@@ -102,7 +102,7 @@ class StaticPair:
         pass
 
     @contextmanager
-    def acquire(self, user_key: str | None = None) -> Iterator[Pair]:
+    def acquire(self, user_key: str | None = None, knowledge_base: str | None = None) -> Iterator[Pair]:
         assert self.pair is not None
         yield self.pair
 

@@ -37,6 +37,7 @@ from serving.api.review.routes import add_review
 from serving.api.search_body import SearchBody
 from serving.api.service import ChatQuestion, Service
 from serving.api.text import CleanRoute, encoded
+from serving.promotion.status import AnswererStatus
 
 
 class Me(BaseModel):
@@ -99,14 +100,17 @@ def api(service: Service) -> APIRouter:
             asker = None
         return _me(asker, can_sign_in=service.identity.sign_in is not None)
 
-    @router.get("/models", summary="The one model, and the versions that serve")
-    async def models(_: Caller) -> dict[str, Any]:
-        return {"object": "list", "data": [_model(service)]}
+    @router.get("/models", summary="The model, each of a knowledge base's own, and the versions that serve")
+    async def models(asker: Caller) -> dict[str, Any]:
+        own = await asyncio.to_thread(service.own_models, asker)
+        return {"object": "list", "data": [_model(service), *(_own_model(name, own[name]) for name in sorted(own))]}
 
     @router.get("/models/{model:path}", summary="The model")
-    async def model(model: str, _: Caller) -> dict[str, Any]:
+    async def model(model: str, asker: Caller) -> dict[str, Any]:
         check_model(model)
-        return _model(service) | {"id": model}
+        name = model.partition("/")[2]
+        own = (await asyncio.to_thread(service.own_models, asker)).get(name) if name else None
+        return _model(service) | {"id": model} if own is None else _own_model(name, own)
 
     @router.post("/chat/completions", summary="Answer from the documents that the asker may read", response_model=None)
     async def chat(body: ChatRequest, request: Request, asker: Caller) -> Response:
@@ -199,3 +203,9 @@ def _model(service: Service) -> dict[str, Any]:
         "owned_by": MODEL,
         "almanac": service.pairs.status().public_json() | {"questions": service.params.serving.smoke_questions},
     }
+
+
+def _own_model(name: str, serving: AnswererStatus) -> dict[str, Any]:
+    answerer = {"version": serving.version, "since": serving.since}
+    own = {"id": f"{MODEL}/{name}", "object": "model", "created": 0, "owned_by": MODEL}
+    return own | {"almanac": {"knowledge_base": name, "answerer": answerer}}

@@ -19,7 +19,7 @@ from serving.api.feedback import FeedbackRequest, FeedbackSpool
 from serving.api.limits import Slots
 from serving.api.observability.metrics import Metrics
 from serving.promotion.pair import Pair
-from serving.promotion.status import PairStatus
+from serving.promotion.status import AnswererStatus, PairStatus
 from tasks.answer.answerer import Answerer
 from tasks.answer.assistant import Reply, ask, courtesy
 from tasks.answer.cache import AnswerCache, cache_key
@@ -27,6 +27,7 @@ from tasks.answer.calibration import Calibration
 from tasks.answer.conversation import Turn, Writer, rewritten
 from tasks.answer.generators.base import Generator, JsonFormat
 from tasks.answer.generators.grammar import check_enforceable
+from tasks.answer.registry import alone
 from tasks.answer.structured.answer import require_writer, with_room
 from tasks.audit.audit import open_audit
 from tasks.errors import ConfigurationError
@@ -51,8 +52,11 @@ class Pairs(Protocol):
     def stop(self) -> None:
         """Follow no longer."""
 
-    def acquire(self, user_key: str | None = None) -> AbstractContextManager[Pair]:
-        """Return the pair of one request, held to its end; a share of users gets the challenger."""
+    def acquire(self, user_key: str | None = None, knowledge_base: str | None = None) -> AbstractContextManager[Pair]:
+        """Return the pair of one request, held to its end; a share of users gets the challenger.
+
+        Who asks one knowledge base alone gets its own answerer, where it has one.
+        """
 
     def poll_now(self) -> None:
         """Look at the aliases at once; returns before that is done."""
@@ -152,7 +156,7 @@ class Service:
             emit(piece)
 
         try:
-            with self.pairs.acquire(asked.asker.user) as pair:
+            with self.pairs.acquire(asked.asker.user, alone(asked.knowledge_bases)) as pair:
                 reply = self._reply(asked, pair, emit_timed if emit else None)
         finally:
             TICKET.reset(token)
@@ -202,6 +206,20 @@ class Service:
             kept = replace(reply.answer, prompt="", num_prompt_tokens=0, num_completion_tokens=0)
             self.cache.put(key, kept, valid_until=pair.index.next_expiry())
         return replace(reply, cached=cached is not None)
+
+    def own_models(self, asker: Asker) -> dict[str, AnswererStatus]:
+        """Return the answerers that knowledge bases have of their own, where the asker may read anything in them."""
+        own = self.pairs.status().own
+        names = [name for name in own if not asker.knowledge_bases or name in asker.knowledge_bases]
+        if not names:
+            return {}
+        with self.pairs.acquire() as pair:
+            access = load_access(self._db)
+            return {
+                name: own[name]
+                for name in names
+                if pair.index.holds(SearchRequest(name, asker.groups, (name,)), access)
+            }
 
     def rate(self, request: FeedbackRequest, user: str) -> None:
         """Keep a rating for delivery, and note who gave it.

@@ -8,6 +8,7 @@ old weights read. What somebody loaded from another folder is never unloaded: it
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import ConfigurationError, DependencyError
 from tasks.params import Params
 from tasks.releases.folder import cached_folder
+from tasks.releases.kind import ANSWERER
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
@@ -111,9 +113,9 @@ class EndpointAdapters:
 
     def _is_own(self, name: str, loaded_from: str) -> bool:
         """Say whether an adapter is an answerer of this installation, from where this server would load it."""
-        number = name.removeprefix(_prefix())
+        named = re.fullmatch(rf"{re.escape(ANSWERER.model)}(?:\..+)?-(\d+)", name)
         at = loaded_from.removeprefix(f"{self._root()}/")
-        return number.isdigit() and number != name and at.startswith(f"{number}-") and at != loaded_from
+        return named is not None and at.startswith(f"{named[1]}-") and at != loaded_from
 
     def _root(self) -> str:
         own = self._settings.endpoint_adapter_folder
@@ -128,10 +130,6 @@ class EndpointAdapters:
 
 
 def _name(version: ReleaseVersion) -> str:
-    return f"{_prefix()}{version.version}"
-
-
-def _prefix() -> str:
     from tasks.answer.generators.endpoint import adapter_name
 
-    return adapter_name("")
+    return adapter_name(version.label)

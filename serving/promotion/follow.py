@@ -10,12 +10,13 @@ gone changes nothing, unless the version that serves says that it was rolled bac
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from serving.promotion.aliases import Aliases, read_aliases
+from serving.promotion.attempt import Attempt, T, is_of_this_machine, one_line
 from serving.promotion.endpoint_adapters import EndpointAdapters
+from serving.promotion.own_answerers import OwnAnswerers
 from serving.promotion.smoke import smoke_answerer, smoke_index
 from serving.promotion.state import Serving, ServingState
 from serving.promotion.status import MlflowStatus
@@ -29,13 +30,13 @@ from serving.promotion.swap import (
     recall_answerer,
 )
 from serving.promotion.verdicts import Verdicts
-from tasks.errors import AlmanacError, ConfigurationError, DependencyError
+from tasks.errors import ConfigurationError, DependencyError
 from tasks.index.access_tables import load_access
 from tasks.index.release import tagged_version
 from tasks.index.table import connect
 from tasks.params import Params
 from tasks.releases.approval import Act, follow_approval, require_approval
-from tasks.releases.kind import ANSWERER, INDEX
+from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
 from tasks.releases.last_served import last_served, remember_served
 from tasks.releases.lifecycle import is_rolled_back, required, versions
 from tasks.releases.model_registry import CHAMPION, probe
@@ -47,18 +48,7 @@ from tasks.settings import Settings
 RETRY_SECONDS = 10.0
 """How long what could not be tried, for a dependency that did not answer, is left alone."""
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt(Generic[T]):
-    """An attempt to load an index or an answerer; where it fails, `unfit` is the version that is refused."""
-
-    name: str
-    load: Callable[[], T]
-    unfit: ReleaseVersion | None = None
 
 
 class Follower:
@@ -77,6 +67,7 @@ class Follower:
         self._unreachable: str | None = None
         self._started = 0.0
         self.verdicts = Verdicts(settings)
+        self._own = OwnAnswerers(self, settings, state)
 
     def poll(self) -> None:
         """Ask MLflow and follow."""
@@ -119,6 +110,7 @@ class Follower:
             self._begin(aliases)
         elif aliases is not None:
             self._move(aliases, self._state.now)
+        self._own.follow(aliases)
         if aliases is None:
             return
         if self._state.now is not None:
@@ -127,7 +119,7 @@ class Follower:
             # Whoever promoted what was refused may have kept it as what served last.
             self._record(self._state.now.index, self._state.now.answerer)
 
-    def _attempt(self, attempt: _Attempt[T]) -> T | None:
+    def attempt(self, attempt: Attempt[T]) -> T | None:
         """Load; what goes wrong refuses the version that is unfit, else it is left alone for a while."""
         if attempt.unfit is not None and self.verdicts.is_refused(attempt.unfit):
             return None
@@ -160,9 +152,9 @@ class Follower:
 
     def _begin(self, aliases: Aliases | None) -> None:
         """Let the champions serve; where they cannot be had, what served last."""
-        last_index = self._attempt(_Attempt("the index that served last", lambda: last_served(self._settings, INDEX)))
-        last_answerer = self._attempt(
-            _Attempt("the answerer that served last", lambda: last_served(self._settings, ANSWERER))
+        last_index = self.attempt(Attempt("the index that served last", lambda: last_served(self._settings, INDEX)))
+        last_answerer = self.attempt(
+            Attempt("the answerer that served last", lambda: last_served(self._settings, ANSWERER))
         )
         index = self._first(self._index_attempts(aliases, last_index))
         if index is None:
@@ -176,37 +168,37 @@ class Follower:
             return
         self._state.exchange(Serving(index, answerer))
         if aliases is not None:
-            self._report_first(index, last_index)
-            self._report_first(answerer, last_answerer)
+            self.report_first(index, last_index)
+            self.report_first(answerer, last_answerer)
         self._record(index, answerer)
 
-    def _first(self, attempts: Iterable[_Attempt[T]]) -> T | None:
-        return next((loaded for loaded in map(self._attempt, attempts) if loaded is not None), None)
+    def _first(self, attempts: Iterable[Attempt[T]]) -> T | None:
+        return next((loaded for loaded in map(self.attempt, attempts) if loaded is not None), None)
 
-    def _index_attempts(self, aliases: Aliases | None, last: ReleaseVersion | None) -> Iterator[_Attempt[LoadedIndex]]:
+    def _index_attempts(self, aliases: Aliases | None, last: ReleaseVersion | None) -> Iterator[Attempt[LoadedIndex]]:
         """A version that served last on this home is not unfit where it cannot be loaded now."""
         wanted = aliases.index if aliases else None
         served_last = wanted is not None and last is not None and wanted.id == last.id
         if wanted is not None:
-            yield _Attempt(str(wanted), lambda: self._open(wanted), None if served_last else wanted)
+            yield Attempt(str(wanted), lambda: self._open(wanted), None if served_last else wanted)
         if last is not None and not served_last:
-            yield _Attempt("the index that served last", lambda: self._recall_index(last))
+            yield Attempt("the index that served last", lambda: self._recall_index(last))
 
     def _answerer_attempts(
         self, aliases: Aliases | None, last: ReleaseVersion | None, index: LoadedIndex
-    ) -> Iterator[_Attempt[LoadedAnswerer]]:
+    ) -> Iterator[Attempt[LoadedAnswerer]]:
         wanted = aliases.answerer if aliases else None
         served_last = wanted is not None and last is not None and wanted.id == last.id
         if wanted is not None:
             unfit = None if served_last else wanted
-            yield _Attempt(str(wanted), lambda: self._smoked(index, self._load(wanted)), unfit)
+            yield Attempt(str(wanted), lambda: self._smoked(index, self._load(wanted)), unfit)
         if served_last:
             return
         asked = aliases is not None and wanted is None
-        if last is None or (asked and self._may_leave(last)):
-            yield _Attempt("the default answerer", lambda: self._smoked(index, self._default()))
+        if last is None or (asked and self.may_leave(last)):
+            yield Attempt("the default answerer", lambda: self._smoked(index, self._default()))
         else:
-            yield _Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(last)))
+            yield Attempt("the answerer that served last", lambda: self._smoked(index, self._recall_answerer(last)))
 
     # A pair behind another.
 
@@ -214,19 +206,19 @@ class Follower:
         """Swap both at once where both aliases moved and the new pair passes; else each alone."""
         index = self._next_index(aliases.index, now)
         answerer = self._next_answerer(aliases.answerer, now)
-        if index and answerer and self._attempt(_Attempt("the new pair", lambda: self._smoked(index, answerer))):
+        if index and answerer and self.attempt(Attempt("the new pair", lambda: self._smoked(index, answerer))):
             self._swap(index, answerer, now)
             return
         beside = now.index
-        if index and self._attempt(
-            _Attempt(str(index.version), lambda: self._smoked(index, now.answerer), index.version)
+        if index and self.attempt(
+            Attempt(str(index.version), lambda: self._smoked(index, now.answerer), index.version)
         ):
             now = self._swap(index, now.answerer, now)
             beside = index
         if answerer is None:
             return
         name = str(answerer.version or "the default answerer")
-        if self._attempt(_Attempt(name, lambda: self._smoked(beside, answerer), answerer.version)):
+        if self.attempt(Attempt(name, lambda: self._smoked(beside, answerer), answerer.version)):
             self._swap(beside, answerer, now)
         elif answerer is not now.challenger:
             answerer.close()
@@ -239,14 +231,14 @@ class Follower:
             return None
         if wanted.id == now.index.version.id:
             return self._rewritten_index(wanted, now.index)
-        return self._attempt(_Attempt(str(wanted), lambda: self._open(wanted), wanted))
+        return self.attempt(Attempt(str(wanted), lambda: self._open(wanted), wanted))
 
     def _rewritten_index(self, wanted: ReleaseVersion, now: LoadedIndex) -> LoadedIndex | None:
         """Open the same release again where an erasure moved its tag: the old version is about to go."""
-        attempt = _Attempt("the tag of what serves", lambda: tagged_version(self._db, now.release.lance_tag))
-        if self._attempt(attempt) in (None, now.index.table.version):
+        attempt = Attempt("the tag of what serves", lambda: tagged_version(self._db, now.release.lance_tag))
+        if self.attempt(attempt) in (None, now.index.table.version):
             return None
-        return self._attempt(_Attempt(f"{wanted} without what was forgotten", lambda: self._recall_index(wanted)))
+        return self.attempt(Attempt(f"{wanted} without what was forgotten", lambda: self._recall_index(wanted)))
 
     def _next_answerer(self, wanted: ReleaseVersion | None, now: Serving) -> LoadedAnswerer | None:
         serving, challenger = now.answerer.version, now.challenger
@@ -260,22 +252,23 @@ class Follower:
                 challenger.version = wanted
                 return challenger
 
-            return self._attempt(_Attempt(str(wanted), promoted, wanted))
-        return self._attempt(_Attempt(str(wanted), lambda: self._load(wanted), wanted))
+            return self.attempt(Attempt(str(wanted), promoted, wanted))
+        return self.attempt(Attempt(str(wanted), lambda: self._load(wanted), wanted))
 
     def _without_champion(self, serving: ReleaseVersion) -> LoadedAnswerer | None:
         """Load the default answerer where a person rolled back to it; the alias may just be lost."""
-        if self._may_leave(serving):
-            return self._attempt(_Attempt("the default answerer", self._default))
+        if self.may_leave(serving):
+            return self.attempt(Attempt("the default answerer", self._default))
         self._problems.append(f"{ANSWERER.model} has no champion in MLflow; version {serving.version} serves on")
         return None
 
-    def _may_leave(self, serving: ReleaseVersion) -> bool:
+    def may_leave(self, serving: ReleaseVersion) -> bool:
         """Say whether a person rolled back to the default, and one who may."""
-        if not is_rolled_back(self._settings, ANSWERER, serving.version):
+        kind = serving.kind
+        if not is_rolled_back(self._settings, kind, serving.version):
             return False
         try:
-            current = required(versions(self._settings, ANSWERER), ANSWERER, serving.version)
+            current = required(versions(self._settings, kind), kind, serving.version)
             require_approval(self._settings, current, "leave")
         except ConfigurationError as error:
             self._problems.append(str(error))
@@ -291,7 +284,7 @@ class Follower:
 
     def _swap(self, index: LoadedIndex, answerer: LoadedAnswerer, before: Serving) -> Serving:
         challenger = None if before.challenger is answerer else before.challenger
-        serving = Serving(index, answerer, challenger)
+        serving = replace(before, index=index, answerer=answerer, challenger=challenger)
         self._state.exchange(serving)
         if index is not before.index:
             self._report_served(index, before.index.version)
@@ -313,7 +306,7 @@ class Follower:
         if now.challenger is not None and now.challenger.id == wanted.id:
             return
         self._state.set_challenger(None)
-        challenger = self._attempt(_Attempt(str(wanted), lambda: self._smoked(now.index, self._load(wanted)), wanted))
+        challenger = self.attempt(Attempt(str(wanted), lambda: self._smoked(now.index, self._load(wanted)), wanted))
         if challenger is not None:
             self._state.set_challenger(challenger)
             self._report_served(challenger, now.answerer.version)
@@ -338,6 +331,12 @@ class Follower:
     def _recall_answerer(self, version: ReleaseVersion) -> LoadedAnswerer:
         return recall_answerer(version, self._params, self._settings, self._wrap, self._adapters)
 
+    def load_beside(self, version: ReleaseVersion, *, is_recalled: bool) -> LoadedAnswerer:
+        """Load the answerer of a knowledge base and smoke it over the index that serves; recalled: without MLflow."""
+        assert self._state.now is not None
+        load = self._recall_answerer if is_recalled else self._load
+        return self._smoked(self._state.now.index, load(version))
+
     def _default(self) -> LoadedAnswerer:
         return load_default(self._params, self._settings, self._wrap)
 
@@ -355,16 +354,19 @@ class Follower:
         return answerer
 
     def _record(self, index: LoadedIndex, answerer: LoadedAnswerer) -> None:
+        self.remember(INDEX, index.version)
+        self.remember(ANSWERER, answerer.version)
+
+    def remember(self, kind: ReleaseKind, version: ReleaseVersion | None) -> None:
         """Keep what serves for a restart without MLflow; a full disk stops no swap."""
         try:
-            remember_served(self._settings, INDEX, index.version)
-            remember_served(self._settings, ANSWERER, answerer.version)
-            for version in filter(None, (index.version, answerer.version)):
+            remember_served(self._settings, kind, version)
+            if version is not None:
                 self._follow_approval(version)
         except DependencyError as error:
             self._problems.append(f"a restart without MLflow would serve what served before: {error}")
 
-    def _report_first(self, loaded: LoadedIndex | LoadedAnswerer, last: ReleaseVersion | None) -> None:
+    def report_first(self, loaded: LoadedIndex | LoadedAnswerer, last: ReleaseVersion | None) -> None:
         """Say what serves if it did not serve last; else correct what a command that was killed left said."""
         version = loaded.version
         if version is not None and (last is None or version.id != last.id):
@@ -372,19 +374,14 @@ class Follower:
         elif version is not None and (version.rolled_back or not version.served):
             self.verdicts.correct(version)
 
+    def report_left(self, version: ReleaseVersion) -> None:
+        """Say that the general answerer took the place of a knowledge base's own."""
+        self.verdicts.left(version, seconds=round(time.monotonic() - self._started, 2))
+
+    def say(self, problem: str) -> None:
+        """Say what is not as it should be, until the next poll."""
+        self._problems.append(problem)
+
     def _report_served(self, loaded: LoadedIndex | LoadedAnswerer, before: ReleaseVersion | None) -> None:
         seconds = round(time.monotonic() - self._started, 2)
         self.verdicts.passed(loaded, before, seconds=seconds, checks=tuple(self._checks))
-
-
-def is_of_this_machine(error: Exception) -> bool:
-    """Say whether this machine is to blame, not the version: it lacks a service, a file, a library, memory or room."""
-    if isinstance(error, DependencyError | ImportError | MemoryError):
-        return True
-    return isinstance(error, OSError) and error.errno is not None
-
-
-def one_line(error: BaseException) -> str:
-    """Return what went wrong, in one line."""
-    text = " ".join(str(error).split())[:400] or type(error).__name__
-    return text if isinstance(error, AlmanacError) else f"{type(error).__name__}: {text}"

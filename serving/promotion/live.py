@@ -53,16 +53,17 @@ class LivePair:
         self._trial = TrialWatch(settings, self._versions)
 
     @contextmanager
-    def acquire(self, user_key: str | None = None) -> Iterator[Pair]:
+    def acquire(self, user_key: str | None = None, knowledge_base: str | None = None) -> Iterator[Pair]:
         """Yield the pair of one request: whole, and the same to its end.
 
         Args:
             user_key: who asks; `serving.challenger_share` of all keys get the challenger, always the same ones.
+            knowledge_base: which alone is asked; its own answerer answers, where it has one.
 
         Raises:
             DependencyError: nothing serves yet.
         """
-        with self._state.acquire(user_key) as pair:
+        with self._state.acquire(user_key, knowledge_base) as pair:
             if pair is None:
                 reasons = "; ".join(self._follower.reasons()) or "it is being loaded"
                 raise DependencyError(f"an index and an answerer must serve, found none yet: {reasons}")
@@ -112,6 +113,7 @@ class LivePair:
             index=_index_status(now.index) if now else None,
             answerer=_answerer_status(now.answerer) if now else None,
             challenger=self._challenger_status(now.challenger) if now and now.challenger else None,
+            own={name: _answerer_status(loaded) for name, loaded in now.own.items()} if now else {},
             mlflow=self._follower.mlflow_status(),
             can_read_index=unreadable is None,
             last_swap=verdicts.last_swap,

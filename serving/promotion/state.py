@@ -2,9 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from serving.promotion.pair import Pair
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex
@@ -13,15 +13,20 @@ from tasks.releases.version import ReleaseVersion
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """An index with the answerer of most users, and with that of the others."""
+    """An index with the answerer of most users, and with those of the others.
+
+    Attributes:
+        own: by knowledge base, for who asks it alone.
+    """
 
     index: LoadedIndex
     answerer: LoadedAnswerer
     challenger: LoadedAnswerer | None = None
+    own: Mapping[str, LoadedAnswerer] = field(default_factory=dict)
 
     def answerers(self) -> list[LoadedAnswerer]:
         """Return all loaded answerers."""
-        return [answerer for answerer in (self.answerer, self.challenger) if answerer is not None]
+        return [answerer for answerer in (self.answerer, self.challenger, *self.own.values()) if answerer is not None]
 
 
 class ServingState:
@@ -35,11 +40,11 @@ class ServingState:
         self.now: Serving | None = None
 
     @contextmanager
-    def acquire(self, user_key: str | None) -> Iterator[Pair | None]:
-        """Yield the pair of one request; None while nothing serves."""
+    def acquire(self, user_key: str | None, knowledge_base: str | None = None) -> Iterator[Pair | None]:
+        """Yield the pair of one request, which may ask one knowledge base alone; None while nothing serves."""
         with self._lock:
             now = self.now
-            answerer = self._answerer_of(now, user_key) if now else None
+            answerer = self._answerer_of(now, user_key, knowledge_base) if now else None
             if answerer is not None:
                 answerer.num_users += 1
         if now is None or answerer is None:
@@ -69,13 +74,22 @@ class ServingState:
         if self.now is not None and self.now.challenger is not answerer:
             self.exchange(replace(self.now, challenger=answerer))
 
+    def set_own(self, knowledge_base: str, answerer: LoadedAnswerer | None) -> None:
+        """Give who asks a knowledge base alone this answerer; None: the general one."""
+        if self.now is not None:
+            others = {name: loaded for name, loaded in self.now.own.items() if name != knowledge_base}
+            own = others if answerer is None else others | {knowledge_base: answerer}
+            self.exchange(replace(self.now, own=own))
+
     def answerers_in_use(self) -> list[ReleaseVersion]:
         """Return the versions that answer, and those that were taken away and have requests to end."""
         with self._lock:
             loaded = [*(self.now.answerers() if self.now else ()), *self._leaving]
         return [answerer.version for answerer in loaded if answerer.version is not None]
 
-    def _answerer_of(self, now: Serving, user_key: str | None) -> LoadedAnswerer:
+    def _answerer_of(self, now: Serving, user_key: str | None, knowledge_base: str | None) -> LoadedAnswerer:
+        if knowledge_base is not None and (own := now.own.get(knowledge_base)) is not None:
+            return own
         if now.challenger is None or user_key is None or place(user_key) >= self._challenger_share:
             return now.answerer
         return now.challenger

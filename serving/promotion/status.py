@@ -1,6 +1,7 @@
 """What serves since when, and what is not as it should be: for those who run the server, and in part for anybody."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from serving.promotion.record import Promotion
@@ -48,6 +49,7 @@ class PairStatus:
     """What serves, and what happened last.
 
     Attributes:
+        own: answerers of single knowledge bases; who may know of one is not said here.
         can_read_index: whether what every search reads came within seconds when it was asked last.
         reasons: what is not as it should be; they name paths and addresses.
     """
@@ -56,6 +58,7 @@ class PairStatus:
     index: IndexStatus | None = None
     answerer: AnswererStatus | None = None
     challenger: AnswererStatus | None = None
+    own: Mapping[str, AnswererStatus] = field(default_factory=dict)
     mlflow: MlflowStatus = MlflowStatus()
     can_read_index: bool = True
     last_swap: Promotion | None = None

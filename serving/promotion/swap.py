@@ -100,7 +100,7 @@ def load_registered(
     """Fetch and load the answerer of a version.
 
     Args:
-        version: of `almanac-answerer`.
+        version: of `almanac-answerer`, or of a knowledge base's own, which shares the base's weights in this process.
         params: `generation`.
         settings: where MLflow and the home are.
         wrap: put around its generator.
@@ -140,7 +140,8 @@ def _load(
 ) -> LoadedAnswerer:
     if adapters is not None:
         adapters.load(version, folder)
-    answerer = load_answerer(folder, generation, settings, version=version.version)
+    shares_base = version.kind.knowledge_base is not None
+    answerer = load_answerer(folder, generation, settings, version=version.label, shares_base=shares_base)
     check_logits(answerer)
     parity = check_parity(folder, answerer, wrap, serving)
     return LoadedAnswerer(version, _wrapped(answerer, wrap), parity)

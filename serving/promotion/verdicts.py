@@ -10,7 +10,7 @@ from serving.promotion.state import Serving
 from serving.promotion.swap import LoadedAnswerer, LoadedIndex
 from tasks.audit.audit import open_audit
 from tasks.errors import DependencyError
-from tasks.releases.kind import ANSWERER, INDEX, ReleaseKind
+from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.releases.lifecycle import note_champion, note_rolled_back, reject
 from tasks.releases.model_registry import CHALLENGER
 from tasks.releases.version import ReleaseVersion
@@ -135,13 +135,13 @@ class Verdicts:
     ) -> None:
         """Tag a version that answers from now on, and the one that was taken back for it."""
         version = loaded.version
-        kind = INDEX if isinstance(loaded, LoadedIndex) else ANSWERER
+        kind = version.kind if version is not None else ANSWERER
         back = before is not None and (version is None or int(version.version) < int(before.version))
         challenger = version is not None and version.alias == CHALLENGER
         promotion = Promotion(
             "challenger" if challenger else "rolled_back" if back else "promoted",
             kind.model,
-            loaded.version.version if isinstance(loaded, LoadedIndex) else loaded.answerer.version,
+            loaded.version.version if loaded.version is not None else loaded.answerer.version,
             before=before.version if before else "default" if kind.default else "none",
             seconds=seconds,
             checks=checks,
@@ -156,6 +156,14 @@ class Verdicts:
                 note_rolled_back(self._settings, kind, before.version)
         except DependencyError as error:
             logger.warning("%s %s serves, but could not be tagged: %s", kind.model, promotion.version, error)
+
+    def left(self, version: ReleaseVersion, *, seconds: float) -> None:
+        """Say that a knowledge base's own answerer was taken back for the general one; its tags say so already."""
+        default = str(version.kind.default)
+        promotion = Promotion("rolled_back", version.kind.model, default, before=version.version, seconds=seconds)
+        self.last_swap = promotion
+        record_promotion(promotion)
+        self._note(promotion)
 
     def correct(self, version: ReleaseVersion) -> None:
         """Let the tags of what an alias names say that it serves."""
@@ -172,4 +180,7 @@ def _slot(version: ReleaseVersion) -> Slot:
 def _serving_version(serving: Serving | None, kind: ReleaseKind) -> ReleaseVersion | None:
     if serving is None:
         return None
+    if kind.knowledge_base is not None:
+        own = serving.own.get(kind.knowledge_base)
+        return None if own is None else own.version
     return serving.answerer.version if kind == ANSWERER else serving.index.version

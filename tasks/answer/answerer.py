@@ -69,7 +69,7 @@ class Answerer:
     """What answers: a generator, and the parameters to answer with.
 
     Attributes:
-        version: MLflow's version of `almanac-answerer`, `base` or `excerpt`.
+        version: MLflow's version of `almanac-answerer`, `base` or `excerpt`; of a knowledge base's own `handbook/3`.
         identity: of the generator; equal identity, equal answers on one kind of device.
     """
 
@@ -123,10 +123,17 @@ def excerpt_answerer(params: GenerationParams) -> Answerer:
     return Answerer(EXCERPT, SilentGenerator(f"{EXCERPT}@{EXCERPT_VERSION}:none"), alone)
 
 
-def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *, version: str) -> Answerer:
+def load_answerer(
+    folder: Path, params: GenerationParams, settings: Settings, *, version: str, shares_base: bool = False
+) -> Answerer:
     """Check a folder and load it on its base, an adapter merged into a copy of the base's weights.
 
-    With `generation.endpoint` the endpoint must serve it already, as `adapter_name(version)`.
+    Args:
+        folder: as the head of this module describes it.
+        params: what the manifest does not say.
+        settings: where the base model is.
+        version: names it. With `generation.endpoint` the endpoint must serve it already, as `adapter_name(version)`.
+        shares_base: leave an adapter beside the base's weights, which any number of answerers then share.
 
     Raises:
         ConfigurationError: it was trained for another base model or prompt than this project has.
@@ -158,8 +165,9 @@ def load_answerer(folder: Path, params: GenerationParams, settings: Settings, *,
             "install that model again, or retrain"
         )
     generator = replace(
-        _with_weights(base, folder, version),
-        identity=f"{base.identity}+{manifest.method}@{_digest(manifest)}",
+        _with_weights(base, folder, version, shares_base=shares_base),
+        # Rounded otherwise than a merged one: an answer of the one is none of the other.
+        identity=f"{base.identity}+{'beside-' if shares_base else ''}{manifest.method}@{_digest(manifest)}",
         refusal=NOT_FOUND,
         refusal_bias=manifest.refusal_bias,
     )
@@ -202,10 +210,13 @@ def _check_prompt(manifest: Manifest) -> None:
         )
 
 
-def _with_weights(base: TransformersGenerator, folder: Path, version: str) -> TransformersGenerator:
+def _with_weights(
+    base: TransformersGenerator, folder: Path, version: str, *, shares_base: bool
+) -> TransformersGenerator:
     import copy
 
-    own = num_parameters_of(folder / "model") or base.model.num_parameters()
+    beside = num_parameters_of(folder / "adapter") if shares_base else base.model.num_parameters()
+    own = num_parameters_of(folder / "model") or beside
     require_memory(f"answerer {version}", own, base.model.dtype, str(base.model.device))
     if (folder / "model").is_dir():
         from transformers import AutoModelForCausalLM
@@ -216,9 +227,26 @@ def _with_weights(base: TransformersGenerator, folder: Path, version: str) -> Tr
         return replace(base, model=network.to(base.model.device).eval())
     from peft import PeftModel
 
+    if shares_base:
+        beside_base: Any = PeftModel.from_pretrained(_sharing(base.model), folder / "adapter", is_trainable=False)
+        return replace(base, model=beside_base.get_base_model().eval())
     # A copy: the base serves on, and comparisons need it as it was.
     adapted = PeftModel.from_pretrained(copy.deepcopy(base.model), folder / "adapter", is_trainable=False)
     return replace(base, model=adapted.merge_and_unload(safe_merge=True).eval())
+
+
+def _sharing(network: Any) -> Any:
+    """Return a model of its own layers over the same weights: what is put on its layers is on no other model's."""
+    import copy
+
+    from torch.nn import Parameter
+
+    # New parameters over the same numbers: PEFT switches the gradient of those that it meets off.
+    memo: dict[int, Any] = {
+        id(weight): Parameter(weight.detach(), requires_grad=False) for weight in network.parameters()
+    }
+    memo |= {id(buffer): buffer for buffer in network.buffers()}
+    return copy.deepcopy(network, memo)
 
 
 def _digest(manifest: Manifest) -> str:

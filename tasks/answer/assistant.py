@@ -13,7 +13,7 @@ from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.check.claims import TextEmbedder
 from tasks.answer.conversation import Turn
 from tasks.answer.generators.base import Generator, JsonFormat
-from tasks.answer.registry import load_champion
+from tasks.answer.registry import alone, load_champion, load_own
 from tasks.answer.structured.answer import answer_in_json
 from tasks.answer.trace import TraceContext, current_trace_id, traced
 from tasks.audit.audit import open_audit, process_owner
@@ -197,7 +197,7 @@ def _streamed(
 
 
 class Assistant:
-    """Answers from the live index with the answerer that was champion at its start."""
+    """Answers from the live index with the answerer that was champion at its start, or a knowledge base's own."""
 
     def __init__(self, params: Params, settings: Settings) -> None:
         """Open the live index and load the champion answerer.
@@ -207,26 +207,29 @@ class Assistant:
         """
         self._settings = settings
         self.index = LiveIndex(params, settings)
-        self._answerer = load_champion(params, settings)
+        self._params, self._answerer = params, load_champion(params, settings)
 
     def ask(self, question: str, *, groups: Collection[str] = (), knowledge_bases: Collection[str] = ()) -> Reply:
         """Answer one question from what the asker may read."""
+        answerer, only = self._answerer, alone(knowledge_bases)
+        if only is not None:
+            answerer = load_own(only, self._params, self._settings) or answerer
         return ask(
             Request(question, groups=tuple(groups), knowledge_bases=tuple(knowledge_bases)),
             self.index.search,
-            self._answerer,
+            answerer,
             index_version=str(self.index.serving.release.number),
             settings=self._settings,
             embedder=self.index.embedder,
             calibration=Calibration.of_release(self.index.serving.release.metrics),
-            observe=self._observe,
+            observe=partial(self._observe, answerer.version),
         )
 
-    def _observe(self, passages: Sequence[Passage], trace_id: str | None) -> None:
+    def _observe(self, answerer: str, passages: Sequence[Passage], trace_id: str | None) -> None:
         open_audit(self._settings.layout).shown(
             process_owner(),
             [passage.document_id for passage in passages],
             release=str(self.index.serving.release.number),
-            answerer=self._answerer.version,
+            answerer=answerer,
             trace=trace_id,
         )

@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 from tasks.answer.trace import EXPERIMENT
 from tasks.answer.trace_search import TRACES_PER_PAGE, answer_traces
 from tasks.erasure.byte_search import Needles
-from tasks.releases.kind import ANSWERER, EMBEDDER
+from tasks.releases.answerers import answerer_kinds
+from tasks.releases.kind import EMBEDDER
 from tasks.releases.lifecycle import mark, versions
 from tasks.releases.model_registry import mlflow_client
 from tasks.releases.tags import Tag
@@ -70,7 +71,7 @@ def trained_on(settings: Settings, training_sets: Collection[str], snapshots: Co
     """
     return [
         version
-        for kind in (ANSWERER, EMBEDDER)
+        for kind in (*answerer_kinds(settings), EMBEDDER)
         for version in versions(settings, kind)
         if version.tags.get(Tag.TRAINING_SET) in training_sets
         or (version.tags.get(Tag.METHOD) == ON_TEXTS and version.tags.get(Tag.CORPUS) in snapshots)

@@ -20,7 +20,8 @@ from tasks.index.table import connect, open_at
 from tasks.model.examples.example import Example, read_examples
 from tasks.model.examples.training_set import FILE, FOLDER, TrainingSet, read_training_set
 from tasks.registry.shared import open_registry
-from tasks.releases.kind import ANSWERER, EMBEDDER, INDEX, ReleaseKind
+from tasks.releases.answerers import answerer_kinds
+from tasks.releases.kind import EMBEDDER, INDEX, ReleaseKind, answerer_of
 from tasks.releases.lifecycle import versions
 from tasks.releases.model_registry import mlflow_client, none_if_absent
 from tasks.releases.version import ReleaseVersion
@@ -91,7 +92,8 @@ class Records:
     @cached_property
     def versions(self) -> list[ReleaseVersion]:
         """Return every version of index, answerer and embedder that MLflow knows."""
-        return [version for kind in (INDEX, ANSWERER, EMBEDDER) for version in versions(self._settings, kind)]
+        kinds = (INDEX, *answerer_kinds(self._settings), EMBEDDER)
+        return [version for kind in kinds for version in versions(self._settings, kind)]
 
     def models(self) -> list[ReleaseVersion]:
         """Return the versions that were trained."""
@@ -99,7 +101,12 @@ class Records:
 
     def version(self, kind: ReleaseKind, number: str) -> ReleaseVersion | None:
         """Return the version of this number."""
-        return next((entry for entry in self.versions if entry.kind is kind and entry.version == number), None)
+        return next((entry for entry in self.versions if entry.kind == kind and entry.version == number), None)
+
+    def answerer(self, label: str) -> ReleaseVersion | None:
+        """Return the answerer that traces call so: `3`, or `handbook/3` of a knowledge base's own."""
+        own, _, number = label.rpartition("/")
+        return self.version(answerer_of(own or None), number)
 
     def index_version(self, release: int) -> ReleaseVersion | None:
         """Return an index release as MLflow knows it."""

@@ -17,15 +17,14 @@ from tasks.index.release import Release
 from tasks.lineage.graph import Graph, Kind, Lineage, Node
 from tasks.lineage.records import MAX_ANSWERS, KeptExamples, Records, TracedAnswer
 from tasks.model.examples.example import Example
-from tasks.releases.kind import ANSWERER, EMBEDDER, INDEX, ReleaseKind
+from tasks.releases.kind import ANSWERER, EMBEDDER, INDEX, ReleaseKind, answerer_of
 from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
 
 _TRACE = re.compile(r"tr-[0-9a-f]{32}")
 _EXAMPLE = re.compile(r"[0-9a-f]{16}")
-_VERSION = re.compile(r"(?:almanac-)?(release|index|answerer|embedder)[ :#]?(\d+)")
-_MODELS: dict[str, ReleaseKind] = {"answerer": ANSWERER, "embedder": EMBEDDER}
+_VERSION = re.compile(r"(?i:(?:almanac-)?(release|index|embedder|answerer)(?:(?<=answerer)\.(\S+[ :#]))?)[ :#]?(\d+)")
 _ON_TEXTS = "continual_pretraining"
 
 
@@ -55,13 +54,14 @@ class _Walk:
         self._graph = Graph()
 
     def lineage(self, wanted: str) -> Lineage:
-        version = _VERSION.fullmatch(wanted.casefold())
+        version = _VERSION.fullmatch(wanted)
+        what, own = (version[1].casefold(), version[2][:-1] if version[2] else None) if version else ("", None)
         if _TRACE.fullmatch(wanted):
             root = self._of_answer(wanted)
-        elif version and version[1] in ("release", "index"):
-            root = self._of_release(int(version[2]))
+        elif version and what in ("release", "index"):
+            root = self._of_release(int(version[3]))
         elif version:
-            root = self._of_model(_MODELS[version[1]], version[2])
+            root = self._of_model(EMBEDDER if what == "embedder" else answerer_of(own), version[3])
         elif (example := self._example(wanted)) is not None:
             root = self._of_example(*example)
         else:
@@ -123,7 +123,7 @@ class _Walk:
             self._graph.join(Node("source", name.partition(":")[0]), _document(name))
         if release := self._records.releases.get(_number(answer.index_version)):
             self._into_release(release)
-        if version := self._records.version(ANSWERER, answer.answerer_version):
+        if version := self._records.answerer(answer.answerer_version):
             self._into_model(version)
         for kept in self._records.training_sets.values():
             for example in kept.examples:
@@ -159,7 +159,7 @@ class _Walk:
         release = self._records.releases.get(_number(answer.index_version))
         gone = Node("release", answer.index_version, {"kept": "no"})
         self._graph.join(self._release(release) if release else gone, node)
-        version = self._records.version(ANSWERER, answer.answerer_version)
+        version = self._records.answerer(answer.answerer_version)
         self._graph.join(_model(version) if version else Node("model", f"answerer {answer.answerer_version}"), node)
         for number, (user, value) in enumerate(answer.ratings, start=1):
             self._graph.join(node, Node("rating", f"{answer.trace_id} {number}", {"value": value, "user": user}))
@@ -213,13 +213,13 @@ class _Walk:
     def _of_model(self, kind: ReleaseKind, number: str) -> Node:
         version = self._records.version(kind, number)
         if version is None:
-            numbers = ", ".join(entry.version for entry in self._records.versions if entry.kind is kind) or "none"
+            numbers = ", ".join(entry.version for entry in self._records.versions if entry.kind == kind) or "none"
             raise ConfigurationError(
                 f"{kind.model} must have version {number}, found: {numbers}; see `almanac releases`"
             )
         node = self._into_model(version)
-        if kind is ANSWERER:
-            self._add_answers(self._records.answers_by_tag("almanac.answerer_version", number), only="")
+        if kind.artifacts == ANSWERER.artifacts:
+            self._add_answers(self._records.answers_by_tag("almanac.answerer_version", version.label), only="")
         return node
 
     def _into_model(self, version: ReleaseVersion) -> Node:
@@ -247,9 +247,9 @@ class _Walk:
         for version in self._records.models():
             if version.tags.get(Tag.TRAINING_SET) == kept.tag:
                 self._graph.join(_training_set(kept), _model(version))
-                if version.kind is ANSWERER:
-                    tag, number = "almanac.answerer_version", version.version
-                    self._add_answers(self._records.answers_by_tag(tag, number), only="")
+                if version.kind.artifacts == ANSWERER.artifacts:
+                    tag, label = "almanac.answerer_version", version.label
+                    self._add_answers(self._records.answers_by_tag(tag, label), only="")
 
     def _of_example(self, kept: KeptExamples, example: Example) -> Node:
         self._join_example(kept, example)

@@ -103,9 +103,17 @@ def _shifts(
 
 
 def _worse(entries: list[Observation]) -> Iterable[Shift]:
-    """Compare the answerer that came last with those before it."""
-    if not entries:
-        return
+    """Compare the answerer that came last with those before it: the general one, and each knowledge base's own."""
+    # `handbook/3` answers other questions than `3`: neither stands for the other.
+    for own in dict.fromkeys(_knowledge_base(entry) for entry in entries):
+        yield from _worse_of([entry for entry in entries if _knowledge_base(entry) == own])
+
+
+def _knowledge_base(entry: Observation) -> str:
+    return entry.answerer.rpartition("/")[0]
+
+
+def _worse_of(entries: list[Observation]) -> Iterable[Shift]:
     newest = entries[-1].answerer
     new = [entry for entry in entries if entry.answerer == newest]
     old = [entry for entry in entries if entry.answerer != newest]

@@ -16,6 +16,7 @@ from tasks.errors import ConfigurationError
 from tasks.params.checks import GateRule, Prompt, UniqueKeyLoader, check_cron, check_endpoint, check_timezone
 from tasks.params.embedding import EmbedderTuningParams, EmbeddingNeeds
 from tasks.params.examples import ExampleGateParams, ExamplesParams
+from tasks.params.knowledge_bases import KnowledgeBasesParams
 from tasks.params.missing import lines_to_paste
 from tasks.params.needs import NeedsParams
 from tasks.params.prices import PricesParams
@@ -298,6 +299,7 @@ class Params(Block):
     fine_tuning: FineTuningParams
     embedder_tuning: EmbedderTuningParams | None = None
     evaluation: EvaluationParams
+    knowledge_bases: KnowledgeBasesParams = KnowledgeBasesParams()
     style: StyleParams = StyleParams()
     model_gate: ModelGateParams
     compare: CompareParams

@@ -16,7 +16,7 @@ from tasks.audit.audit import process_owner
 from tasks.errors import ConfigurationError
 from tasks.files import write_json
 from tasks.pseudonym_key import signature
-from tasks.releases.kind import ReleaseKind
+from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
@@ -118,4 +118,8 @@ def _followed(settings: Settings, kind: ReleaseKind) -> str:
 
 
 def _path(settings: Settings, kind: ReleaseKind) -> Path:
-    return settings.layout.served / f"{kind.name}-approved.json"
+    served, own = settings.layout.served, kind.knowledge_base
+    # A folder: a knowledge base may be called `handbook-approved`.
+    return (
+        served / f"{kind.name}-approved.json" if own is None else served / f"{ANSWERER.name}-approved" / f"{own}.json"
+    )

@@ -31,6 +31,18 @@ def read_versions(database: Path, kind: ReleaseKind) -> list[ReleaseVersion] | N
         return None
 
 
+def read_model_names(database: Path, prefix: str) -> list[str] | None:
+    """Return the registered models whose names begin so; None: MLflow must be asked."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
+            rows = connection.execute(
+                "SELECT name FROM registered_models WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)
+            )
+            return [str(name) for (name,) in rows]
+    except sqlite3.Error:
+        return None
+
+
 def _versions(connection: sqlite3.Connection, kind: ReleaseKind) -> Iterator[ReleaseVersion]:
     of_model = (kind.model,)
     tags: dict[str, dict[str, str]] = {}

@@ -80,7 +80,7 @@ def known_fields(into: type[M], raw: Mapping[str, Any], what: str) -> M:
 
 def cached_folder(settings: Settings, version: ReleaseVersion) -> Path:
     """Return where the files of a version lie once they were fetched; nothing is checked."""
-    return settings.layout.cache / f"{version.kind.name}s" / f"{version.version}-{version.run_id}"
+    return settings.layout.cache / f"{version.kind.artifacts}s" / f"{version.version}-{version.run_id}"
 
 
 def release_folder(settings: Settings, version: ReleaseVersion) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tasks.errors import CorruptionError
 from tasks.files import write_json
 from tasks.releases.folder import FORMAT, check_format, known_fields
-from tasks.releases.kind import ReleaseKind
+from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
@@ -54,5 +54,11 @@ def last_served(settings: Settings, kind: ReleaseKind) -> ReleaseVersion | None:
     return None if record.version == kind.default else ReleaseVersion(kind, record.version, record.run_id, tags)
 
 
+def own_that_served(settings: Settings) -> list[str]:
+    """Return the knowledge bases of which an answerer of their own ever served on this home, by name."""
+    return sorted(path.name.removesuffix(".json") for path in (settings.layout.served / ANSWERER.name).glob("*.json"))
+
+
 def _path(settings: Settings, kind: ReleaseKind) -> Path:
-    return settings.layout.served / f"{kind.name}.json"
+    served, own = settings.layout.served, kind.knowledge_base
+    return served / f"{kind.name}.json" if own is None else served / ANSWERER.name / f"{own}.json"

@@ -38,6 +38,8 @@ class Tag(StrEnum):
     ROOT = "root"
     """Of an embedder: what the tuning began with, quarters ago; `base` where it is the first."""
     METHOD = "method"
+    KNOWLEDGE_BASE = "knowledge_base"
+    """Of whose documents alone it learnt."""
     PROMPT = "prompt"
     INDEX_RELEASE = "index_release"
     GIT_COMMIT = "git_commit"
@@ -51,4 +53,13 @@ GATE_PASSED = "passed"
 GATE_REFUSED = "refused"
 METRIC = "metric."
 """Headline metrics are tags of a version, so that MLflow's list of versions shows them: `metric.answer_f1`."""
-LINEAGE = (Tag.CORPUS, Tag.TRAINING_SET, Tag.BASE, Tag.METHOD, Tag.PROMPT, Tag.INDEX_RELEASE, Tag.GIT_COMMIT)
+LINEAGE = (
+    Tag.KNOWLEDGE_BASE,
+    Tag.CORPUS,
+    Tag.TRAINING_SET,
+    Tag.BASE,
+    Tag.METHOD,
+    Tag.PROMPT,
+    Tag.INDEX_RELEASE,
+    Tag.GIT_COMMIT,
+)

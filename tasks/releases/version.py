@@ -34,6 +34,12 @@ class ReleaseVersion:
         return (self.kind.model, self.version, self.run_id)
 
     @property
+    def label(self) -> str:
+        """Return its name among all answerers, as traces have it: `3`, or `handbook/3` of a knowledge base's own."""
+        own = self.kind.knowledge_base
+        return self.version if own is None else f"{own}/{self.version}"
+
+    @property
     def is_champion(self) -> bool:
         """Say whether the alias `champion` names it."""
         return CHAMPION in self.aliases

@@ -55,7 +55,9 @@ def register_one(settings: Settings, folder: Path) -> Register:
     def run(key: str) -> str:
         run_id = open_run(settings, ANSWERER.model, key, name=key)
         tags = {"metric.answer_f1": "0.5", "corpus": "corpus-0001"}
-        return register_answerer(settings, key=key, run_id=run_id, folder=folder, tags=tags, description="| a |")
+        return register_answerer(
+            settings, ANSWERER, key=key, run_id=run_id, folder=folder, tags=tags, description="| a |"
+        )
 
     return run
 

@@ -6,7 +6,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -151,3 +151,15 @@ def test_formulas_agree_with_known_values() -> None:
     assert overdispersion([(5, 50)] * 20) == 1.0
     assert overdispersion([(0, 50), (10, 50)] * 10) > 5
     assert groups(np.eye(3, dtype=np.float32)) == [[0], [1], [2]]
+
+
+def test_answerer_of_one_knowledge_base_is_not_compared_with_the_general_one() -> None:
+    observations = [
+        replace(entry, answerer="notes/1" if entry.answerer == "2" else entry.answerer)
+        for entry in quarter(7, Planted(worse=30))
+    ]
+
+    judgement = judge(observations, today=44, golden=None, embed=embed)
+
+    assert [row.answerer for row in judgement.versions] == ["1", "notes/1"]
+    assert judgement.worse == ()

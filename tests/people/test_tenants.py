@@ -48,9 +48,10 @@ def test_tenant_has_names_of_its_own(monkeypatch: pytest.MonkeyPatch, name: str,
 
 def test_name_of_another_tenant_is_not_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("almanac-index", "almanac-acme-index", "almanac-acme-2-index", "Default")
-    assert [name for name in names if is_own(name)] == ["almanac-index", "Default"]
+    names += ("almanac-answerer.a-b", "almanac-acme-answerer.a-b", "almanac-acme-2-answerer.a-b")
+    assert [name for name in names if is_own(name)] == ["almanac-index", "Default", "almanac-answerer.a-b"]
     monkeypatch.setenv("ALMANAC_TENANT", "acme")
-    assert [name for name in names if is_own(name)] == ["almanac-acme-index"]
+    assert [name for name in names if is_own(name)] == ["almanac-acme-index", "almanac-acme-answerer.a-b"]
 
 
 @pytest.mark.parametrize("name", ["Acme", "a b", "-a", "a-", "ä", "a" * 41, "a/b"])

@@ -54,7 +54,7 @@ class SwappedPair(StaticPair):
     changes: Mapping[str, Any] = {}
 
     @contextmanager
-    def acquire(self, user_key: str | None = None) -> Iterator[Pair]:
+    def acquire(self, user_key: str | None = None, knowledge_base: str | None = None) -> Iterator[Pair]:
         assert self.pair is not None
         yield replace(self.pair, **self.changes)
 

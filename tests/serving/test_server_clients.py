@@ -104,7 +104,7 @@ def test_any_text_can_be_cleaned_and_encoded(value: Any) -> None:
 class Failing(StaticPair):
     """A pair whose every search meets a fault of ours."""
 
-    def acquire(self, user_key: str | None = None) -> Any:
+    def acquire(self, user_key: str | None = None, knowledge_base: str | None = None) -> Any:
         raise ZeroDivisionError
 
 

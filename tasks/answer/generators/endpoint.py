@@ -140,8 +140,9 @@ class EndpointGenerator(BatchesItself):
 
 
 def adapter_name(version: str) -> str:
-    """Return what an endpoint calls the adapter of a registered answerer."""
-    return f"{of_tenant('almanac-answerer')}-{version}"
+    """Return what an endpoint calls the adapter of a registered answerer: its model in MLflow and its number."""
+    own, _, number = version.rpartition("/")
+    return f"{of_tenant('almanac-answerer')}{f'.{own}' if own else ''}-{number}"
 
 
 def with_version(endpoint: str) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tasks.errors import ConfigurationError
 from tasks.index.access import AccessMap
 from tasks.index.chunking.context import HEADING_SEPARATOR
-from tasks.index.lance_errors import lance_errors
+from tasks.index.lance_errors import lance_errors, rows_of
 from tasks.index.passage import PASSAGE_COLUMNS, Passage
 from tasks.index.search.choice import chosen
 from tasks.index.search.full_text import FullText
@@ -53,6 +53,8 @@ NAMED_PLACE = 5
 """Where a document that the question names stands if the search did not find it: still among the excerpts' passages."""
 MAX_OPENING_ORDINAL = 3
 """Among the first so many chunks is the beginning of what a document says."""
+MAX_LOOKED_AT = 100
+"""Rows that are read to say whether an asker may read any."""
 MAX_SEARCHES_AT_ONCE = 8
 """Vector legs that run beside their full-text legs; more wait."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
@@ -112,6 +114,18 @@ class Index:
             permitted = partial(self._permitted, request=request, access=access)
             hits = self._with_named(question, vector, filters, hits, permitted, top_k=top_k)[:top_k]
         return [_passage(span, vector) for span in self._joined(hits, request, access)]
+
+    def holds(self, request: Request, access: AccessMap) -> bool:
+        """Return whether there is a chunk that the asker may read by the filters of a request, whatever it asks.
+
+        Among the first so many by the database's filter: what was closed since the last refresh may hide one.
+        """
+        readable = access.readable_ids(request.groups)
+        if not readable:
+            return False
+        query = self.table.search().where(filters_of(request, readable)).select(self._columns).limit(MAX_LOOKED_AT)
+        now = dt.datetime.now(dt.UTC)
+        return any(may_return(row, request, access, now) for row in rows_of(query, f"the release {self.release}"))
 
     def _checked_question(self, question: str) -> str:
         stripped = " ".join(question.split())

@@ -93,8 +93,11 @@ def evaluate_answerers(
 ) -> dict[str, Evaluation]:
     """Evaluate `base`, what serves and `candidate` on the same questions over the release of now.
 
-    What serves is the `champion`; where none was promoted, the `excerpt`, or `base` if `generation.answerer` says so.
+    What serves is the `champion`, a knowledge base's own or the general one; where none was promoted, the `excerpt`, or
+    `base` if `generation.answerer` says so.
     """
+    # A knowledge base's own is judged as it will serve: beside the base's weights.
+    is_own = params.knowledge_bases.only is not None
     retrieval = open_retrieval(params, settings)
     questions, _ = held_out(params, retrieval)
     style = open_style(params, settings)
@@ -105,13 +108,16 @@ def evaluate_answerers(
     evaluations = {BASE: judged(trainable_base(params.generation, settings))}
     if champion is not None:
         folder = release_folder(settings, champion)
-        evaluations[CHAMPION] = judged(load_answerer(folder, params.generation, settings, version=champion.version))
+        shares = champion.kind.knowledge_base is not None
+        loaded = load_answerer(folder, params.generation, settings, version=champion.label, shares_base=shares)
+        evaluations[CHAMPION] = judged(loaded)
     elif params.generation.is_excerpt:
         excerpt = excerpt_answerer(params.generation)
         evaluations[EXCERPT] = evaluate(
             excerpt, questions, params, settings, retrieval=retrieval, probes=(), style=style
         )
-    evaluations[CANDIDATE] = judged(load_answerer(candidate, params.generation, settings, version=CANDIDATE))
+    own = load_answerer(candidate, params.generation, settings, version=CANDIDATE, shares_base=is_own)
+    evaluations[CANDIDATE] = judged(own)
     return evaluations
 
 

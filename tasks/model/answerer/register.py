@@ -8,18 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from tasks.model.training.run_log import log_files
-from tasks.releases.kind import ANSWERER
+from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.releases.lifecycle import challenge, register, version_with_key
 from tasks.settings import Settings
 
 
 def register_answerer(
-    settings: Settings, *, key: str, run_id: str, folder: Path, tags: Mapping[str, str], description: str
+    settings: Settings,
+    kind: ReleaseKind,
+    *,
+    key: str,
+    run_id: str,
+    folder: Path,
+    tags: Mapping[str, str],
+    description: str,
 ) -> str:
     """Make an answerer that passed its gate a version and the challenger, once; return MLflow's version.
 
     Args:
         settings: where MLflow is.
+        kind: the general answerer, or a knowledge base's own.
         key: of the retrain; the same key is registered once, also after a kill at any line.
         run_id: the run that holds the files.
         folder: the answerer as `tasks.answer.answerer` describes it, with its card.
@@ -30,9 +38,9 @@ def register_answerer(
         CorruptionError: the logged files are not those of the manifest.
         DependencyError: MLflow does not answer.
     """
-    if version_with_key(settings, ANSWERER, key) is None:
-        log_files(settings, run_id, folder, ANSWERER.artifacts)
-    version = register(settings, ANSWERER, key=key, run_id=run_id, tags=tags, description=description)
+    if version_with_key(settings, kind, key) is None:
+        log_files(settings, run_id, folder, kind.artifacts)
+    version = register(settings, kind, key=key, run_id=run_id, tags=tags, description=description)
     challenge(settings, version)
     return version.version
 

@@ -69,7 +69,8 @@ class Retrieval:
     @property
     def identity(self) -> str:
         """Equal identity, equal passages."""
-        return f"{self.release}:{self.corpus}:{self.data.index.embedder.identity}:{self.data.audience}"
+        asked = ":".join([self.data.audience, *self.data.searched])
+        return f"{self.release}:{self.corpus}:{self.data.index.embedder.identity}:{asked}"
 
     def search(self, question: str) -> tuple[Passage, ...]:
         """The passages that the audience would be answered from, best first."""
@@ -82,7 +83,7 @@ class Retrieval:
     def _searched(self, question: str) -> tuple[tuple[Passage, ...], float]:
         if question not in self._passages:
             started = machine_clock()
-            request = Request(question, groups=(self.data.audience,))
+            request = Request(question, groups=(self.data.audience,), knowledge_bases=self.data.searched)
             passages = tuple(self.data.index.search(request, self.data.access))
             self._passages[question] = (passages, machine_clock() - started)
         return self._passages[question]
@@ -150,13 +151,14 @@ def held_out(
     known = [
         HeldOut(question, positions.get(question.id, ()))
         for question in questions
-        if question.document is None or question.id in positions
+        if (question.document is None or question.id in positions) and retrieval.data.may_ask(question.document)
     ]
     chosen = _chosen(known, params.evaluation.max_questions)
     if not chosen:
+        where = " of ".join([retrieval.release, *retrieval.data.searched])
         raise ConfigurationError(
             f"{path} must hold questions of split {params.evaluation.split} on documents of release "
-            f"{retrieval.release}, found none; correct evaluation.golden or evaluation.split"
+            f"{where}, found none; correct evaluation.golden or evaluation.split"
         )
     return chosen, missing
 

@@ -85,7 +85,7 @@ def _examples(
 ) -> tuple[list[Example], Counter[str]]:
     generator = load_base(params.generation, settings)
     raft = Raft(release, splits, params, generator.count_tokens)
-    seeds, left_out = golden_seeds(questions, release, splits)
+    seeds, left_out = golden_seeds([entry for entry in questions if release.may_ask(entry.document)], release, splits)
     verdicts = Verdicts(queue.verdicts(settings.layout), params.examples.review == "required")
     if params.examples.feedback:
         rated, unused = feedback_seeds(read_rated(settings), release, splits)

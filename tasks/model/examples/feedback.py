@@ -183,7 +183,7 @@ def feedback_seeds(
 def _seed(rated: RatedAnswer, release: ReleaseData, splits: Splits) -> Seed | str:
     if rated.correction is None and not rated.approved:
         return "rated down or undecided, without a correction"
-    if not all(document in release.topics for document in rated.document_ids):
+    if not release.holds_all(rated.document_ids):
         return "showed a document that the audience may not read now"
     near = _in_order(release.chunks_by_id(rated.chunk_ids), rated.chunk_ids)
     answer = _answer_to_learn(rated)

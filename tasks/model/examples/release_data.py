@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tasks.corpus.quarantine import known_held
 from tasks.corpus.snapshot import fold_state, read_documents
+from tasks.errors import ConfigurationError
 from tasks.index.access import AccessMap, TrainingGroups, access_id
 from tasks.index.access_tables import load_access
 from tasks.index.lance_errors import num_rows_of, rows_of
@@ -43,6 +44,7 @@ class ReleaseData:
         for_training: whether it is read to train: without what is only retrieved, with what only trains.
         corpus: tag of the snapshot.
         topics: knowledge base by `document_id`, of the usable documents only.
+        knowledge_base: whose documents alone are usable; None: those of all.
     """
 
     index: Index
@@ -53,15 +55,32 @@ class ReleaseData:
     snapshot: tuple[Path, ...]
     topics: dict[str, str]
     _db: "DBConnection" = field(repr=False)
+    knowledge_base: str | None = None
 
     @property
     def _groups(self) -> frozenset[str]:
         return _groups(self.audience, for_training=self.for_training)
 
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Return the knowledge bases that a question is asked; empty: all."""
+        return () if self.knowledge_base is None else (self.knowledge_base,)
+
     def search(self, question: str, top_k: int) -> list[Passage]:
         """Return the usable passages that retrieval finds, best first."""
-        passages = self.index.search(Request(question, groups=self._groups, top_k=top_k), self.access)
+        request = Request(question, groups=self._groups, knowledge_bases=self.searched, top_k=top_k)
+        passages = self.index.search(request, self.access)
         return [passage for passage in passages if passage.document_id in self.topics]
+
+    def may_ask(self, document_id: str | None) -> bool:
+        """Say whether a golden question on this document is of the knowledge base; one on none is of no single one."""
+        return self.knowledge_base is None or document_id in self.topics
+
+    def holds_all(self, document_ids: Collection[str]) -> bool:
+        """Say whether these documents are usable; no document is of no single knowledge base."""
+        if not document_ids:
+            return self.knowledge_base is None
+        return all(document_id in self.topics for document_id in document_ids)
 
     def chunks(self, document_ids: Collection[str]) -> Iterator[Passage]:
         """Yield the usable chunks of documents, in order of the ids and of the text."""
@@ -113,12 +132,12 @@ def open_release_data(params: Params, settings: Settings, *, for_training: bool 
     """Open what serves now.
 
     Args:
-        params: `examples.audience` reads it.
+        params: `examples.audience` reads it, within `knowledge_bases.only`.
         settings: the home.
         for_training: what may only be retrieved is left out; False: what may only train is left out, as in serving.
 
     Raises:
-        ConfigurationError: nothing was released yet.
+        ConfigurationError: nothing was released yet, or nothing is usable in the knowledge base.
         DependencyError: MLflow or the index does not answer.
     """
     release = serving(settings).release
@@ -127,13 +146,19 @@ def open_release_data(params: Params, settings: Settings, *, for_training: bool 
     access = load_access(db)
     snapshot = tuple(snapshot_files(settings, release))
     quarantined = known_held(settings.home.resolve())
-    groups = _groups(params.examples.audience, for_training=for_training)
+    audience, only = params.examples.audience, params.knowledge_bases.only
+    groups = _groups(audience, for_training=for_training)
     topics = {
         document_id: topic
         for document_id, (topic, item) in _usable(snapshot, access, groups).items()
-        if item not in quarantined
+        if item not in quarantined and only in (None, topic)
     }
-    return ReleaseData(index, access, params.examples.audience, for_training, release.corpus.tag, snapshot, topics, db)
+    if only is not None and not topics:
+        raise ConfigurationError(
+            f"the knowledge base {only} must hold documents that {audience} may read, found none in release "
+            f"{release.number}; correct its name, or `examples.audience`"
+        )
+    return ReleaseData(index, access, audience, for_training, release.corpus.tag, snapshot, topics, db, only)
 
 
 def _groups(audience: str, *, for_training: bool) -> frozenset[str]:

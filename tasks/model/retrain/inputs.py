@@ -13,12 +13,13 @@ from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, write_json
 from tasks.index.embedding.champion import pinned
 from tasks.index.live import serving
+from tasks.index.search.request import checked_names
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.review.queue import verdicts_digest
 from tasks.model.examples.training_set import TrainingSet, read_training_set
 from tasks.model.retrain.result import RetrainResult, read_result
 from tasks.params import Method, Params, digest, embedder_params, load_params
-from tasks.releases.kind import ANSWERER
+from tasks.releases.kind import ANSWERER, ReleaseKind, answerer_of
 from tasks.releases.lifecycle import champion
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import Settings
@@ -34,6 +35,8 @@ class RetrainInputs:
         params: with the embedder that is promoted now: it is what a quarter tunes further.
         release: number of the index release that serves.
         folder: where an equal retrain that was killed left its work.
+        kind: of what is trained: the general answerer, or a knowledge base's own.
+        champion: what serves in its place now, of its own kind or the general one.
         tries_embedder: beside the answerer, or alone.
     """
 
@@ -44,18 +47,28 @@ class RetrainInputs:
     champion: ReleaseVersion | None
     folder: Path
     tries_embedder: bool
+    kind: ReleaseKind
 
 
-def read_inputs(settings: Settings, profile: str | None, method: Method | None) -> RetrainInputs:
-    """Find what serves, and the folder in which an equal retrain that was killed left its work."""
+def read_inputs(
+    settings: Settings, profile: str | None, method: Method | None, knowledge_base: str | None = None
+) -> RetrainInputs:
+    """Find what serves, and the folder in which an equal retrain that was killed left its work.
+
+    Raises:
+        ConfigurationError: nothing was released, a file is absent, or an embedder is wanted of one knowledge base.
+    """
     params = _with_method(load_params(settings.params, profile or settings.profile), method)
     params = params.model_copy(update={"embedding": pinned(params.embedding, settings)})
+    params = _limited_to(knowledge_base or params.knowledge_bases.only, params)
+    kind = answerer_of(params.knowledge_bases.only)
     release = str(serving(settings).release.number)
     folder = settings.layout.retrain / f"work-{_inputs_digest(params, release, verdicts_digest(settings.layout))}"
     tuning = params.embedder_tuning
-    beside = method is None and tuning is not None and tuning.with_answerer
+    beside = method is None and tuning is not None and tuning.with_answerer and kind == ANSWERER
     tries_embedder = beside or params.fine_tuning.method == "embedder"
-    return RetrainInputs(params, settings, profile, release, champion(settings, ANSWERER), folder, tries_embedder)
+    serves = champion(settings, kind) or champion(settings, ANSWERER)
+    return RetrainInputs(params, settings, profile, release, serves, folder, tries_embedder, kind)
 
 
 def make_training_set(inputs: RetrainInputs) -> TrainingSet:
@@ -103,6 +116,20 @@ def _with_method(params: Params, method: Method | None) -> Params:
     return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"method": method})})
 
 
+def _limited_to(knowledge_base: str | None, params: Params) -> Params:
+    """Return `params` for one knowledge base: its documents, and the prompt that it is asked by."""
+    if knowledge_base is None:
+        return params
+    if params.fine_tuning.method == "embedder":
+        raise ConfigurationError(
+            "an embedder must be of all knowledge bases, since one index holds them all; leave --knowledge-base out"
+        )
+    checked_names("knowledge_base", [knowledge_base])
+    only = params.knowledge_bases.model_copy(update={"only": knowledge_base})
+    generation = params.generation.limited_to([knowledge_base])
+    return params.model_copy(update={"knowledge_bases": only, "generation": generation})
+
+
 def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
     """Name the work of a retrain before its training set is known: equal, and a killed one is gone on with."""
     tuning = (params.fine_tuning, embedder_params(params).fine_tuning)
@@ -114,6 +141,7 @@ def _inputs_digest(params: Params, release: str, verdicts: str) -> str:
         params.evaluation.golden,
         _golden(params),
         *map(digest, blocks),
+        *_own(params),
     )[:16]
 
 
@@ -132,7 +160,14 @@ def retrain_key(training_set: TrainingSet, inputs: RetrainInputs) -> str:
         _golden(params),
         *_contents(params.style.examples),
         *map(digest, blocks),
+        *_own(params),
     )[:16]
+
+
+def _own(params: Params) -> tuple[str, ...]:
+    """Return what tells the retrain of a knowledge base from that of all."""
+    only = params.knowledge_bases.only
+    return () if only is None else (only,)
 
 
 def _contents(paths: Sequence[str]) -> list[str]:

@@ -38,7 +38,9 @@ class LoggedRuns:
 def begin_runs(training_set: TrainingSet, revision: Revision, key: str, inputs: RetrainInputs) -> LoggedRuns:
     """Open the runs, those of a retrain that was killed too, and log what goes in."""
     params, settings = inputs.params, inputs.settings
-    run_id = run_log.open_run(settings, ANSWERER.model, key, name=f"retrain {revision.tag}")
+    own = inputs.kind.knowledge_base
+    name = f"retrain {revision.tag}" if own is None else f"retrain {revision.tag} of {own}"
+    run_id = run_log.open_run(settings, ANSWERER.model, key, name=name)
     method = params.fine_tuning.method
     nested = run_log.open_run(settings, ANSWERER.model, f"{key}-{method}", name=method, parent=run_id)
     prompt = run_log.log_prompt(settings, run_id, load_prompt(TRAINED_PROMPT))
@@ -83,6 +85,7 @@ def _register(answerer: Path, facts: Facts, logged: LoggedRuns, inputs: RetrainI
     headline = metric_tags(facts.evaluations[CANDIDATE].metrics(), inputs.params.model_gate)
     return register_answerer(
         inputs.settings,
+        inputs.kind,
         key=logged.key,
         run_id=logged.run_id,
         folder=answerer,
@@ -93,6 +96,7 @@ def _register(answerer: Path, facts: Facts, logged: LoggedRuns, inputs: RetrainI
 
 def _lineage(training_set: TrainingSet, revision: Revision, inputs: RetrainInputs, run_id: str) -> dict[str, str]:
     """Return where an answerer comes from."""
+    own = inputs.kind.knowledge_base
     return {
         str(Tag.BASE): weights_identity(load_base(inputs.params.generation, inputs.settings)),
         str(Tag.TRAINING_SET): revision.tag,
@@ -102,7 +106,7 @@ def _lineage(training_set: TrainingSet, revision: Revision, inputs: RetrainInput
         str(Tag.INDEX_RELEASE): inputs.release,
         str(Tag.GIT_COMMIT): str(git_commit()),
         "run_id": run_id,
-    }
+    } | ({} if own is None else {str(Tag.KNOWLEDGE_BASE): own})
 
 
 def embedder_lineage(training_set: TrainingSet, revision: Revision, inputs: RetrainInputs) -> dict[str, str]:

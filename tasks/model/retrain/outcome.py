@@ -7,7 +7,7 @@ from typing import Literal
 from tasks.markdown_table import markdown_table
 from tasks.model.embedder.result import HEADLINE, EmbedderResult
 from tasks.model.evaluation.model_gate import GateDecision
-from tasks.tenant import of_tenant
+from tasks.releases.kind import EMBEDDER, answerer_of
 
 Kind = Literal["embedder", "answerer"]
 
@@ -21,6 +21,7 @@ class Outcome:
         gains: what its gate's headline metric says, a line for each answerer or embedder that it must be better than.
         version: MLflow's, of the challenger; None: there is none.
         reasons: why there is none.
+        knowledge_base: of an answerer of its own; None: of all.
     """
 
     kind: Kind
@@ -29,11 +30,17 @@ class Outcome:
     version: str | None
     reasons: tuple[str, ...]
     train_seconds: float
+    knowledge_base: str | None = None
 
     @property
     def model(self) -> str:
         """Return its name in MLflow."""
-        return of_tenant(f"almanac-{self.kind}")
+        return EMBEDDER.model if self.kind == "embedder" else answerer_of(self.knowledge_base).model
+
+    @property
+    def name(self) -> str:
+        """Return what was tried, for a person."""
+        return self.kind if self.knowledge_base is None else f"{self.kind} of {self.knowledge_base}"
 
 
 def embedder_outcome(tuned: EmbedderResult, reasons: Sequence[str], version: str | None) -> Outcome:
@@ -51,17 +58,28 @@ def untried_embedder(reason: str) -> Outcome:
     return Outcome("embedder", "embedder", (), None, (reason,), 0.0)
 
 
-def answerer_outcome(decision: GateDecision, method: str, version: str | None, train_seconds: float) -> Outcome:
+def untried_answerer(method: str, knowledge_base: str, reason: str) -> Outcome:
+    """Return that a knowledge base's own answerer could not be trained."""
+    return Outcome("answerer", method, (), None, (reason,), 0.0, knowledge_base)
+
+
+def answerer_outcome(
+    decision: GateDecision,
+    method: str,
+    version: str | None,
+    train_seconds: float,
+    knowledge_base: str | None = None,
+) -> Outcome:
     """Return what came of training the answerer."""
     gains = tuple(str(entry) for entry in decision.comparisons if entry.tolerance is None)
-    return Outcome("answerer", method, gains, version, decision.reasons, train_seconds)
+    return Outcome("answerer", method, gains, version, decision.reasons, train_seconds, knowledge_base)
 
 
 def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
     """Return a row for each that was tried."""
     return [
         {
-            "tried": outcome.kind,
+            "tried": outcome.name,
             "challenger": f"version {outcome.version}" if outcome.version else "none",
             "its headline metric": "; ".join(outcome.gains) or "not measured",
             "trained": f"{outcome.method}, {outcome.train_seconds:.0f} s",
@@ -85,9 +103,9 @@ def outcome_report(outcomes: Sequence[Outcome]) -> str:
 
 def _lines(outcome: Outcome) -> list[str]:
     if outcome.version:
-        return [f"{outcome.kind}, next: {_promotion(outcome)}"]
-    reasons = [f"{outcome.kind}, refused: {reason}" for reason in outcome.reasons]
-    return [*reasons, f"{outcome.kind}, next: what serves is unchanged; {_remedy(outcome)}"]
+        return [f"{outcome.name}, next: {_promotion(outcome)}"]
+    reasons = [f"{outcome.name}, refused: {reason}" for reason in outcome.reasons]
+    return [*reasons, f"{outcome.name}, next: what serves is unchanged; {_remedy(outcome)}"]
 
 
 def _promotion(outcome: Outcome) -> str:

@@ -75,6 +75,7 @@ def answerer_result(
     profile: str | None,
     version: str | None,
     run_id: str,
+    knowledge_base: str | None = None,
 ) -> RetrainResult:
     """Return what the retrain of an answerer found.
 
@@ -88,7 +89,9 @@ def answerer_result(
         profile: of `params.yaml`.
         version: MLflow's; None: nothing was registered.
         run_id: of the retrain in MLflow.
+        knowledge_base: whose own answerer it is; None: the general one.
     """
+    method, seconds = trained.result.method, round(trained.result.seconds, 2)
     return RetrainResult(
         method=trained.result.method,
         profile=profile,
@@ -107,7 +110,7 @@ def answerer_result(
         notes=tuple(decision.notes),
         shown=tuple(card_metrics(gate)),
         run_id=run_id,
-        outcomes=(answerer_outcome(decision, trained.result.method, version, round(trained.result.seconds, 2)),),
+        outcomes=(answerer_outcome(decision, method, version, seconds, knowledge_base),),
     )
 
 

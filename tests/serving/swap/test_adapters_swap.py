@@ -11,8 +11,10 @@ from serving.promotion import endpoint_adapters
 from serving.promotion.live import LivePair
 from tasks.answer.generators.transformers import load_base
 from tasks.answer.parity import compare
+from tasks.releases.kind import answerer_of
+from tasks.releases.lifecycle import promote, roll_back
 from tasks.releases.model_registry import CHALLENGER
-from tests.answerers import register_answerer
+from tests.answerers import register_answerer, save_answerer
 from tests.conftest import wait_until
 from tests.server import served
 from tests.serving.swap.swap_world import ANSWERER, World, answer_of, rewrite, versions, written
@@ -97,6 +99,32 @@ def test_adapter_stays_for_a_request_that_began_with_it(
     monkeypatch.setattr(endpoint_adapters, "monotonic", lambda: float("inf"))
     live.follow()
     assert list(vllm.adapters) == [TWO]
+
+
+def test_adapters_of_knowledge_bases_are_loaded_and_unloaded_under_names_of_their_own(
+    world: World, vllm: VllmStub, open_there: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_at_one(world, open_there)
+    own = {answerer_of(name): f"almanac-answerer.{name}-1" for name in ("notes", "wiki-2")}
+    for kind, seed in zip(own, (2, 3), strict=True):
+        folder = world.folder.parent / kind.name
+        save_answerer(folder, world.params.generation, world.settings, seed=seed)
+        promote(world.settings, kind, register_answerer(world.settings, folder, key=kind.name, kind=kind))
+    live.follow()
+
+    texts = set()
+    for name, label in ((None, "1"), ("notes", "notes/1"), ("wiki-2", "wiki-2/1")):
+        with live.acquire(None, name) as pair:
+            assert pair.answerer_version == label
+            texts.add(written(pair))
+    assert len(texts) == 3
+    assert sorted(vllm.adapters) == sorted([ONE, *own.values()])
+    notes, wiki = own
+    roll_back(world.settings, notes)
+    live.follow()
+    monkeypatch.setattr(endpoint_adapters, "monotonic", lambda: float("inf"))
+    live.follow()
+    assert sorted(vllm.adapters) == sorted([ONE, own[wiki]])
 
 
 def has(answers: list[tuple[str, str]], num_answers: int, asked: list[Future[None]]) -> bool:
