@@ -1,5 +1,6 @@
 """What `params.yaml` says of sources: a block for each kind, and what all blocks of parameters share."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -8,7 +9,8 @@ from tasks.params.checks import check_database_url, check_globs, check_select, c
 from tasks.use import Use
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Column = Annotated[str, Field(min_length=1)]
 Globs = Annotated[tuple[str, ...], AfterValidator(check_globs)]
 

@@ -1,5 +1,6 @@
 """Which answerers there are: the general one, and those that knowledge bases have of their own. Knows MLflow only."""
 
+from tasks.params.sources import NAME
 from tasks.releases.embedded_reader import read_model_names
 from tasks.releases.kind import ANSWERER, ReleaseKind, answerer_of
 from tasks.releases.model_registry import mlflow_client
@@ -31,5 +32,6 @@ def own_answerers(settings: Settings) -> list[str]:
         with mlflow_client(settings) as client:
             models = client.search_registered_models(f"name LIKE '{prefix}%'", max_results=MAX_MODELS)
         names = [model.name for model in models]
-    # To MLflow `_` stands for any sign, and capitals are small letters.
-    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    # To MLflow `_` stands for any sign, and capitals are small letters; a model that a person made may have any name.
+    own = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return sorted(name for name in own if NAME.fullmatch(name))

@@ -1,6 +1,7 @@
 """One lifecycle for every kind of release: shown with a kind that Almanac does not have."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ import pytest
 
 from tasks.errors import ConfigurationError, CorruptionError, DependencyError, UnavailableError
 from tasks.model.training.run_log import log_files, open_run
+from tasks.releases.answerers import answerer_kinds
 from tasks.releases.folder import FORMAT, read_manifest, release_folder, write_manifest
-from tasks.releases.kind import ReleaseKind
-from tasks.releases.last_served import last_served, remember_served
+from tasks.releases.kind import ReleaseKind, answerer_of
+from tasks.releases.last_served import last_served, own_that_served, remember_served
 from tasks.releases.lifecycle import (
     challenge,
     champion,
@@ -206,3 +208,31 @@ def test_disk_that_refuses_mlflow_is_not_said_to_be_a_server_that_is_away(settin
     assert "must be able to write" in str(disk.value)
     assert "start it" not in str(disk.value)
     assert str(server.value).endswith("start it or set MLFLOW_TRACKING_URI")
+
+
+@pytest.mark.parametrize("is_embedded", [True, False])
+def test_answerers_of_knowledge_bases_are_listed_and_nothing_that_is_only_named_alike(
+    tmp_path: Path, migrated_mlflow: Path, is_embedded: bool
+) -> None:
+    database = tmp_path / ("home" if is_embedded else "elsewhere") / "mlflow.db"
+    database.parent.mkdir()
+    shutil.copy(migrated_mlflow, database)
+    settings = Settings(home=tmp_path / "home", mlflow_tracking_uri=None if is_embedded else f"sqlite:///{database}")
+    alike = ("almanac-answerer", "almanac-answerer-2", "almanac-acme-answerer.notes", "Almanac-answerer.capitals")
+    odd = ("almanac-answerer.", "almanac-answerer...", "almanac-answerer.a b")
+    with mlflow_client(settings) as client:
+        for name in (*alike, *odd, "almanac-answerer.wiki_1", "almanac-answerer.notes-approved"):
+            client.create_registered_model(name)
+
+    names = [kind.name for kind in answerer_kinds(settings)]
+
+    assert names == ["answerer", "answerer.notes-approved", "answerer.wiki_1"]
+
+
+def test_records_of_a_knowledge_base_are_no_others_whatever_its_name(settings: Settings) -> None:
+    kinds = [answerer_of(name) for name in (None, "notes", "notes-approved", "answerer")]
+    for number, kind in enumerate(kinds, start=1):
+        remember_served(settings, kind, ReleaseVersion(kind, str(number), f"run-{number}"))
+
+    assert [version.version for kind in kinds if (version := last_served(settings, kind))] == ["1", "2", "3", "4"]
+    assert own_that_served(settings) == ["answerer", "notes", "notes-approved"]

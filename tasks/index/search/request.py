@@ -4,7 +4,6 @@ No text of an asker reaches a filter as SQL: names are allow-listed, values ente
 """
 
 import datetime as dt
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from tasks.errors import ConfigurationError
 from tasks.index.access import AccessMap
 from tasks.index.search.facets import facet
+from tasks.params.sources import NAME
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr
 
 Mode = Literal["hybrid", "vector", "full_text"]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 MAX_METADATA_FILTERS = 16
 
 
