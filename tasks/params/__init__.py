@@ -184,7 +184,9 @@ class FineTuningParams(Block):
     `max_steps` null: as many as `num_train_epochs` need. `max_validation_examples` null: all, else so many give the
     validation loss and the calibration. `max_false_refusals` bounds the share of answerable validation questions that
     the calibrated answerer may refuse. `trained_share` is the share of the way from the base's weights to the trained
-    ones that is kept: below 1 it forgets less; not for `embedder`.
+    ones that is kept: below 1 it forgets less; not for `embedder`. `quantization` is of the base's weights while an
+    adapter is trained over them; `gradient_checkpointing` computes layers again in place of keeping what they gave.
+    Neither is of `embedder`.
     """
 
     method: Method
@@ -203,6 +205,14 @@ class FineTuningParams(Block):
     trained_share: Annotated[float, Field(gt=0, le=1)]
     max_false_refusals: Share
     seed: int
+    quantization: Literal["nf4"] | None = None
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _four_bits_bear_an_adapter(self) -> "FineTuningParams":
+        if self.quantization and self.method == "full":
+            raise ValueError(f"quantization {self.quantization} must have a method that trains an adapter, found full")
+        return self
 
 
 class JudgeParams(Block):

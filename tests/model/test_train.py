@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 
 from serving.promotion.live import as_it_is
 from serving.promotion.parity import check_parity
@@ -248,6 +250,41 @@ def test_training_makes_an_answerer_that_loads(
         tmp_path / "out", answerer, as_it_is, None
     )
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_adapter_over_four_bits_serves_over_the_weights_as_they_are(
+    model: Path, base: TransformersGenerator, here: Settings, examples: Path, tmp_path: Path
+) -> None:
+    params = make_params(model, num_train_epochs=2, quantization="nf4")
+    network = trainable(base, params.fine_tuning)
+    packed = [parameter for parameter in network.parameters() if parameter.dtype == torch.uint8]
+    assert len(packed) == sum(type(layer) is torch.nn.Linear for layer in base.model.model.modules())
+    assert not any(parameter.dtype == torch.uint8 for parameter in base.model.parameters())
+    with pytest.raises(ValidationError, match="must have a method that trains an adapter, found full"):
+        make_params(model, method="full", quantization="nf4")
+
+    result = train(examples, tmp_path / "out", params, here, lineage={"set": "1"})
+
+    assert result.validation_loss[-1][1] < result.validation_loss[0][1]
+    write_manifest(tmp_path / "out", answerer_manifest(result, params, here, lineage={"set": "1"}))
+    answerer = load_answerer(tmp_path / "out", params.generation, here, version="1")
+    assert "4 conversations as the trainer" in check_parity(tmp_path / "out", answerer, as_it_is, None)
+
+
+def test_layers_computed_again_give_the_same_gradients(model: Path, base: TransformersGenerator) -> None:
+    gradients, calls = [], []
+    for again in (False, True):
+        params = make_params(model, gradient_checkpointing=again).fine_tuning
+        network = trainable(base, params)
+        layer, computed = network.base_model.model.model.layers[0].self_attn, list[None]()
+        layer.register_forward_pre_hook(lambda *_, computed=computed: computed.append(None))
+        (row,) = rows_of(example_sequences([make_example(1)], base, max_tokens=1024), max_tokens=512)
+        log_likelihood(network, row).sum().backward()
+        gradients.append({name: tensor.grad for name, tensor in trained_tensors(network).items()})
+        calls.append(len(computed))
+    assert calls == [1, 2]
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
 
 
 def test_training_repeated_does_nothing(model: Path, here: Settings, examples: Path, tmp_path: Path) -> None:

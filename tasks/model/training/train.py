@@ -27,7 +27,7 @@ from tasks.model.training.preferences import make_preferences, preference_exampl
 from tasks.model.training.result import TRAINING, TrainingResult, read_result, write_result
 from tasks.model.training.supervised import make_supervised, readable_texts
 from tasks.model.training.trainer import Listener, Outcome, Trainer, make_accelerator
-from tasks.model.training.weights import check_base, keep_share, trainable, write_weights
+from tasks.model.training.weights import check_base, keep_share, over_whole_weights, trainable, write_weights
 from tasks.params import FineTuningParams, Params
 from tasks.settings import Settings
 
@@ -78,6 +78,7 @@ def train(
     trainer = Trainer(objective, network, params.fine_tuning, folder=checkpoints, key=key, accelerator=accelerator)
     outcome = trainer.run(listener)
     if accelerator.is_main_process:
+        network = over_whole_weights(network, base, params.fine_tuning)
         keep_share(network, base, params.fine_tuning.trained_share)
         result = _result(outcome, network, base, usable, params)
         with whole_folder(output) as beside:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError
 from tasks.model.training.checkpoint import save_tensors
+from tasks.model.training.four_bits import to_four_bits
 from tasks.params import FineTuningParams
 
 if TYPE_CHECKING:
@@ -27,12 +28,16 @@ def trainable(base: TransformersGenerator, params: FineTuningParams) -> Any:
     network = copy.deepcopy(base.model)
     if params.method == "full" or network.dtype == torch.float16:
         network = network.float()
+    if params.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     network.set_attn_implementation("eager" if network.device.type == "cpu" else "sdpa")
     torch.manual_seed(params.seed)
     if params.method == "full":
         return network.requires_grad_(True).train()
     from peft import LoraConfig, get_peft_model
 
+    if params.quantization:
+        network = to_four_bits(network)
     config = LoraConfig(
         r=params.lora_r,
         lora_alpha=params.lora_alpha,  # type: ignore[arg-type]
@@ -41,6 +46,20 @@ def trainable(base: TransformersGenerator, params: FineTuningParams) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(network, config).train()
+
+
+def over_whole_weights(network: Any, base: TransformersGenerator, params: FineTuningParams) -> Any:
+    """Return an adapter that was trained over four bits over the base's weights as they are, where it will serve."""
+    import torch
+
+    if not params.quantization:
+        return network
+    whole = trainable(base, params.model_copy(update={"quantization": None}))
+    trained = trained_tensors(network)
+    with torch.no_grad():
+        for name, parameter in trained_tensors(whole).items():
+            parameter.copy_(trained[name])
+    return whole
 
 
 def trained_tensors(network: Any) -> dict[str, "torch.nn.Parameter"]:
