@@ -33,7 +33,8 @@ from tasks.model.training.sequences import TokenSequence, example_sequences
 from tasks.model.training.supervised import Supervised
 from tasks.model.training.trainer import Trainer
 from tasks.model.training.weights import trainable
-from tasks.params import FineTuningParams, load_params
+from tasks.params import load_params
+from tasks.params.fine_tuning import FineTuningParams
 from tasks.settings import Settings, quiet_environment
 
 EXAMPLES_PER_STEP = 4

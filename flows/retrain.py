@@ -41,7 +41,8 @@ from tasks.model.retrain.result import RetrainResult, answerer_result, embedder_
 from tasks.model.training.report import cost_line, curve_points, training_report
 from tasks.model.training.run_log import Curves, system_metrics
 from tasks.model.training.trainer import TrainingProgress
-from tasks.params import Method, embedder_params
+from tasks.params import embedder_params
+from tasks.params.fine_tuning import Method
 from tasks.registry.data_registry import Revision
 from tasks.releases.tags import Tag
 from tasks.settings import Settings

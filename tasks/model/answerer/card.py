@@ -17,7 +17,8 @@ from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.metrics import interval_of, metric_parts, ratio
 from tasks.model.examples.example import Example
 from tasks.model.training.result import TrainingResult
-from tasks.params import FineTuningParams, ModelGateParams, Params
+from tasks.params import ModelGateParams, Params
+from tasks.params.fine_tuning import FineTuningParams
 
 MAX_DESCRIPTION_CHARACTERS = 4800
 """MLflow's databases keep 5000."""

@@ -22,7 +22,7 @@ from tasks.model.embedder.pairs import Pair
 from tasks.model.embedder.questions import Questions
 from tasks.model.embedder.ranking import cross_entropies
 from tasks.model.training.objective import Loss, Share
-from tasks.params import FineTuningParams
+from tasks.params.fine_tuning import FineTuningParams
 
 if TYPE_CHECKING:
     import torch

@@ -30,7 +30,8 @@ from tasks.model.embedder.questions import Questions, held_out
 from tasks.model.embedder.result import EmbedderResult
 from tasks.model.training.checkpoint import save_tensors
 from tasks.model.training.trainer import Listener, Outcome, Trainer, make_accelerator
-from tasks.params import FineTuningParams, Params, digest
+from tasks.params import Params, digest
+from tasks.params.fine_tuning import FineTuningParams
 from tasks.releases.folder import write_manifest
 from tasks.releases.kind import EMBEDDER
 from tasks.settings import Settings

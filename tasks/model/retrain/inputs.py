@@ -18,7 +18,8 @@ from tasks.model.examples.build import build_training_set
 from tasks.model.examples.review.queue import verdicts_digest
 from tasks.model.examples.training_set import TrainingSet, read_training_set
 from tasks.model.retrain.result import RetrainResult, read_result
-from tasks.params import Method, Params, digest, embedder_params, load_params
+from tasks.params import Params, digest, embedder_params, load_params
+from tasks.params.fine_tuning import Method
 from tasks.releases.kind import ANSWERER, ReleaseKind, answerer_of
 from tasks.releases.lifecycle import champion
 from tasks.releases.version import ReleaseVersion

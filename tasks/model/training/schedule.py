@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.model.training.sequences import TokenSequence
-from tasks.params import FineTuningParams
+from tasks.params.fine_tuning import FineTuningParams
 
 LEARNING_RATE_FLOOR = 0.05
 """Share of the learning rate that is left at the end."""

@@ -28,7 +28,8 @@ from tasks.model.training.result import TRAINING, TrainingResult, read_result, w
 from tasks.model.training.supervised import make_supervised, readable_texts
 from tasks.model.training.trainer import Listener, Outcome, Trainer, make_accelerator
 from tasks.model.training.weights import check_base, keep_share, over_whole_weights, trainable, write_weights
-from tasks.params import FineTuningParams, Params
+from tasks.params import Params
+from tasks.params.fine_tuning import FineTuningParams
 from tasks.settings import Settings
 
 FORMAT = 2

@@ -21,7 +21,7 @@ from tasks.model.training.checkpoint import State
 from tasks.model.training.objective import Objective, Share
 from tasks.model.training.schedule import learning_rate
 from tasks.model.training.weights import trained_tensors
-from tasks.params import FineTuningParams
+from tasks.params.fine_tuning import FineTuningParams
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError
 from tasks.model.training.checkpoint import save_tensors
 from tasks.model.training.four_bits import to_four_bits
-from tasks.params import FineTuningParams
+from tasks.params.fine_tuning import FineTuningParams
 
 if TYPE_CHECKING:
     import torch
