@@ -61,6 +61,7 @@ class Shelf(Retrieval):
 
     def __init__(self) -> None:
         data = SimpleNamespace(
+            searched=(),
             corpus="corpus-0001",
             audience="everyone",
             index=SimpleNamespace(release="1", metrics={}, embedder=OneDirection()),
