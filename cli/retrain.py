@@ -91,10 +91,14 @@ def compare(
     closed_book: Annotated[bool, typer.Option(help="Ask each answerer without passages too.")] = True,
     output: Annotated[Path | None, typer.Option(help="Folder for the Markdown file, JSON and plots.")] = None,
     profile: Annotated[str | None, typer.Option(help="Of `profiles` in params.yaml, as quick.")] = None,
+    knowledge_base: Annotated[
+        str | None, typer.Option(help="Ask the questions and documents of this one alone, its own answerer too.")
+    ] = None,
 ) -> None:
     """Compare answerers, closed-book and with retrieval, and retrieval alone, on the held-out golden questions.
 
-    Example: `almanac compare`, or `almanac compare --answerer base --answerer laptop --no-closed-book`
+    Example: `almanac compare`, `almanac compare --answerer base --answerer laptop --no-closed-book`, or
+    `almanac compare --knowledge-base handbook`
     """
     from flows.compare import compare as flow
     from flows.steps import runner
@@ -102,7 +106,7 @@ def compare(
     names = [*(["base", "challenger"] if challenger else []), *(answerer or [])]
     with progress_bars():
         result = runner(flow, read_params(Settings()))(
-            answerers=names, closed_book=closed_book, output=output, profile=profile
+            answerers=names, closed_book=closed_book, output=output, profile=profile, knowledge_base=knowledge_base
         )
     print_result(result, json_, _print_comparison)
 
@@ -111,7 +115,7 @@ def _print_comparison(result: "ComparisonResult") -> None:
     from tasks.model.comparison.report import table
 
     report = result.report
-    title = f"{report.num_questions} held-out questions, index release {report.release}"
+    title = f"{report.num_questions} held-out questions, {report.place}"
     print_table(table(report), title=title)
     typer.echo(f"recommended: {report.recommendation.strategy.name}")
     for reason in report.recommendation.reasons:

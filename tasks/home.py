@@ -19,7 +19,7 @@ ALMANAC_HOME
 ├── sessions/      who is signed in on the pages
 ├── keys-used.json when each of them was last used
 ├── retrain/       outcomes of retrains, and the work of one that was killed
-├── comparison/    the last `almanac compare`
+├── comparison/    the last `almanac compare`, and those of single knowledge bases
 ├── forgotten/     what was taken back (keyed hashes), receipts, and an erasure that was killed
 ├── audit/         who was shown what, and who changed what: a chain of records
 ├── served/        what served last, a file for each kind of release, and for each knowledge base's own answerer
@@ -142,6 +142,11 @@ class Home:
     def comparison(self) -> Path:
         """The last comparison."""
         return self.root / "comparison"
+
+    def comparison_of(self, knowledge_base: str | None) -> Path:
+        """Return the folder of the last comparison on one knowledge base; None: on all, as advice reads it."""
+        of_all = self.comparison
+        return of_all if knowledge_base is None else of_all / "knowledge-bases" / knowledge_base
 
     @property
     def forgotten(self) -> Path:

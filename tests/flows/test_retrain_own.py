@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from tasks.lineage.walk import trace_lineage
 from tasks.model.examples.training_set import FILE, FOLDER
 from tasks.params import load_params
 from tasks.registry.shared import open_registry
+from tasks.releases.folder import release_folder
 from tasks.releases.kind import ANSWERER, answerer_of
 from tasks.releases.lifecycle import champion, versions
 from tasks.releases.model_registry import CHALLENGER
 from tasks.releases.tags import Tag
 from tasks.settings import QUIET_ENVIRONMENT, Settings
 from tests.conftest import Outcome, files_source
-from tests.retrain_world import ANSWER, stone_params, world_environment, write_stones
+from tests.retrain_world import ANSWER, SPLITS, stone_params, world_environment, write_stones
 
 pytestmark = pytest.mark.slow
 OTHER_ANSWER = "black"
@@ -113,6 +115,7 @@ def test_retrain_of_each_knowledge_base_ends_in_a_server_that_answers_each_by_wh
         ("answerer.notes", "1"),
         ("answerer.wiki", "1"),
     }
+    _compared_on_wiki(almanac, world)
     status = almanac("status")
     assert "notes: version 1 of" in status.out
     assert "its passages trained it" in str(trace_lineage(world, "answerer.notes 1"))
@@ -122,6 +125,26 @@ def test_retrain_of_each_knowledge_base_ends_in_a_server_that_answers_each_by_wh
     with live.acquire(None, "notes") as pair:
         assert pair.answerer_version == "base"
     assert champion(world, WIKI) is not None
+
+
+def _compared_on_wiki(almanac: Callable[..., Outcome], world: Settings) -> None:
+    """Compare on the questions of `wiki` alone: its own answerer knows its colour, that of `notes` does not."""
+    with tempfile.TemporaryDirectory() as folder:
+        notes = release_folder(world, versions(world, NOTES)[0])
+        of_notes = str(shutil.copytree(notes, Path(folder) / "of-notes"))
+        named = [part for name in ("base", of_notes, "champion") for part in ("--answerer", name)]
+        done = almanac("compare", "--knowledge-base", "wiki", *named, "--no-closed-book", "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    strategies = result["strategies"]
+    assert (result["knowledge_base"], result["questions"]) == ("wiki", SPLITS.count("test"))
+    assert strategies["champion_retrieval"]["answerer"] == "wiki/1"
+    right = {name: entry["metrics"]["contains"]["mean"] for name, entry in strategies.items()}
+    assert right["champion_retrieval"] > max(right["base_retrieval"], right["of-notes_retrieval"])
+    assert Path(result["folder"]) == world.layout.comparison / "knowledge-bases" / "wiki"
+    assert not (world.layout.comparison / "comparison.json").exists()
+    without = almanac("compare", "--knowledge-base", "wiki", "--answerer", "general")
+    assert (without.code, "almanac-answerer must have a champion, found none" in without.err) == (2, True)
 
 
 def test_quarter_trains_listed_knowledge_bases_too_and_says_what_one_of_them_lacks(

@@ -21,7 +21,7 @@ from tasks.corpus.snapshot import fold_state
 from tasks.errors import ConfigurationError
 from tasks.index.lance_errors import num_rows_of
 from tasks.index.search import Request
-from tasks.model.comparison.answerers import Compared
+from tasks.model.comparison.answerers import Compared, retrain_command
 from tasks.model.comparison.report import SHOWN, Freshness, Report
 from tasks.model.comparison.strategies import EXCERPT, Measured, Strategy, cost_of, recommend, strategies_of
 from tasks.model.evaluation.evaluate import Evaluation, Progress, evaluate, load_judge
@@ -32,6 +32,7 @@ from tasks.model.evaluation.probes import ungrounded
 from tasks.model.evaluation.questions import HeldOut, Retrieval, held_out, open_retrieval
 from tasks.params import EvaluationParams, ModelGateParams, Params
 from tasks.registry.shared import open_registry
+from tasks.releases.kind import GENERAL
 from tasks.releases.tags import Tag
 from tasks.settings import Settings
 
@@ -51,7 +52,7 @@ def compare_strategies(
     """Measure retrieval alone and each answerer in each mode, all on the same questions.
 
     Args:
-        params: `evaluation`, `compare`, and what retrieval reads.
+        params: `evaluation`, `compare`, what retrieval reads, and of which knowledge base (`knowledge_bases.only`).
         settings: the home.
         answerers: the simpler ones first.
         modes: in which each answerer is asked.
@@ -116,7 +117,7 @@ def compare_strategies(
         freshness,
         _fresh(measured, freshness, params.model_gate),
         (
-            *_notes(measured, questions),
+            *_notes(measured, questions, params.knowledge_bases.only),
             *_judge_notes(questions, params.evaluation, settings),
             *style.notes(),
             *_rule_notes(style, evaluations),
@@ -178,7 +179,8 @@ def _asker(
         return alone.generate(chat, max_new_tokens=max_new_tokens_closed_book)
 
     def grounded(question: str) -> object:
-        passages = data.index.search(Request(question, groups=(data.audience,)), data.access)
+        request = Request(question, groups=(data.audience,), knowledge_bases=data.searched)
+        passages = data.index.search(request, data.access)
         return answer_question(
             question,
             passages,
@@ -284,10 +286,11 @@ def _rule_notes(style: HouseStyle, evaluations: Mapping[str, Evaluation]) -> Ite
             yield f"style rules held by {name}: {', '.join(f'{rule} {share:.2f}' for rule, share in shares.items())}"
 
 
-def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut]) -> list[str]:
+def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut], only: str | None) -> list[str]:
     notes = []
-    if not any(entry.strategy.is_trained for entry in measured):
-        notes.append("no fine-tuned answerer is compared: run `almanac retrain`, or name one")
+    if not any(entry.strategy.is_trained and entry.strategy.answerer != GENERAL for entry in measured):
+        what = "no fine-tuned answerer" if only is None else f"no answerer of {only} alone"
+        notes.append(f"{what} is compared: run `{retrain_command(only)}`, or name one")
     if len(questions) < 200:
         notes.append(f"{len(questions)} questions are fewer than 200: intervals are wide")
     if any(entry.cost.training_per_month is None for entry in measured):
@@ -297,4 +300,6 @@ def _notes(measured: Sequence[Measured], questions: Sequence[HeldOut]) -> list[s
     notes.append("latency: single questions by the clock on the wall; whatever else ran then made it longer")
     notes.append("cost of a question: CPU seconds by cores, of a machine kept busy with batches")
     notes.append("refresh: as if every chunk were embedded anew each time, an upper bound")
+    if only is not None:
+        notes.append(f"refresh and storage: of the whole index, which {only} shares with all knowledge bases")
     return notes

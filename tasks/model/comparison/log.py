@@ -30,8 +30,9 @@ def log_report(settings: Settings, report: Report, folder: Path) -> str:
     """
     content = as_json(report)
     identities = sorted(evaluation.identity for evaluation in report.evaluations.values())
-    key = sha256(EXPERIMENT, report.release, str(report.num_questions), *identities)[:32]
-    run_id = run_log.open_run(settings, of_tenant(EXPERIMENT), key, name=f"compare on release {report.release}")
+    only = report.params.knowledge_bases.only
+    key = sha256(EXPERIMENT, report.release, str(report.num_questions), *identities, *([only] if only else []))[:32]
+    run_id = run_log.open_run(settings, of_tenant(EXPERIMENT), key, name=f"compare on {report.place}")
     run_log.log_params(settings, run_id, {"compare": report.params.compare.model_dump(mode="json")})
     run_log.log_metrics(settings, run_id, dict(_numbers(content)))
     run_log.log_files(settings, run_id, folder, "comparison")

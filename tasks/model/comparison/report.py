@@ -77,6 +77,12 @@ class Report:
     params: Params
     index_gb: float = 0.0
 
+    @property
+    def place(self) -> str:
+        """Return what was asked, as `index release 3`, or `index release 3, knowledge base handbook alone`."""
+        only = self.params.knowledge_bases.only
+        return f"index release {self.release}" + (f", knowledge base {only} alone" if only is not None else "")
+
     def scale(self) -> Scale:
         """Return what each strategy costs from prototype to scale."""
         return scale(self.measured, self.params.compare, index_gb=self.index_gb)
@@ -125,6 +131,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "missing": [{"question": question.id, "reason": reason} for question, reason in report.missing],
         "notes": list(report.notes),
         "index_release": report.release,
+        "knowledge_base": report.params.knowledge_bases.only,
     }
 
 
@@ -239,7 +246,7 @@ def markdown(report: Report) -> str:
     lines = [
         "# Comparison",
         "",
-        f"{report.num_questions} held-out questions over index release {report.release}; in brackets the "
+        f"{report.num_questions} held-out questions over {report.place}; in brackets the "
         f"{report.params.model_gate.confidence:.0%} interval of a bootstrap over the questions.",
         "",
         markdown_table(list(rows[0]), [list(row.values()) for row in rows]),

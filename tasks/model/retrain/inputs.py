@@ -13,10 +13,10 @@ from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file, write_json
 from tasks.index.embedding.champion import pinned
 from tasks.index.live import serving
-from tasks.index.search.request import checked_names
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.review.queue import verdicts_digest
 from tasks.model.examples.training_set import TrainingSet, read_training_set
+from tasks.model.knowledge_base import limited_to
 from tasks.model.retrain.result import RetrainResult, read_result
 from tasks.params import Params, digest, embedder_params, load_params
 from tasks.params.fine_tuning import Method
@@ -61,7 +61,8 @@ def read_inputs(
     """
     params = _with_method(load_params(settings.params, profile or settings.profile), method)
     params = params.model_copy(update={"embedding": pinned(params.embedding, settings)})
-    params = _limited_to(knowledge_base or params.knowledge_bases.only, params)
+    params = limited_to(knowledge_base, params)
+    _check_embedder(params)
     kind = answerer_of(params.knowledge_bases.only)
     release = str(serving(settings).release.number)
     folder = settings.layout.retrain / f"work-{_inputs_digest(params, release, verdicts_digest(settings.layout))}"
@@ -117,18 +118,11 @@ def _with_method(params: Params, method: Method | None) -> Params:
     return params.model_copy(update={"fine_tuning": params.fine_tuning.model_copy(update={"method": method})})
 
 
-def _limited_to(knowledge_base: str | None, params: Params) -> Params:
-    """Return `params` for one knowledge base: its documents, and the prompt that it is asked by."""
-    if knowledge_base is None:
-        return params
-    if params.fine_tuning.method == "embedder":
+def _check_embedder(params: Params) -> None:
+    if params.knowledge_bases.only is not None and params.fine_tuning.method == "embedder":
         raise ConfigurationError(
             "an embedder must be of all knowledge bases, since one index holds them all; leave --knowledge-base out"
         )
-    checked_names("knowledge_base", [knowledge_base])
-    only = params.knowledge_bases.model_copy(update={"only": knowledge_base})
-    generation = params.generation.limited_to([knowledge_base])
-    return params.model_copy(update={"knowledge_bases": only, "generation": generation})
 
 
 def _inputs_digest(params: Params, release: str, verdicts: str) -> str:

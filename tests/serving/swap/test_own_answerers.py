@@ -13,7 +13,9 @@ from serving.promotion.pair import Pair
 from tasks.answer.answerer import load_answerer
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.registry import load_own
-from tasks.errors import DependencyError
+from tasks.errors import ConfigurationError, DependencyError
+from tasks.model.comparison.answerers import compared_answerers
+from tasks.model.knowledge_base import limited_to
 from tasks.releases.answerers import answerer_kinds
 from tasks.releases.kind import answerer_of
 from tasks.releases.lifecycle import promote, roll_back
@@ -234,6 +236,19 @@ def test_command_without_a_server_loads_the_knowledge_bases_own(two: World) -> N
     assert own.version == "notes/1"
     assert load_own("another", two.params, two.settings) is None
     assert [kind.name for kind in answerer_kinds(two.settings)] == ["answerer", "answerer.notes", "answerer.wiki"]
+
+
+def test_comparison_of_a_knowledge_base_is_of_the_base_the_general_answerer_and_its_own(two: World) -> None:
+    compared = compared_answerers([], limited_to("notes", two.params), two.settings)
+
+    assert [(each.name, each.answerer.version) for each in compared] == [
+        ("base", "base"),
+        ("general", "1"),
+        ("champion", "notes/1"),
+    ]
+    assert compared_answerers(["general"], limited_to("another", two.params), two.settings)[0].name == "general"
+    with pytest.raises(ConfigurationError, match=r"almanac-answerer\.another must have a champion, found none"):
+        compared_answerers(["champion"], limited_to("another", two.params), two.settings)
 
 
 def test_server_answers_a_model_name_by_its_own_answerer_and_lists_it_to_who_may_read_there(two: World) -> None:
