@@ -143,6 +143,8 @@ def _read_comparison(reading: Reading, settings: Settings, volume: float) -> Non
     reading.measurement = read_measurement(settings.layout.comparison, volume)
     if reading.measurement is not None:
         reading.facts.update(reading.measurement.facts)
+        if reading.measurement.freshness:
+            reading.notes.append(reading.measurement.freshness)
 
 
 def _add_golden(reading: Reading, golden: Sequence[GoldenQuestion], params: Params) -> None:

@@ -56,6 +56,8 @@ class Measurement:
         source: what was compared, in a person's words; empty where there is none.
         facts: the measured criteria.
         p95_seconds: by strategy.
+        freshness: the headline metric on documents that changed since the training, in a person's words; empty where no
+            such question was asked.
     """
 
     source: str = ""
@@ -64,6 +66,7 @@ class Measurement:
     costs: tuple[MonthlyCost, ...] = ()
     break_evens: tuple[BreakEven, ...] = ()
     currency: str = ""
+    freshness: str = ""
 
 
 def read_measurement(folder: Path, questions_per_month: float) -> Measurement | None:
@@ -98,6 +101,24 @@ def _measurement(content: Mapping[str, Any], volume: float) -> Measurement:
         ),
         _break_evens({strategy: entry["cost"] for strategy, entry in entries.items()}),
         next((str(entry["cost"]["currency"]) for entry in entries.values()), ""),
+        _freshness(content, entries),
+    )
+
+
+def _freshness(content: Mapping[str, Any], entries: Mapping[Strategy, Mapping[str, Any]]) -> str:
+    asked = content.get("freshness", {})
+    if not asked.get("questions") or not content["differences"]:
+        return ""
+    shares = []
+    for strategy, entry in entries.items():
+        on_changed, on_unchanged = entry["freshness"], entry.get("unchanged")
+        if on_changed is not None:
+            interval = f"{on_changed['mean']:.3f} [{on_changed['low']:.3f}, {on_changed['high']:.3f}]"
+            beside = f" ({on_unchanged['mean']:.3f} on unchanged)" if on_unchanged else ""
+            shares.append(f"{strategy.label.partition(' (')[0]} {interval}{beside}")
+    return (
+        f"{content['differences'][0]['metric']} on {asked['questions']} questions whose documents changed since the "
+        f"training, {asked.get('unchanged', 0)} on others: {'; '.join(shares)}"
     )
 
 

@@ -117,6 +117,25 @@ def test_what_was_too_slow_or_too_dear_is_ruled_out_with_the_figure(tmp_path: Pa
     assert set(dear) == {Strategy.BOTH}
 
 
+def test_what_was_measured_on_changed_documents_is_repeated_with_its_numbers(tmp_path: Path) -> None:
+    comparison(tmp_path, DIFFERENCE | {"mean": 0, "low": 0, "high": 0})
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    for entry in content["strategies"].values():
+        entry |= {"freshness": {"mean": 0.5, "low": 0.2, "high": 0.8}, "unchanged": {"mean": 0.75}}
+    content["freshness"] = {"questions": 12, "unchanged": 30, "note": ""}
+    (tmp_path / "comparison.json").write_text(json.dumps(content))
+    measurement = read_measurement(tmp_path, 10_000)
+    assert measurement is not None
+    assert "on 12 questions whose documents changed since the training, 30 on others" in measurement.freshness
+    assert "both 0.500 [0.200, 0.800] (0.750 on unchanged)" in measurement.freshness
+
+
+def test_comparison_in_which_no_document_changed_says_nothing_of_freshness(tmp_path: Path) -> None:
+    comparison(tmp_path, DIFFERENCE | {"mean": 0, "low": 0, "high": 0})
+    measurement = read_measurement(tmp_path, 10_000)
+    assert measurement is not None and measurement.freshness == ""
+
+
 def test_damaged_comparison_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text("{}")
     with pytest.raises(CorruptionError, match="run `almanac compare` again"):

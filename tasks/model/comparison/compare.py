@@ -115,7 +115,8 @@ def compare_strategies(
         len(questions),
         tuple(missing),
         freshness,
-        _fresh(measured, freshness, params.model_gate),
+        _headline_on(freshness.questions, measured, params.model_gate),
+        _headline_on(freshness.unchanged, measured, params.model_gate),
         (
             *_notes(measured, questions, params.knowledge_bases.only),
             *_judge_notes(questions, params.evaluation, settings),
@@ -243,8 +244,10 @@ def changed_since(
     before = _content(files)
     changed = {name for name, content in _content(retrieval.data.snapshot).items() if before.get(name) != content}
     ids = frozenset(entry.question.id for entry in questions if entry.question.document in changed)
-    note = "" if ids else f"not measurable: {len(changed)} documents changed since {tag}, no question is on them"
-    return Freshness(ids, note)
+    if not ids:
+        note = f"not measurable: {len(changed)} documents changed since {tag}, no question is on them"
+        return Freshness(ids, note)
+    return Freshness(ids, "", frozenset(entry.question.id for entry in questions if entry.answerable) - ids)
 
 
 def _content(files: Sequence[Path]) -> dict[str, str]:
@@ -252,11 +255,10 @@ def _content(files: Sequence[Path]) -> dict[str, str]:
     return dict(zip(state["document_id"].to_pylist(), state["content_hash"].to_pylist(), strict=True))
 
 
-def _fresh(measured: Sequence[Measured], freshness: Freshness, model_gate: ModelGateParams) -> dict[str, Interval]:
-    gate = model_gate
+def _headline_on(questions: frozenset[str], measured: Sequence[Measured], gate: ModelGateParams) -> dict[str, Interval]:
     values = {
         entry.strategy.name: interval_of(
-            [part for name, part in entry.parts[gate.headline].items() if name in freshness.questions],
+            [part for name, part in entry.parts[gate.headline].items() if name in questions],
             confidence=gate.confidence,
             num_resamples=gate.num_resamples,
         )

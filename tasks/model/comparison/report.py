@@ -49,10 +49,12 @@ class Freshness:
     Attributes:
         questions: ids of the held-out questions on new or changed documents.
         note: why it cannot be measured; empty: it can.
+        unchanged: ids of those on documents that are as they were; empty where it cannot be measured.
     """
 
     questions: frozenset[str]
     note: str
+    unchanged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Report:
 
     Attributes:
         missing: golden questions that could not be asked, with the reason.
-        fresh: the headline metric on the questions of `freshness` by strategy.
+        fresh: the headline metric on changed documents, by strategy; `unchanged`: on those that are as they were.
         index_gb: what the index takes on disk; 0 where it lies elsewhere.
     """
 
@@ -72,6 +74,7 @@ class Report:
     missing: tuple[tuple[GoldenQuestion, str], ...]
     freshness: Freshness
     fresh: Mapping[str, Interval]
+    unchanged: Mapping[str, Interval]
     notes: tuple[str, ...]
     release: str
     params: Params
@@ -119,7 +122,11 @@ def as_json(report: Report) -> dict[str, Any]:
         "recommendation": report.recommendation.strategy.name,
         "reasons": list(report.recommendation.reasons),
         "differences": [asdict(entry) for entry in differences(report)],
-        "freshness": {"questions": len(report.freshness.questions), "note": report.freshness.note},
+        "freshness": {
+            "questions": len(report.freshness.questions),
+            "unchanged": len(report.freshness.unchanged),
+            "note": report.freshness.note,
+        },
         "break_even": [
             {"questions_per_month": volume, "per_thousand": cost} for volume, cost in break_evens(report.measured)
         ],
@@ -137,7 +144,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def _entry(entry: Measured, report: Report) -> dict[str, Any]:
     compare = report.params.compare
-    fresh = report.fresh.get(entry.strategy.name)
+    fresh, unchanged = (each.get(entry.strategy.name) for each in (report.fresh, report.unchanged))
     return {
         "answerer": entry.answerer,
         "metrics": {name: asdict(value) for name, value in entry.metrics.items()},
@@ -149,6 +156,7 @@ def _entry(entry: Measured, report: Report) -> dict[str, Any]:
             "currency": compare.currency,
         },
         "freshness": None if fresh is None else asdict(fresh),
+        "unchanged": None if unchanged is None else asdict(unchanged),
     }
 
 
@@ -197,13 +205,10 @@ def table(report: Report) -> list[dict[str, str]]:
         )
     )
     rows.append(_line("of it machine time of answering", report, lambda entry: f"{1000 * entry.cost.per_question:.3g}"))
-    rows.append(
-        _line(
-            f"{report.params.model_gate.headline} on {len(report.freshness.questions)} changed",
-            report,
-            _fresh_cell(report),
-        )
-    )
+    headline, freshness = report.params.model_gate.headline, report.freshness
+    rows.append(_line(f"{headline} on {len(freshness.questions)} changed", report, _part_cell(report.fresh)))
+    if report.unchanged:
+        rows.append(_line(f"{headline} on {len(freshness.unchanged)} unchanged", report, _part_cell(report.unchanged)))
     return rows
 
 
@@ -232,9 +237,9 @@ def _latency_cell(entry: Measured) -> str:
     return f"{entry.latency['p50_seconds']:.2f} / {entry.latency['p95_seconds']:.2f}"
 
 
-def _fresh_cell(report: Report) -> Callable[[Measured], str]:
+def _part_cell(values: Mapping[str, Interval]) -> Callable[[Measured], str]:
     def cell(entry: Measured) -> str:
-        value = report.fresh.get(entry.strategy.name)
+        value = values.get(entry.strategy.name)
         return "-" if value is None else shown(value)
 
     return cell
