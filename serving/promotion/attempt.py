@@ -12,11 +12,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Generic[T]):
-    """An attempt to load an index or an answerer; where it fails, `unfit` is the version that is refused."""
+    """An attempt to load an index or an answerer; where it fails, `unfit` is the version that is refused.
+
+    Attributes:
+        needs_promoter: whether somebody who may must have let that version serve; one that serves was looked at.
+    """
 
     name: str
     load: Callable[[], T]
     unfit: ReleaseVersion | None = None
+    needs_promoter: bool = True
 
 
 def is_of_this_machine(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from serving.promotion.aliases import Aliases, read_aliases
+from serving.promotion.another_index import passing
 from serving.promotion.attempt import Attempt, T, is_of_this_machine, one_line
 from serving.promotion.endpoint_adapters import EndpointAdapters
 from serving.promotion.own_answerers import OwnAnswerers
@@ -128,7 +129,8 @@ class Follower:
             self._problems.append(why)
             return None
         try:
-            self._require_promoter(attempt.unfit)
+            if attempt.needs_promoter:
+                self._require_promoter(attempt.unfit)
             return attempt.load()
         # The one boundary of all that is loaded: a damaged file makes a library raise anything; the old pair serves on.
         except Exception as error:  # noqa: BLE001
@@ -285,7 +287,7 @@ class Follower:
     def _swap(self, index: LoadedIndex, answerer: LoadedAnswerer, before: Serving) -> Serving:
         challenger = None if before.challenger is answerer else before.challenger
         serving = replace(before, index=index, answerer=answerer, challenger=challenger)
-        self._state.exchange(serving)
+        self._state.exchange(serving if index is before.index else passing(self, serving))
         if index is not before.index:
             self._report_served(index, before.index.version)
         if answerer is not before.answerer:
@@ -340,16 +342,20 @@ class Follower:
     def _default(self) -> LoadedAnswerer:
         return load_default(self._params, self._settings, self._wrap)
 
-    def _smoked(self, index: LoadedIndex, answerer: LoadedAnswerer) -> LoadedAnswerer:
+    def smoke(self, index: LoadedIndex, answerer: LoadedAnswerer) -> list[str]:
+        """Check an answerer over an index; return what was checked."""
         access = load_access(self._db)
         questions = self._params.serving.smoke_questions
-        checks = smoke_answerer(
+        return smoke_answerer(
             answerer.answerer,
             index.index,
             access,
             questions,
             timeout_seconds=self._settings.request_timeout_seconds if self._state.now else math.inf,
         )
+
+    def _smoked(self, index: LoadedIndex, answerer: LoadedAnswerer) -> LoadedAnswerer:
+        checks = self.smoke(index, answerer)
         self._checks = [*checks, *([answerer.parity] if answerer.parity else [])]
         return answerer
 

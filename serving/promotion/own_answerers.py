@@ -12,7 +12,8 @@ from typing import Protocol
 from serving.promotion.aliases import Aliases
 from serving.promotion.attempt import Attempt, T
 from serving.promotion.state import ServingState
-from serving.promotion.swap import LoadedAnswerer
+from serving.promotion.swap import LoadedAnswerer, LoadedIndex
+from serving.promotion.verdicts import Verdicts
 from tasks.releases.kind import ReleaseKind, answerer_of
 from tasks.releases.last_served import last_served, own_that_served
 from tasks.releases.version import ReleaseVersion
@@ -22,11 +23,16 @@ from tasks.settings import Settings
 class Follows(Protocol):
     """What is done alike for every answerer: `serving.promotion.follow.Follower`."""
 
+    verdicts: Verdicts
+
     def attempt(self, attempt: Attempt[T]) -> T | None:
         """Load; what goes wrong refuses the version that is unfit, else it is left alone for a while."""
 
     def load_beside(self, version: ReleaseVersion, *, is_recalled: bool) -> LoadedAnswerer:
         """Load an answerer and smoke it over the index that serves; recalled: without MLflow."""
+
+    def smoke(self, index: LoadedIndex, answerer: LoadedAnswerer) -> list[str]:
+        """Check an answerer over an index; return what was checked."""
 
     def may_leave(self, serving: ReleaseVersion) -> bool:
         """Say whether a person rolled back to the default, and one who may."""

@@ -1,7 +1,8 @@
 """Several adapters on one base, one a knowledge base: each swaps alone, is refused alone, and answers its own alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +11,9 @@ from serving.api.app import create_app
 from serving.api.people.keys import KeyFile
 from serving.promotion.live import LivePair
 from serving.promotion.pair import Pair
-from tasks.answer.answerer import load_answerer
+from serving.promotion.smoke import smoke_answerer
+from tasks.answer.answerer import Answerer, load_answerer
+from tasks.answer.generators.base import Generation, Generator
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.registry import load_own
 from tasks.errors import ConfigurationError, DependencyError
@@ -18,11 +21,12 @@ from tasks.model.comparison.answerers import compared_answerers
 from tasks.model.knowledge_base import limited_to
 from tasks.releases.answerers import answerer_kinds
 from tasks.releases.kind import answerer_of
+from tasks.releases.last_served import last_served
 from tasks.releases.lifecycle import promote, roll_back
 from tests.answerers import register_answerer, save_answerer
 from tests.conftest import wait_until
 from tests.server import running
-from tests.serving.swap.swap_world import ANSWERER, INDEX, World, break_base, break_numbers, written
+from tests.serving.swap.swap_world import ANSWERER, INDEX, KEPT, QUESTION, World, break_base, break_numbers, written
 
 pytestmark = pytest.mark.slow
 NOTES, WIKI = (answerer_of(name) for name in ("notes", "wiki"))
@@ -130,6 +134,79 @@ def test_index_that_moves_keeps_what_knowledge_bases_are_answered_by(
 
     with live.acquire(None, "notes") as pair:
         assert (pair.index_version, pair.answerer_version) == ("2", "notes/1")
+
+
+class FailsOver:
+    """A wrapped generator that cannot read a passage with certain words, as one too long for a model."""
+
+    def __init__(self, generator: Generator, words: str) -> None:
+        self._generator, self._words = generator, words
+
+    def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
+        if any(self._words in message["content"] for message in messages):
+            raise ValueError("the passage is too long for this model")
+        return self._generator.generate(messages, max_new_tokens=max_new_tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+
+def test_own_answerer_that_fails_over_a_new_index_is_refused_and_the_general_one_takes_its_place(
+    two: World, open_live: Callable[..., LivePair]
+) -> None:
+    of_notes = load_own("notes", two.params, two.settings)
+    assert of_notes is not None
+
+    def wrap(generator: Generator) -> Generator:
+        return FailsOver(generator, KEPT[2]) if generator.identity == of_notes.generator.identity else generator
+
+    live = open_live(wrap=wrap, smoke_questions=(QUESTION,))
+    live.follow()
+    assert {name: says(live, name)[0] for name in (None, "notes", "wiki")} == {
+        None: "1",
+        "notes": "notes/1",
+        "wiki": "wiki/1",
+    }
+    two.point(INDEX, "2")
+
+    live.follow()
+
+    served = {}
+    for name in (None, "notes", "wiki"):
+        with live.acquire(None, name) as pair:
+            served[name] = (pair.index_version, pair.answerer_version)
+    assert served == {None: ("2", "1"), "notes": ("2", "1"), "wiki": ("2", "wiki/1")}
+    assert "the passage is too long for this model" in two.tags(NOTES.model, "1")["refused"]
+    assert (two.named(INDEX), two.named(NOTES.model), two.named(WIKI.model)) == ("2", None, "1")
+    assert (last_served(two.settings, NOTES), last_served(two.settings, WIKI).version) == (None, "1")
+    live.follow()
+    assert live.status().degraded is False, live.status().reasons
+
+
+def test_own_answerer_that_its_machine_fails_over_a_new_index_comes_back_without_being_refused(
+    two: World, open_live: Callable[..., LivePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_live()
+    live.follow()
+    asked: list[str] = []
+
+    def without_memory(answerer: Answerer, *arguments: Any, **options: Any) -> list[str]:
+        asked.append(answerer.version)
+        if asked.count("notes/1") == 1 and answerer.version == "notes/1":
+            raise MemoryError("no memory is left")
+        return smoke_answerer(answerer, *arguments, **options)
+
+    monkeypatch.setattr("serving.promotion.follow.smoke_answerer", without_memory)
+    monkeypatch.setattr("serving.promotion.follow.RETRY_SECONDS", 0.0)
+    two.point(INDEX, "2")
+
+    live.follow()
+
+    with live.acquire(None, "notes") as pair:
+        assert (pair.index_version, pair.answerer_version) == ("2", "notes/1")
+    assert asked == ["1", "notes/1", "wiki/1", "notes/1"]
+    assert two.named(NOTES.model) == "1"
+    assert "refused" not in two.tags(NOTES.model, "1")
 
 
 @pytest.mark.parametrize("broken", [break_base, break_numbers])
