@@ -24,6 +24,7 @@ def scripted_endpoint(write: Callable[[str], str], *, pause_seconds: float = 0.0
     app.state.asked = list[dict[str, Any]]()
     app.state.num_ended = 0
     app.state.num_broken_off = 0
+    app.state.num_words = 0
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -45,6 +46,7 @@ def scripted_endpoint(write: Callable[[str], str], *, pause_seconds: float = 0.0
         try:
             for word in re.findall(r"\s*\S+|\s+\Z", text):
                 yield event(shared, [{"index": 0, "delta": {"content": word}, "finish_reason": None}])
+                app.state.num_words += 1
                 await asyncio.sleep(pause_seconds)
             yield event(shared, [{"index": 0, "delta": {}, "finish_reason": "stop"}])
             yield event(shared | {"usage": USAGE}, [])

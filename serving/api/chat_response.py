@@ -73,9 +73,15 @@ class TextStream:
         self.sent += ready
         return ready
 
-    def rest(self, whole: str) -> str:
-        """Return what is yet to be sent of the whole answer; nothing where it goes on otherwise than what was sent."""
-        rest = whole[len(self.sent) :] if whole.startswith(self.sent) else ""
+    def rest(self, answer: Answer) -> str:
+        """Return what is yet to be sent of the whole answer; nothing where it goes on otherwise than what was sent.
+
+        What takes the place of a draft stands in a paragraph of its own: whoever reads the text alone has no other.
+        """
+        if answer.text.startswith(self.sent):
+            rest = answer.text[len(self.sent) :]
+        else:
+            rest = f"\n\n{answer.text}" if answer.abstained else ""
         self.sent += rest
         return rest
 
@@ -89,7 +95,7 @@ def last_chunks(entry: Completion, reply: Reply, stream: TextStream, *, include_
     """Yield the rest of the text in pieces, then annotations and details, then the end."""
     shared = {"system_fingerprint": fingerprint(reply)}
     refusal = _refusal(entry, reply.answer)
-    name, rest = ("refusal", refusal) if refusal else ("content", stream.rest(reply.answer.text))
+    name, rest = ("refusal", refusal) if refusal else ("content", stream.rest(reply.answer))
     for piece in _pieces(rest):
         yield event(_chunk(entry, {name: piece}) | shared)
     notes = _notes(entry, reply.answer, stream.sent)

@@ -15,7 +15,7 @@ from tasks.answer.calibration import FALLBACK, Calibration
 from tasks.answer.check.claims import Claim, TextEmbedder, check
 from tasks.answer.check.verify import verify
 from tasks.answer.citations import Citation, citations, with_added
-from tasks.answer.draft import is_loop, kept, visible, without_markers
+from tasks.answer.draft import kept, visible, without_markers
 from tasks.answer.excerpt import (
     MAX_CHARACTERS,
     MAX_CLOSEST_CHARACTERS,
@@ -32,6 +32,7 @@ from tasks.answer.excerpt import (
     widened,
 )
 from tasks.answer.generators.base import Generation, Generator
+from tasks.answer.generators.loop import is_loop
 from tasks.answer.prompt import NOT_FOUND, Messages, Prompt, fit_passage, load_prompt, render
 from tasks.errors import ConfigurationError
 from tasks.index.passage import Passage
@@ -138,8 +139,8 @@ def stream_answer(
     """Give the draft as the model writes it, at last the checked answer: the check ends the stream, it holds none back.
 
     Joined, the pieces are the draft as it is kept, without the markers that the check adds and with what the second
-    opinion takes out; where the draft refuses or is empty, the last answer's text takes its place. Args and errors are
-    those of `answer_question`.
+    opinion takes out; where the draft refuses, is empty or repeats itself, the last answer's text takes its place. Args
+    and errors are those of `answer_question`.
     """
     request = prepare(
         question, passages, generator, params, embedder, calibration=calibration, client_system=client_system

@@ -10,14 +10,13 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.answer.generators.base import Generation, TextStream
+from tasks.answer.generators.loop import before_repetition, is_loop
 from tasks.answer.markdown import Block, blocks, code_spans, opaque_ranges
 from tasks.answer.sentences import Span, split_prose
 from tasks.answer.shown.links import bounded, open_link
 
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\s*\](?![(\d])")
-LOOP_TAIL, MAX_LOOP_PIECE = 600, 80
-MIN_LOOP_PIECES, MIN_LOOP_CHARACTERS = 5, 48
 MAX_MARKER_CHARACTERS = 24
 """No marker that a model writes is longer."""
 _DEFINITION = re.compile(r"^[ ]{0,3}\[\d{1,2}\]:[ \t]+\S", re.MULTILINE)
@@ -58,27 +57,6 @@ def kept(draft: str, texts: Sequence[str], addresses: Collection[str] = ()) -> s
         addresses: of these passages.
     """
     return bounded(without_unknown(without_thoughts(draft), texts), texts, addresses).strip()
-
-
-def is_loop(draft: str) -> bool:
-    """Return whether a draft ends in the same words over and over, as a small model does that has lost its way.
-
-    For instance `a prefect-server-backends-backends-backends-…`: the last piece of up to 80 characters, a letter among
-    them, stands there five times or more. Of 961 texts of a strong model none does, of 554 drafts of one of 135 million
-    parameters twelve did.
-    """
-    tail = draft.rstrip()[-LOOP_TAIL:]
-    return any(_repeats(tail, size) for size in range(1, min(MAX_LOOP_PIECE, len(tail)) + 1))
-
-
-def _repeats(tail: str, size: int) -> bool:
-    """Whether the last `size` characters stand at the end often enough; the first time only a part of them may."""
-    if not any(sign.isalpha() for sign in tail[-size:]):
-        return False
-    same = 0
-    while same + size < len(tail) and tail[-1 - same] == tail[-1 - same - size]:
-        same += 1
-    return same + size >= max(MIN_LOOP_CHARACTERS, MIN_LOOP_PIECES * size)
 
 
 def without_thoughts(draft: str) -> str:
@@ -176,7 +154,7 @@ def visible(
     """Pass a stream on, without `<think>` parts, unknown markers and foreign links, as `kept` would leave it.
 
     Only what may become one of them is held back: an open `<think>`, the last line from its last `[` on, a link or a
-    tag that has not ended.
+    tag that has not ended. So is what repeats the words before it, until it goes on otherwise; of a loop no more comes.
     """
     written, sent = "", ""
     while True:
@@ -185,12 +163,12 @@ def visible(
         except StopIteration as end:
             generation: Generation = end.value
             break
-        settled = _final_part(written, texts, addresses)
+        settled = _final_part(before_repetition(written), texts, addresses)
         if settled.startswith(sent) and len(settled) > len(sent):
             yield settled[len(sent) :]
             sent = settled
     whole = kept(generation.text, texts, addresses)
-    if whole.startswith(sent) and len(whole) > len(sent):
+    if whole.startswith(sent) and len(whole) > len(sent) and not is_loop(whole):
         yield whole[len(sent) :]
     return generation
 

@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 
 from tasks.answer.answer import answer_question
+from tasks.answer.draft import visible
 from tasks.answer.generators import load_generator
-from tasks.answer.generators.base import Generator
+from tasks.answer.generators.base import Generator, collect
+from tasks.answer.generators.loop import is_loop
 from tasks.answer.generators.together import can_write_together
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
+from tests.answer.test_loop import LOOPING
 from tests.answer.test_words import passage
-from tests.streams import collect
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +154,17 @@ def test_model_that_chooses_by_more_than_logits_writes_its_own_way(precise: Tran
     penalised = copy.deepcopy(precise.model)
     penalised.generation_config.repetition_penalty = 1.3
     assert not can_write_together(penalised)
+
+
+@pytest.mark.slow
+def test_real_model_that_repeats_itself_is_ended(precise: TransformersGenerator):
+    chats, limit = [user(LOOPING), user("Say yes.")], 400
+    written = precise.generate(chats[0], max_new_tokens=limit)
+    pieces = list(visible(precise.stream(chats[0], max_new_tokens=limit), []))
+    print(f"{written.num_completion_tokens} of {limit} tokens: {written.text!r}; shown: {''.join(pieces)!r}")
+    assert is_loop(written.text)
+    assert (written.finish_reason, written.num_completion_tokens < limit / 2) == ("stop", True)
+    assert collect(precise.stream(chats[0], max_new_tokens=limit)) == written
+    assert precise.generate_many(chats, max_new_tokens=limit)[0] == written
+    assert written.text.startswith("".join(pieces).rstrip())
+    assert 0 < len("".join(pieces)) < len(written.text) * 0.6

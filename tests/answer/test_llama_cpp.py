@@ -6,11 +6,13 @@ import pytest
 
 from experiments.laptop_model import join_parts
 from tasks.answer.generators import engine_of, load_generator
+from tasks.answer.generators.base import collect
 from tasks.answer.generators.llama_cpp import LlamaCppGenerator
+from tasks.answer.generators.loop import is_loop
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.settings import Settings
 from tests.answer.test_answer import PARAMS
-from tests.streams import collect
+from tests.answer.test_loop import LOOPING
 
 LLAMA_CPP = PARAMS.model_copy(update={"engine": "llama.cpp"})
 
@@ -80,6 +82,17 @@ def test_closed_stream_leaves_its_place_to_others(generator: LlamaCppGenerator):
         next(stream)
         stream.close()
     assert collect(generator.stream(user("Say hello."), max_new_tokens=4)).num_completion_tokens <= 4
+
+
+@pytest.mark.slow
+def test_llama_cpp_ends_a_text_that_repeats_itself(generator: LlamaCppGenerator):
+    messages, limit = user(LOOPING), 400
+    written = generator.generate(messages, max_new_tokens=limit)
+    print(f"{written.num_completion_tokens} of {limit} tokens: {written.text!r}")
+    assert is_loop(written.text)
+    assert (written.finish_reason, written.num_completion_tokens < limit / 2) == ("stop", True)
+    assert written.num_prompt_tokens == generator.count_prompt_tokens(messages)
+    assert written == collect(generator.stream(messages, max_new_tokens=limit))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.parity.prefix_cache import CachingGenerator, PrefixCache
 from tasks.answer.generators.transformers import TransformersGenerator, load_base
 from tasks.answer.parity.compare import ServedConversation, difference
-from tasks.answer.parity.record import NUM_TOKENS, RecordedConversation, read_parity, record_parity, write_parity
+from tasks.answer.parity.record import NUM_TOKENS, RecordedConversation, Step, read_parity, record_parity, write_parity
 from tasks.answer.prompt import load_prompt
 from tasks.errors import CorruptionError
 from tasks.params import GenerationParams
@@ -117,6 +117,14 @@ def test_prefix_cache_of_other_weights_is_seen_where_prompts_begin_alike(
 
     assert found[True] == [None] * len(recorded)
     assert any(found[False])
+
+
+def test_text_that_was_ended_since_it_repeats_itself_is_compared_up_to_there() -> None:
+    steps = tuple(Step(7, "-backends" * num, -0.1, 9.0) for num in range(1, NUM_TOKENS + 1))
+    entry = RecordedConversation("loop", [], (1, 2), steps)
+    ended = ServedConversation(None, None, "-backends" * 6, ())
+    assert difference(entry, ended) is None
+    assert "writes another token 4" in str(difference(entry, replace(ended, text="-backends" * 3)))
 
 
 def test_what_was_recorded_is_read_back(tmp_path: Path, recorded: tuple[RecordedConversation, ...]) -> None:

@@ -5,6 +5,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,11 +46,12 @@ A queue keeps jobs in order. A job that fails is tried again three times, then i
 | `retries` | 3 |
 | `visibility` | 30 seconds |
 """
-CODE, DOUBT, CLOSEST, NOTHING = (
+CODE, DOUBT, CLOSEST, NOTHING, LOOPED = (
     "How do I take a lock in Zephyr?",
     "How long does a Zephyr lock last?",
     "Which colour is the logo of Zephyr?",
     "What does finance say about locks?",
+    "What becomes of a job that fails in a queue?",
 )
 CODE_LINES = (
     'import zephyr\n\nwith zephyr.lock("jobs", timeout=60) as held:\n    held.run(*args, **kwargs)  # x**2, argv[1]'
@@ -76,7 +78,9 @@ See [the guide](https://zephyr.example/locks), not [this one](https://evil.examp
     DOUBT: "A lock ends after 60 seconds unless it is renewed by its holder [1]. "
     "Renew it with `zephyr.renew_lock()` [1].",
     CLOSEST: "Not in the documents.",
+    LOOPED: "A job that fails is set aside" + ", and it is kept there" * 60,
 }
+WORDS_A_SECOND = 50
 
 
 class ScriptedWriter:
@@ -95,7 +99,10 @@ class ScriptedWriter:
 
     def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Any:
         generation = self.generate(messages, max_new_tokens=max_new_tokens)
-        yield from re.findall(r"\s*\S+|\s+\Z", generation.text)
+        for word in re.findall(r"\s*\S+|\s+\Z", generation.text):
+            yield word
+            if LOOPED in messages[-1]["content"]:
+                time.sleep(1 / WORDS_A_SECOND)
         return generation
 
     def count_tokens(self, text: str) -> int:
@@ -239,6 +246,23 @@ def test_closest_passages_are_no_answer(page: Page) -> None:
     expect(turn.locator(".answer > .quiet").first).to_contain_text(re.compile("about something else|found no answer"))
     expect(turn.locator(".marker").first).to_be_visible()
     shoot(page, turn, "answer-closest")
+
+
+def test_draft_that_repeats_itself_is_shown_up_to_there(page: Page) -> None:
+    start_anew(page)
+    page.evaluate(
+        """() => {
+          window.drafts = [];
+          const look = () => window.drafts.push(document.querySelector(".draft")?.textContent ?? "");
+          new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    turn = ask(page, LOOPED)
+    expect(turn.locator(".answer.closest_passages")).to_be_visible()
+    expect(turn.locator(".answer > .quiet").first).to_have_text("The answerer repeated itself to the end.")
+    drafts = page.evaluate("window.drafts")
+    assert any("A job that fails is set aside, and it" in draft for draft in drafts)
+    assert max(draft.count("kept there") for draft in drafts) <= 2
 
 
 def test_nothing_found_says_why_in_a_persons_words(page: Page) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from serving.api.app import create_app
 from serving.api.people.keys import KeyFile
+from tasks.answer.generators.base import collect
 from tasks.answer.generators.endpoint import EndpointGenerator
 from tasks.model_location import gguf_path
 from tests.server import ZEPHYR, Home, StaticPair, make_home, record, running
-from tests.streams import collect
 
 pytestmark = pytest.mark.slow
 

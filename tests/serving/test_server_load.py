@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from serving.api.app import create_app
 from serving.api.batching import Batcher
 from serving.api.people.keys import KeyFile
-from tasks.answer.generators.base import Generation, TextStream
+from tasks.answer.generators.base import Generation, TextStream, collect
 from tasks.answer.generators.endpoint import EndpointGenerator
 from tasks.answer.generators.transformers import load_base
 from tasks.answer.prompt import Messages
@@ -25,7 +25,6 @@ from tasks.errors import ConfigurationError, DependencyError
 from tests.conftest import wait_until
 from tests.openai_endpoint import endpoint
 from tests.server import LOCKBOX, ZEPHYR, Home, StaticPair, make_home, record, running
-from tests.streams import collect
 
 pytestmark = pytest.mark.slow
 

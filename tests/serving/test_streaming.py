@@ -30,6 +30,9 @@ DRAFT = (
     "    held.run(*args, **kwargs)  # x**2, argv[1]\n```\n\n- A lock ends after 60 seconds [1].\n"
     "- Renew it with **zephyr.renew_lock()** [7].\n"
 )
+LOOPED = "Which zephyr lock is the lock of locks?"
+NUM_LOOPS = 200
+LOOP = "It is the lock [1] that is held by its holder," + " the holder of a holder," * NUM_LOOPS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, migrated_mlflow: Path) -> Hom
 
 @pytest.fixture(scope="module")
 def endpoint() -> FastAPI:
-    return scripted_endpoint(lambda _: DRAFT, pause_seconds=PAUSE_SECONDS)
+    return scripted_endpoint(lambda prompt: LOOP if LOOPED in prompt else DRAFT, pause_seconds=PAUSE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +60,8 @@ def client(home: Home, endpoint: FastAPI) -> Iterator[openai.OpenAI]:
             )
 
 
-def ask(client: openai.OpenAI, **options: Any) -> Any:
-    messages: list[Any] = [*options.pop("before", []), {"role": "user", "content": QUESTION}]
+def ask(client: openai.OpenAI, question: str = QUESTION, **options: Any) -> Any:
+    messages: list[Any] = [*options.pop("before", []), {"role": "user", "content": question}]
     return client.chat.completions.create(model="almanac", messages=messages, **options)
 
 
@@ -134,3 +137,20 @@ def test_client_that_leaves_ends_the_endpoints_stream(client: openai.OpenAI, end
             if chunk.choices and chunk.choices[0].delta.content:
                 break
     wait_until(lambda: endpoint.state.num_broken_off > before, seconds=30)
+
+
+def test_draft_that_repeats_itself_is_broken_off_and_not_shown(client: openai.OpenAI, endpoint: FastAPI) -> None:
+    broken_off, words = endpoint.state.num_broken_off, endpoint.state.num_words
+    parts = list(ask(client, LOOPED, stream=True, stream_options={"include_usage": True}))
+    wait_until(lambda: endpoint.state.num_broken_off > broken_off, seconds=30)
+    print(f"{endpoint.state.num_words - words} of {len(LOOP.split())} words were written")
+    assert endpoint.state.num_words - words < len(LOOP.split()) / 4
+    text = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
+    details, end = parts[-2].model_extra["almanac"], parts[-1]
+    assert (details["outcome"], details["reason"]) == ("closest_passages", "The answerer repeated itself to the end.")
+    draft, _, shown = text.partition("\n\n")
+    assert LOOP.startswith(draft)
+    assert draft.count("the holder of a holder") <= 2
+    assert shown == details["text"] == ask(client, LOOPED).choices[0].message.content
+    assert 0 < end.usage.completion_tokens < end.usage.prompt_tokens
+    assert parts[-2].choices[0].finish_reason == "stop"

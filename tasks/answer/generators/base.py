@@ -13,7 +13,8 @@ class Generation:
     """What the model wrote, and the tokens that it read and wrote.
 
     Attributes:
-        finish_reason: `stop` where the model ended by itself, `length` where `max_new_tokens` cut it off.
+        finish_reason: `stop` where the model ended by itself or was ended since it repeated itself, `length` where
+            `max_new_tokens` cut it off.
     """
 
     text: str
@@ -27,6 +28,16 @@ TextStream = collections.abc.Generator[str, None, Generation]
 
 Joined, the pieces are the text of the `Generation`, but for blanks at both ends. `close()` ends the generation early.
 """
+
+
+def collect(stream: TextStream) -> Generation:
+    """Read a stream to its end and return what was written."""
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            generation: Generation = end.value
+            return generation
 
 
 @dataclass(frozen=True, slots=True)

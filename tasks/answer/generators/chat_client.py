@@ -18,6 +18,7 @@ import httpx2
 import openai
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from tasks.answer.generators.loop import is_stuck
 from tasks.errors import ConfigurationError, DependencyError
 
 CONNECT_SECONDS = 5.0
@@ -185,11 +186,13 @@ class ChatClient:
     def stream(self, messages: Messages, *, max_new_tokens: int) -> Generator[str, None, Reply]:
         """Yield the reply piece by piece as it comes; return the whole.
 
+        A reply that repeats itself is broken off: the endpoint then ends its writing, and counts no tokens for us.
+
         Raises:
             ConfigurationError: the endpoint refuses the request.
             DependencyError: it does not answer, or breaks off.
         """
-        pieces: list[str] = []
+        text = ""
         finish_reason, usage = None, None
         with self._errors(), self._adapted(messages, max_new_tokens, stream=True) as parts:
             for part in parts:
@@ -198,9 +201,11 @@ class ChatClient:
                 for choice in part.choices[:1]:
                     finish_reason = choice.finish_reason or finish_reason
                     if choice.delta.content:
-                        pieces.append(choice.delta.content)
+                        text += choice.delta.content
                         yield choice.delta.content
-            return self._reply("".join(pieces), finish_reason, usage)
+                if is_stuck(text):
+                    break
+            return self._reply(text, finish_reason, usage)
 
     def _reply(self, text: str, finish_reason: str | None, usage: Any) -> Reply:
         is_cut = finish_reason == "length"

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from tasks.answer.generators.base import BatchesItself, Generation, JsonFormat, TextStream
+from tasks.answer.generators.base import BatchesItself, Generation, JsonFormat, TextStream, collect
 from tasks.answer.generators.chat_client import ChatClient, Reply
 from tasks.errors import ConfigurationError
 from tasks.files import sha256_of_file
@@ -80,12 +80,13 @@ class LlamaCppGenerator(BatchesItself):
         )
 
     def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
-        """Continue the chat with the likeliest tokens, up to the end of the sequence.
+        """Continue the chat with the likeliest tokens, up to the end of the sequence or to where it repeats itself.
 
         Raises:
             ConfigurationError: the chat is longer than the context.
         """
-        return _generation(self._client.complete(self._plain(messages), max_new_tokens=max_new_tokens))
+        # Only a stream can be ended early.
+        return collect(self.stream(messages, max_new_tokens=max_new_tokens))
 
     def generate_json(
         self, messages: Sequence[Mapping[str, str]], form: JsonFormat, *, max_new_tokens: int
@@ -96,7 +97,8 @@ class LlamaCppGenerator(BatchesItself):
             ConfigurationError: the chat is longer than the context, or llama.cpp does not take the schema.
         """
         plain = self._plain(messages)
-        return _generation(self._client.complete(plain, max_new_tokens=max_new_tokens, response_format=form.requested))
+        reply = self._client.complete(plain, max_new_tokens=max_new_tokens, response_format=form.requested)
+        return self._generation(messages, reply)
 
     def generate_many(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], *, max_new_tokens: int
@@ -108,7 +110,7 @@ class LlamaCppGenerator(BatchesItself):
     def stream(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> TextStream:
         """Continue the chat as `generate` would, yielding the text token by token; return the whole."""
         reply = yield from self._client.stream(self._plain(messages), max_new_tokens=max_new_tokens)
-        return _generation(reply)
+        return self._generation(messages, reply)
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a plain text, without special tokens."""
@@ -119,6 +121,14 @@ class LlamaCppGenerator(BatchesItself):
         body = {"messages": self._plain(messages)}
         prompt = self._http.post("/apply-template", json=body).raise_for_status().json()["prompt"]
         return len(self._tokens(prompt, special=True))
+
+    def _generation(self, messages: Sequence[Mapping[str, str]], reply: Reply) -> Generation:
+        return Generation(
+            reply.text.strip(),
+            reply.num_prompt_tokens or self.count_prompt_tokens(messages),
+            reply.num_completion_tokens or self.count_tokens(reply.text),
+            "length" if reply.is_cut else "stop",
+        )
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         body = {"content": text, "parse_special": special, "add_special": False}
@@ -177,12 +187,3 @@ def _start(path: Path, adapter: Path | None, socket: Path, settings: Settings) -
             f"generation.gguf_file must be a model that llama.cpp can load, found {path}: {reason}; take another, or "
             "set generation.engine to transformers"
         ) from error
-
-
-def _generation(reply: Reply) -> Generation:
-    return Generation(
-        reply.text.strip(),
-        reply.num_prompt_tokens or 0,
-        reply.num_completion_tokens or 0,
-        "length" if reply.is_cut else "stop",
-    )

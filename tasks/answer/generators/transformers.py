@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from tasks.answer.generators.base import Generation, JsonFormat, TextStream
+from tasks.answer.generators.loop import is_stuck
 from tasks.answer.generators.together import can_write_together, write_together
 from tasks.device import fastest_dtype, num_parameters_of, require_memory, torch_device
 from tasks.errors import ConfigurationError
@@ -49,7 +50,7 @@ class TransformersGenerator:
     _special_tokens: tuple[str, ...] = field(default=())
 
     def generate(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int) -> Generation:
-        """Continue the chat with the likeliest tokens, up to the end of the sequence or of the paragraph."""
+        """Continue the chat with the likeliest tokens, up to the end of the sequence or paragraph, or to a loop."""
         return self.generate_many([messages], max_new_tokens=max_new_tokens)[0]
 
     def generate_many(
@@ -128,7 +129,7 @@ class TransformersGenerator:
 
         ids, mask = self._batch([self.prompt_tokens(messages) for messages in conversations])
         width = ids.shape[1]
-        endings = [self._ends_paragraph] if self.one_paragraph and grammar is None else []
+        endings = [self._have_ended] if grammar is None else []
         processors: list[Callable[..., Any]] = [partial(self._biased, width)] if self.refusal_bias else []
         processors += [partial(grammar.masked, width)] if grammar else []
         with torch.inference_mode():
@@ -223,15 +224,16 @@ class TransformersGenerator:
         return (self._with_bias(scores) if is_first and self.refusal_bias else scores).argmax(dim=-1)
 
     def _has_ended(self, ids: list[int]) -> bool:
-        return ids[-1] == self.tokenizer.eos_token_id or (
-            self.one_paragraph and _ends_paragraph(str(self.tokenizer.decode(ids)))
-        )
+        return ids[-1] == self.tokenizer.eos_token_id or self._is_over(str(self.tokenizer.decode(ids)))
 
-    def _ends_paragraph(self, width: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
+    def _have_ended(self, width: int, input_ids: Any, _scores: Any, **_: Any) -> Any:
         import torch
 
-        ended = [_ends_paragraph(text) for text in self.tokenizer.batch_decode(input_ids[:, width:])]
+        ended = [self._is_over(text) for text in self.tokenizer.batch_decode(input_ids[:, width:])]
         return torch.tensor(ended, device=input_ids.device)
+
+    def _is_over(self, text: str) -> bool:
+        return (self.one_paragraph and _ends_paragraph(text)) or is_stuck(text)
 
     def count_tokens(self, text: str) -> int:
         """Return tokens of a plain text, without special tokens."""

@@ -5,6 +5,7 @@ Reasons name a conversation and a place in it and quote nothing: they become a t
 
 from dataclasses import dataclass
 
+from tasks.answer.generators.loop import is_stuck
 from tasks.answer.parity.record import RecordedConversation
 
 SURE_MARGIN = 1.0
@@ -67,6 +68,8 @@ def _text_difference(recorded: RecordedConversation, text: str) -> str | None:
     for place, step in enumerate(recorded.steps[: _num_sure(recorded)]):
         # A small model is stopped where its first paragraph ends; a character may have several tokens.
         written = step.text.partition("\n\n")[0].rstrip("\ufffd").rstrip()
+        if is_stuck(text) and written.startswith(text):
+            return None  # the trainer's model repeats itself too, which ends the writing here
         if not text.startswith(written):
             return f"it writes another token {place + 1}, of which the trainer's model was sure by {step.margin:.1f}"
     return None
