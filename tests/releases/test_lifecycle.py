@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,6 +167,25 @@ def test_files_are_fetched_once_and_again_where_they_are_damaged(
     (place / "weights.safetensors").write_bytes(b"")
 
     assert (release_folder(settings, three[0]) / "weights.safetensors").read_bytes() == b"weights"
+
+
+def test_homes_that_share_the_folder_of_a_kind_fetch_its_files_once_and_for_every_user(
+    three: list[ReleaseVersion], settings: Settings, tmp_path: Path
+) -> None:
+    shared, homes = tmp_path / "volume", [tmp_path / name for name in ("first", "second")]
+    shared.mkdir()
+    for home in homes:
+        (home / "cache").mkdir(parents=True)
+        (home / "cache" / "rerankers").symlink_to(shared)
+    servers = [Settings(home=home, MLFLOW_TRACKING_URI=settings.tracking_uri) for home in homes]
+
+    with ThreadPoolExecutor(len(servers)) as threads:
+        places = list(threads.map(lambda server: release_folder(server, three[0]), servers))
+
+    assert {place.resolve() for place in places} == {shared / places[0].name}
+    assert [path.name for path in shared.iterdir() if path.is_dir()] == [places[0].name]
+    for path in (shared / places[0].name).rglob("*"):
+        assert path.stat().st_mode & 0o044 == 0o044
 
 
 def test_manifest_of_newer_software_is_read_as_far_as_it_is_known(folder: Path) -> None:

@@ -9,6 +9,16 @@ app.kubernetes.io/component: {{ .component }}
 {{ ternary "gateway" "server" .Values.gateway.enabled }}
 {{- end }}
 
+{{/* Where servers and vLLM see the adapters of answerers: `cache/answerers` of a home; empty where they share none. */}}
+{{- define "almanac.adapters" -}}
+{{- if and .Values.vllm.enabled .Values.vllm.adapters.enabled }}/var/lib/almanac/cache/answerers{{ end }}
+{{- end }}
+
+{{- define "almanac.adaptersVolume" -}}
+- name: adapters
+  persistentVolumeClaim: {claimName: {{ .Values.vllm.adapters.claimName | default (printf "%s-adapters" .Release.Name) }}}
+{{- end }}
+
 {{- define "almanac.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
