@@ -60,6 +60,8 @@ def print_status(status: "Status") -> None:
         typer.echo(f"           {own.kind.partition('.')[2]}: {_answerer(own)}")
     if status.trial:
         typer.echo(f"trial:     {status.trial}")
+    for name, trial in status.own_trials.items():
+        typer.echo(f"trial:     {name}: {trial}")
     if status.server:
         typer.echo(f"server:    {status.server}")
     typer.echo(f"writes:    {index.writer or 'nobody'}")

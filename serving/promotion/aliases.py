@@ -17,12 +17,14 @@ class Aliases:
 
     Attributes:
         own: the champion of each knowledge base that has an answerer of its own.
+        own_challengers: the challenger of each that has one.
     """
 
     index: ReleaseVersion | None
     answerer: ReleaseVersion | None
     challenger: ReleaseVersion | None
     own: Mapping[str, ReleaseVersion] = field(default_factory=dict)
+    own_challengers: Mapping[str, ReleaseVersion] = field(default_factory=dict)
 
     def named(self) -> list[ReleaseVersion]:
         """Return all versions that an alias names."""
@@ -30,7 +32,8 @@ class Aliases:
 
     def answerers(self) -> list[ReleaseVersion]:
         """Return the answerers that an alias names."""
-        return [version for version in (self.answerer, self.challenger, *self.own.values()) if version is not None]
+        general = [version for version in (self.answerer, self.challenger) if version is not None]
+        return [*general, *self.own.values(), *self.own_challengers.values()]
 
 
 def read_aliases(settings: Settings) -> Aliases:
@@ -41,10 +44,15 @@ def read_aliases(settings: Settings) -> Aliases:
     """
     names = own_answerers(settings)
     with mlflow_client(settings) as client:
-        champions = {name: named(client, answerer_of(name), CHAMPION) for name in names}
+
+        def of_each(alias: str) -> dict[str, ReleaseVersion]:
+            asked = ((name, named(client, answerer_of(name), alias)) for name in names)
+            return {name: version for name, version in asked if version is not None}
+
         return Aliases(
             index=named(client, INDEX, CHAMPION),
             answerer=named(client, ANSWERER, CHAMPION),
             challenger=named(client, ANSWERER, CHALLENGER),
-            own={name: version for name, version in champions.items() if version is not None},
+            own=of_each(CHAMPION),
+            own_challengers=of_each(CHALLENGER),
         )

@@ -32,5 +32,5 @@ def passing(follower: Follows, serving: Serving) -> Serving:
         return False
 
     own = {name: loaded for name, loaded in serving.own.items() if passes(loaded)}
-    challenger = serving.challenger if serving.challenger is not None and passes(serving.challenger) else None
-    return replace(serving, own=own, challenger=challenger)
+    challengers = {name: loaded for name, loaded in serving.challengers.items() if passes(loaded)}
+    return replace(serving, own=own, challengers=challengers)

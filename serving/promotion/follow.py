@@ -16,6 +16,7 @@ from dataclasses import replace
 from serving.promotion.aliases import Aliases, read_aliases
 from serving.promotion.another_index import passing
 from serving.promotion.attempt import Attempt, T, is_of_this_machine, one_line
+from serving.promotion.challengers import Challengers
 from serving.promotion.endpoint_adapters import EndpointAdapters
 from serving.promotion.own_answerers import OwnAnswerers
 from serving.promotion.smoke import smoke_answerer, smoke_index
@@ -42,7 +43,6 @@ from tasks.releases.last_served import last_served, remember_served
 from tasks.releases.lifecycle import is_rolled_back, required, versions
 from tasks.releases.model_registry import CHAMPION, probe
 from tasks.releases.model_registry import now as moment
-from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion, require_gate
 from tasks.settings import Settings
 
@@ -69,6 +69,7 @@ class Follower:
         self._started = 0.0
         self.verdicts = Verdicts(settings)
         self._own = OwnAnswerers(self, settings, state)
+        self._challengers = Challengers(self, state, share=params.serving.challenger_share)
 
     def poll(self) -> None:
         """Ask MLflow and follow."""
@@ -114,8 +115,7 @@ class Follower:
         self._own.follow(aliases)
         if aliases is None:
             return
-        if self._state.now is not None:
-            self._challenge(aliases.challenger, self._state.now)
+        self._challengers.follow(aliases)
         if self.verdicts.report_refusals(self._state.now) and self._state.now is not None:
             # Whoever promoted what was refused may have kept it as what served last.
             self._record(self._state.now.index, self._state.now.answerer)
@@ -285,8 +285,8 @@ class Follower:
             self._problems.append(f"an older record of a promoter would count again: {error}")
 
     def _swap(self, index: LoadedIndex, answerer: LoadedAnswerer, before: Serving) -> Serving:
-        challenger = None if before.challenger is answerer else before.challenger
-        serving = replace(before, index=index, answerer=answerer, challenger=challenger)
+        challengers = {name: loaded for name, loaded in before.challengers.items() if loaded is not answerer}
+        serving = replace(before, index=index, answerer=answerer, challengers=challengers)
         self._state.exchange(serving if index is before.index else passing(self, serving))
         if index is not before.index:
             self._report_served(index, before.index.version)
@@ -295,23 +295,6 @@ class Follower:
         # Behind the reports: killed between the two, the next start sees another version than served last, and reports.
         self._record(index, answerer)
         return serving
-
-    def _challenge(self, wanted: ReleaseVersion | None, now: Serving) -> None:
-        """Load what a share of the users is answered by."""
-        if self._params.serving.challenger_share <= 0 or wanted is None or wanted.id == now.answerer.id:
-            self._state.set_challenger(None)
-            return
-        if wanted.lost_trial:
-            self._problems.append(f"{wanted} lost its trial and answers nobody: {wanted.tags[Tag.TRIAL]}")
-            self._state.set_challenger(None)
-            return
-        if now.challenger is not None and now.challenger.id == wanted.id:
-            return
-        self._state.set_challenger(None)
-        challenger = self.attempt(Attempt(str(wanted), lambda: self._smoked(now.index, self._load(wanted)), wanted))
-        if challenger is not None:
-            self._state.set_challenger(challenger)
-            self._report_served(challenger, now.answerer.version)
 
     # The parts.
 
@@ -334,10 +317,15 @@ class Follower:
         return recall_answerer(version, self._params, self._settings, self._wrap, self._adapters)
 
     def load_beside(self, version: ReleaseVersion, *, is_recalled: bool) -> LoadedAnswerer:
-        """Load the answerer of a knowledge base and smoke it over the index that serves; recalled: without MLflow."""
-        assert self._state.now is not None
+        """Load an answerer, if it is no challenger already, and smoke it over the index; recalled: without MLflow."""
+        now = self._state.now
+        assert now is not None
         load = self._recall_answerer if is_recalled else self._load
-        return self._smoked(self._state.now.index, load(version))
+        challenger = now.challengers.get(version.kind.knowledge_base)
+        loaded = challenger if challenger is not None and challenger.id == version.id else load(version)
+        self._smoked(now.index, loaded)
+        loaded.version = version
+        return loaded
 
     def _default(self) -> LoadedAnswerer:
         return load_default(self._params, self._settings, self._wrap)

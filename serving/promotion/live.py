@@ -19,6 +19,7 @@ from tasks.index.access import AccessMap
 from tasks.index.access_tables import load_access
 from tasks.index.table import connect
 from tasks.params import Params
+from tasks.releases.kind import ReleaseKind, answerer_of
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class LivePair:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._watcher: threading.Thread | None = None
-        self._trial = TrialWatch(settings, self._versions)
+        self._trial = TrialWatch(settings, self._trials)
 
     @contextmanager
     def acquire(self, user_key: str | None = None, knowledge_base: str | None = None) -> Iterator[Pair]:
@@ -108,12 +109,14 @@ class LivePair:
         unreadable = self._probe.problem
         if unreadable:
             reasons.append(unreadable)
+        challengers = {name: self._challenger_status(loaded) for name, loaded in now.challengers.items()} if now else {}
         return PairStatus(
             tuple(reasons),
             index=_index_status(now.index) if now else None,
             answerer=_answerer_status(now.answerer) if now else None,
-            challenger=self._challenger_status(now.challenger) if now and now.challenger else None,
+            challenger=challengers.get(None),
             own={name: _answerer_status(loaded) for name, loaded in now.own.items()} if now else {},
+            own_challengers={name: status for name, status in challengers.items() if name is not None},
             mlflow=self._follower.mlflow_status(),
             can_read_index=unreadable is None,
             last_swap=verdicts.last_swap,
@@ -123,11 +126,10 @@ class LivePair:
     def _challenger_status(self, loaded: LoadedAnswerer) -> AnswererStatus:
         return replace(_answerer_status(loaded), share=self._params.serving.challenger_share)
 
-    def _versions(self) -> tuple[str, str] | None:
+    def _trials(self) -> list[tuple[ReleaseKind, str]]:
+        """Return which kind of answerer has a challenger that answers, and what answers the other users."""
         now = self._state.now
-        if now is None or now.challenger is None:
-            return None
-        return now.answerer.answerer.version, now.challenger.answerer.version
+        return [(answerer_of(name), now.champion(name).answerer.version) for name in now.challengers] if now else []
 
     def _watch(self) -> None:
         while not self._stopped.is_set():

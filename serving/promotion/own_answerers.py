@@ -29,7 +29,7 @@ class Follows(Protocol):
         """Load; what goes wrong refuses the version that is unfit, else it is left alone for a while."""
 
     def load_beside(self, version: ReleaseVersion, *, is_recalled: bool) -> LoadedAnswerer:
-        """Load an answerer and smoke it over the index that serves; recalled: without MLflow."""
+        """Load an answerer, if it is no challenger already, and smoke it over the index; recalled: without MLflow."""
 
     def smoke(self, index: LoadedIndex, answerer: LoadedAnswerer) -> list[str]:
         """Check an answerer over an index; return what was checked."""

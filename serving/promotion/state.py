@@ -17,16 +17,26 @@ class Serving:
 
     Attributes:
         own: by knowledge base, for who asks it alone.
+        challengers: for a share of the users: by knowledge base, of those who ask it alone; None: of the others.
     """
 
     index: LoadedIndex
     answerer: LoadedAnswerer
-    challenger: LoadedAnswerer | None = None
     own: Mapping[str, LoadedAnswerer] = field(default_factory=dict)
+    challengers: Mapping[str | None, LoadedAnswerer] = field(default_factory=dict)
+
+    @property
+    def challenger(self) -> LoadedAnswerer | None:
+        """Return the challenger of the general answerer."""
+        return self.challengers.get(None)
+
+    def champion(self, knowledge_base: str | None) -> LoadedAnswerer:
+        """Return what answers those who ask a knowledge base alone, without the challengers; None: several, or all."""
+        return self.answerer if knowledge_base is None else self.own.get(knowledge_base, self.answerer)
 
     def answerers(self) -> list[LoadedAnswerer]:
-        """Return all loaded answerers."""
-        return [answerer for answerer in (self.answerer, self.challenger, *self.own.values()) if answerer is not None]
+        """Return all loaded answerers, each once: a challenger that is promoted is both for a moment."""
+        return list(dict.fromkeys((self.answerer, *self.own.values(), *self.challengers.values())))
 
 
 class ServingState:
@@ -69,10 +79,12 @@ class ServingState:
         for answerer in idle:
             answerer.close()
 
-    def set_challenger(self, answerer: LoadedAnswerer | None) -> None:
+    def set_challenger(self, knowledge_base: str | None, answerer: LoadedAnswerer | None) -> None:
         """Give the share of users this answerer; None: the champion's."""
-        if self.now is not None and self.now.challenger is not answerer:
-            self.exchange(replace(self.now, challenger=answerer))
+        if self.now is not None and self.now.challengers.get(knowledge_base) is not answerer:
+            others = {name: loaded for name, loaded in self.now.challengers.items() if name != knowledge_base}
+            challengers = others if answerer is None else others | {knowledge_base: answerer}
+            self.exchange(replace(self.now, challengers=challengers))
 
     def set_own(self, knowledge_base: str, answerer: LoadedAnswerer | None) -> None:
         """Give who asks a knowledge base alone this answerer; None: the general one."""
@@ -88,11 +100,14 @@ class ServingState:
         return [answerer.version for answerer in loaded if answerer.version is not None]
 
     def _answerer_of(self, now: Serving, user_key: str | None, knowledge_base: str | None) -> LoadedAnswerer:
-        if knowledge_base is not None and (own := now.own.get(knowledge_base)) is not None:
-            return own
-        if now.challenger is None or user_key is None or place(user_key) >= self._challenger_share:
-            return now.answerer
-        return now.challenger
+        # What a knowledge base has of its own comes first; what it lacks is answered as if it had nothing.
+        for asked in dict.fromkeys((knowledge_base, None)):
+            challenger = now.challengers.get(asked)
+            if challenger is not None and user_key is not None and place(user_key, asked) < self._challenger_share:
+                return challenger
+            if asked is not None and asked in now.own:
+                return now.own[asked]
+        return now.answerer
 
     def _give_back(self, answerer: LoadedAnswerer) -> None:
         with self._lock:
@@ -104,6 +119,10 @@ class ServingState:
             answerer.close()
 
 
-def place(user_key: str) -> float:
-    """Return where a user stands in [0, 1): always at the same place, and all places equally likely."""
-    return int(hashlib.sha256(user_key.encode()).hexdigest()[:8], 16) / 2**32
+def place(user_key: str, knowledge_base: str | None = None) -> float:
+    """Return where a user stands in [0, 1): always at the same place, and all places equally likely.
+
+    In each trial at another place: were it the same users in all, one trial would show in the figures of the next.
+    """
+    drawn = user_key if knowledge_base is None else f"{knowledge_base}/{user_key}"
+    return int(hashlib.sha256(drawn.encode()).hexdigest()[:8], 16) / 2**32

@@ -49,7 +49,7 @@ class PairStatus:
     """What serves, and what happened last.
 
     Attributes:
-        own: answerers of single knowledge bases; who may know of one is not said here.
+        own, own_challengers: of single knowledge bases; who may know of one is not said here.
         can_read_index: whether what every search reads came within seconds when it was asked last.
         reasons: what is not as it should be; they name paths and addresses.
     """
@@ -59,6 +59,7 @@ class PairStatus:
     answerer: AnswererStatus | None = None
     challenger: AnswererStatus | None = None
     own: Mapping[str, AnswererStatus] = field(default_factory=dict)
+    own_challengers: Mapping[str, AnswererStatus] = field(default_factory=dict)
     mlflow: MlflowStatus = MlflowStatus()
     can_read_index: bool = True
     last_swap: Promotion | None = None

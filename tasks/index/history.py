@@ -9,7 +9,7 @@ from tasks.lease import LeaseHolder, current_writer
 from tasks.releases.approval import Approver
 from tasks.releases.kind import INDEX
 from tasks.releases.last_served import remember_served
-from tasks.releases.lifecycle import champion, promote, roll_back
+from tasks.releases.lifecycle import promote, roll_back
 from tasks.releases.version import ReleaseEntry, ReleaseVersion, Rollback
 from tasks.settings import Settings
 
@@ -107,9 +107,8 @@ def version_of(settings: Settings, number: int) -> str:
     )
 
 
-def index_status(settings: Settings) -> IndexStatus:
-    """Return what serves since when, the last refresh, who holds the lease."""
-    serving = champion(settings, INDEX)
+def index_status(settings: Settings, serving: ReleaseVersion | None) -> IndexStatus:
+    """Return what serves, which is the index's champion, the last refresh, and who holds the lease."""
     numbers = release_numbers(settings)
     newest = load_release(settings, numbers[-1]) if numbers else None
     return IndexStatus(

@@ -51,6 +51,16 @@ def test_names_the_writer_the_newest_release_and_a_promoted_answerer(capsys: pyt
     assert "writes: refresh of process 7 on north, since 2026-11-03T03:00:00+00:00" in lines
 
 
+def test_says_what_answers_a_knowledge_base_and_how_its_challenger_does(capsys: pytest.CaptureFixture[str]) -> None:
+    own = ReleaseEntry("answerer.notes", "1", "1", created_at="2026-10-01T00:00:00+00:00")
+    trials = {"notes": "version 2: not yet: too few users"}
+
+    lines = printed(capsys, replace(STATUS, own_answerers=(own,), own_trials=trials))
+
+    assert "notes: version 1 of 2026-10-01T00:00:00+00:00" in lines
+    assert "trial: notes: version 2: not yet: too few users" in lines
+
+
 def test_says_what_runs_next_and_how_it_ended_last(capsys: pytest.CaptureFixture[str]) -> None:
     weekly = Schedule("2026-11-08T03:00:00Z", EndedRun("2026-11-01T03:00:01Z", "Completed"))
 

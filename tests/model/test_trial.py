@@ -16,12 +16,14 @@ from tasks.model.trial.outcomes import observed
 from tasks.model.trial.sequential import MIN_ANSWERS, MIN_USERS, Mean, Observation, Tally, difference
 from tasks.model.trial.trial import run_trial
 from tasks.model.trial.verdict import judge
-from tasks.releases.kind import ANSWERER
+from tasks.releases.kind import ANSWERER, answerer_of
 from tasks.releases.lifecycle import register, versions
 from tasks.releases.model_registry import CHALLENGER, mlflow_client
 from tasks.releases.tags import Tag
 from tasks.releases.trial import current_challenger
 from tasks.settings import Settings
+
+NOTES = answerer_of("notes")
 
 
 def coins(share: float, *, users: int = 60, each: int = 10, seed: int = 0) -> Tally:
@@ -98,9 +100,10 @@ def answer(abstained: bool) -> Answer:
     return Answer("text", "nothing_found" if abstained else "answer", None, (), (), (), "", 0, 0)
 
 
-def plant(settings: Settings, version: str, num: int, *, abstaining: int) -> None:
+def plant(settings: Settings, version: str, num: int, *, abstaining: int, asked: tuple[str, ...] = ()) -> None:
     for number in range(num):
-        context = TraceContext("1", version, ("everyone",), user=f"{version}-{number % 8}")
+        filters = {"knowledge_bases": list(asked)}
+        context = TraceContext("1", version, ("everyone",), filters, user=f"{version}-{number % 8}")
         told = answer(number % 10 < abstaining)
         traced("What?", list, lambda _, told=told: told, context=context, settings=settings)
     time.sleep(0.002)  # traces are dated in milliseconds: what is planted next is later
@@ -136,6 +139,29 @@ def test_worse_challenger_is_tagged_and_logged(on_trial: Settings, tmp_path: Pat
     with mlflow_client(on_trial) as client:
         (run,) = client.search_runs([client.get_experiment_by_name("almanac-trial").experiment_id])
     assert run.data.metrics["challenger/answers"] == 41 and run.data.tags["verdict"] == "worse"
+
+
+def test_challenger_of_a_knowledge_base_is_judged_by_the_questions_to_it_alone(on_trial: Settings) -> None:
+    with mlflow_client(on_trial) as client:
+        run = client.create_run("0").info.run_id
+    register(on_trial, NOTES, key="own", run_id=run, tags={}, description="")
+    with mlflow_client(on_trial) as client:
+        client.set_registered_model_alias(NOTES.model, CHALLENGER, "1")
+    plant(on_trial, "notes/1", 40, abstaining=9, asked=("notes",))
+    plant(on_trial, "1", 40, abstaining=0, asked=("notes",))
+    # What the general answerer says elsewhere is no better than the challenger, and is not counted.
+    for asked in (("wiki",), ("notes", "wiki"), ()):
+        plant(on_trial, "1", 40, abstaining=9, asked=asked)
+    flush_traces()
+
+    trial = run_trial(on_trial, "1", NOTES)
+
+    assert trial is not None and (trial.challenger, trial.answers) == ("notes/1", (40, 40))
+    assert trial.verdict.verdict == "worse"
+    challenger = current_challenger(on_trial, NOTES)
+    assert challenger is not None and challenger.lost_trial
+    assert run_trial(on_trial, "1", NOTES) is None
+    assert run_trial(on_trial, "1") is None and not any(entry.lost_trial for entry in versions(on_trial, ANSWERER))
 
 
 def test_challenger_that_answered_nobody_is_not_judged(on_trial: Settings) -> None:

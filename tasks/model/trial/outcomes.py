@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tasks.answer.registry import alone
 from tasks.answer.trace_search import answer_traces
 from tasks.model.examples.feedback import votes_of
 from tasks.model.trial.sequential import Observation, Tally
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow.entities import Trace
+    from mlflow.entities import Span, Trace
 
 MAX_ANSWERS = 3000
 """The newest answers of a trial that are read, of both versions: later ones push the first out of sight."""
@@ -30,7 +31,7 @@ class Outcomes:
         self.tallies.setdefault(name, Tally()).add(observation)
 
 
-def read_outcomes(settings: Settings, challenger: str) -> dict[str, Outcomes]:
+def read_outcomes(settings: Settings, challenger: str, knowledge_base: str | None = None) -> dict[str, Outcomes]:
     """Return what was observed of each answerer version since the challenger first answered.
 
     Only of users that can be told apart: who asks without a key is always answered by the champion.
@@ -38,6 +39,7 @@ def read_outcomes(settings: Settings, challenger: str) -> dict[str, Outcomes]:
     Args:
         settings: where MLflow is.
         challenger: its version, as traces name it.
+        knowledge_base: of which alone was asked; None: of whichever.
 
     Raises:
         DependencyError: MLflow does not answer.
@@ -49,6 +51,8 @@ def read_outcomes(settings: Settings, challenger: str) -> dict[str, Outcomes]:
         version, user = _version(trace), trace.info.trace_metadata.get("mlflow.trace.user")
         root = _outputs(trace)
         if started is None or trace.info.request_time < started or version is None or user is None or not root:
+            continue
+        if knowledge_base is not None and knowledge_base != _asked_alone(trace):
             continue
         of_version = outcomes.setdefault(version, Outcomes())
         of_version.answers += 1
@@ -77,9 +81,21 @@ def observed(
 
 
 def _outputs(trace: "Trace") -> Mapping[str, Any]:
-    root = next((span for span in trace.data.spans if span.parent_id is None), None)
+    root = _root(trace)
     outputs = root.outputs if root else None
     return outputs if isinstance(outputs, dict) else {}
+
+
+def _asked_alone(trace: "Trace") -> str | None:
+    """Return the knowledge base that alone was asked; None: several, or all."""
+    root = _root(trace)
+    inputs = root.inputs if root else None
+    filters = inputs.get("filters") if isinstance(inputs, dict) else None
+    return alone((filters or {}).get("knowledge_bases") or ())
+
+
+def _root(trace: "Trace") -> "Span | None":
+    return next((span for span in trace.data.spans if span.parent_id is None), None)
 
 
 def _valid(trace: "Trace") -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""The trial of the challenger now: read its answers and the champion's, judge, and say it in MLflow.
+"""The trial of a challenger now: read its answers and the champion's, judge, and say it in MLflow.
 
 answers by version ─▶ verdict ─▶ tag `trial` of the version ─▶ run in the experiment `almanac-trial`
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tasks.model.training import run_log
 from tasks.model.trial.outcomes import Outcomes, read_outcomes
 from tasks.model.trial.verdict import TrialVerdict, judge
+from tasks.releases.kind import ANSWERER, ReleaseKind
 from tasks.releases.lifecycle import mark
 from tasks.releases.tags import Tag
 from tasks.releases.trial import current_challenger
@@ -41,25 +42,27 @@ class Trial:
         return f"{self.verdict.verdict}: {self.verdict.reason}; {new} answers, {old} of {self.champion}"
 
 
-def run_trial(settings: Settings, champion: str) -> Trial | None:
-    """Judge the challenger and say it in MLflow; None: there is none, it answered nobody yet, or it lost already.
+def run_trial(settings: Settings, champion: str, kind: ReleaseKind = ANSWERER) -> Trial | None:
+    """Judge a challenger and say it in MLflow; None: there is none, it answered nobody yet, or it lost already.
 
     Args:
         settings: where MLflow is.
         champion: the version of what answers the other users, as traces name it.
+        kind: whose challenger; that of a knowledge base is judged by the questions to it alone, whatever else its
+            champion answers.
 
     Raises:
         DependencyError: MLflow does not answer.
     """
-    challenger = current_challenger(settings)
+    challenger = current_challenger(settings, kind)
     if challenger is None or challenger.lost_trial:
         return None
-    outcomes = read_outcomes(settings, challenger.version)
-    new, old = outcomes.get(challenger.version), outcomes.get(champion, Outcomes())
+    outcomes = read_outcomes(settings, challenger.label, kind.knowledge_base)
+    new, old = outcomes.get(challenger.label), outcomes.get(champion, Outcomes())
     if new is None:
         return None
     verdict = judge(new.tallies, old.tallies)
-    trial = Trial(challenger.version, champion, (new.answers, old.answers), verdict)
+    trial = Trial(challenger.label, champion, (new.answers, old.answers), verdict)
     _log(settings, trial)
     mark(settings, challenger, {Tag.TRIAL: trial.text})
     return trial
