@@ -25,6 +25,7 @@ from tasks.releases.model_registry import CHALLENGER, mlflow_client
 from tasks.releases.tags import Tag
 from tasks.releases.version import ReleaseVersion
 from tasks.settings import QUIET_ENVIRONMENT, Settings
+from tests.answerers import register_answerer
 from tests.conftest import answers, free_ports, wait_until
 from tests.server import running
 from tests.serving.swap.swap_world import ANSWERER, INDEX, World, versions
@@ -165,6 +166,24 @@ def test_command_promotes_with_a_promoters_key_alone(
 
 
 @pytest.mark.slow
+def test_answerer_that_a_promoter_let_serve_needs_none_again_for_a_new_index(
+    strict: World, open_live: Callable[..., LivePair]
+) -> None:
+    own = kind.answerer_of("notes")
+    register_answerer(strict.settings, strict.folder / "answerer-1", key="own", kind=own)
+    promote(strict.settings, own, "1", ANN)
+    live = open_live(strict.settings)
+    live.follow()
+    promote(strict.settings, kind.INDEX, "2", ANN)
+
+    live.follow()
+
+    with live.acquire(None, "notes") as pair:
+        assert (pair.index_version, pair.answerer_version) == ("2", "notes/1")
+    assert strict.named(own.model) == "1"
+    assert "refused" not in strict.tags(own.model, "1")
+
+
 def test_rejected_challenger_is_one_no_longer(world: World) -> None:
     world.point(ANSWERER, "2", CHALLENGER)
     decline(world.settings, kind.ANSWERER, "2", "writes\nnonsense", ANN)
