@@ -13,16 +13,28 @@ from tasks.answer.answerer import write_manifest
 from tasks.model.training.train import answerer_manifest, train
 from tasks.model.training.trainer import TrainingProgress
 from tasks.params import Params
+from tasks.releases.tags import Tag
 from tasks.settings import Settings
 
 
-def train_answerer(examples: Path, output: Path, params: Params, settings: Settings, *, benchmark: str) -> None:
-    """Train `output` from its last checkpoint, if there is one; print the result."""
+def train_answerer(
+    examples: Path, output: Path, params: Params, settings: Settings, *, benchmark: str, corpus: str | None = None
+) -> None:
+    """Train `output` from its last checkpoint, if there is one; print the result.
+
+    Args:
+        examples: training set.
+        output: the answerer's folder.
+        params: `fine_tuning`, `generation` and `examples` count.
+        settings: device, threads.
+        benchmark: whose answerer it is, for its lineage.
+        corpus: tag of the snapshot that the examples are of, so that `compare` knows what changed since.
+    """
 
     def tell(progress: TrainingProgress) -> None:
         print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
 
-    lineage = {"benchmark": benchmark}
+    lineage = {"benchmark": benchmark} | ({Tag.CORPUS: corpus} if corpus else {})
     result = train(examples, output, params, settings, lineage=lineage, listener=tell)
     write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
     print(json.dumps(asdict(result), default=str), flush=True)

@@ -1,0 +1,1 @@
+"""Whether answers follow documents that changed after training, with retrieval and without."""
