@@ -1,6 +1,6 @@
 """Whether answers follow documents that changed after training: retrieval, fine-tuning, both, neither.
 
-    python -m benchmarks.freshness FOLDER [--set max_steps=80]
+    python -m benchmarks.freshness FOLDER [--set max_steps=100 num_train_epochs=4]
 
 An index and a training set of documentation at week 0, a short training, then the documents as later weeks left them
 and with values changed on purpose. The same questions are asked before and after the refresh that brings the changes.
