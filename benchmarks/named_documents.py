@@ -5,7 +5,8 @@ python -m benchmarks.named_documents "Does {} work on Windows?"
 python -m benchmarks.named_documents "What is {}?" "What does {} do?"
 
 Beside it, of the default corpus: the share of the words of a package's one-line summary that the first excerpt holds.
-The summary is the package's own, on no page that is indexed, and says what it is.
+The summary is the package's own and says what it is. Since 2026-11-28 its document begins with it, so the share tells
+whether a reader is shown the beginning, no longer whether other words say the same.
 """
 
 import argparse

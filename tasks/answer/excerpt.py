@@ -30,6 +30,8 @@ CLOSE_SCORE = 0.1
 NUM_PASSAGES = 5
 """Looked at: later ones are hardly ever chosen."""
 MIN_WORDS = 4
+MIN_LEAD_WORDS = 2
+"""Of what a passage begins with: `Python plotting package` says what a document is about."""
 OPENING_SCORE = 0.1
 """Given to the first words of a document where a question holds no word that excerpts have beside their titles."""
 NAMED_OPENING_SCORE = 0.4
@@ -49,7 +51,8 @@ FOREIGN_RANK = 1.0
 """Lost by a passage that speaks of no document that the question names: it stands behind all that do."""
 MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
-EXCERPT_VERSION = 5
+MAX_LEAD_CHARACTERS = 200
+EXCERPT_VERSION = 6
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
@@ -103,10 +106,12 @@ def excerpts(question: str, passages: Sequence[Passage], *, num_passages: int = 
         _goes_beyond_title(passage, span, weights) for _, passage, span in offered
     )
     begins = _beginnings(passages)
+    leads = _leads(passages)
     ranked: list[Excerpt] = []
     for number, passage, span in offered:
         says_its_name = bare and passage.title in named
-        score = _score(passage, span, weights, number, says_its_name=says_its_name)
+        lead = leads.get(passage.document_id, "")
+        score = _score(passage, span, weights, number, lead, says_its_name=says_its_name)
         score += _opening(passage, span, named, begins[passage.document_id]) if bare else 0.0
         rank = score + _preference(question, passage, span, named)
         ranked.append(Excerpt(number, span, score, rank))
@@ -211,16 +216,36 @@ def _opening(passage: Passage, span: Span, named: Collection[str], begin: int) -
     return score * max(0.0, 1 - (passage.start - begin + len(before)) / OPENING_CHARACTERS)
 
 
+def _leads(passages: Sequence[Passage]) -> dict[str, str]:
+    """The first line of each document whose beginning is among the passages, where it is a tagline: short, no sentence.
+
+    Its words say which document it is, as those of the title do, and not what is asked of it.
+    """
+    firsts = {each.document_id: each.text.partition("\n")[0].rstrip() for each in passages if each.start == 0}
+    return {
+        document: line
+        for document, line in firsts.items()
+        if len(line) <= MAX_LEAD_CHARACTERS and not line.endswith((".", "!", "?", ":"))
+    }
+
+
 def _score(
-    passage: Passage, span: Span, weights: dict[str, float], number: int, *, says_its_name: bool = False
+    passage: Passage,
+    span: Span,
+    weights: dict[str, float],
+    number: int,
+    lead: str,
+    *,
+    says_its_name: bool = False,
 ) -> float:
     """How well an excerpt fits: the words of its title count for less outside its text, but where nothing else counts.
 
     A tagline as `Pretty-print tabular data` does not repeat the name of what it is the tagline of.
     """
     # Words of an address say where more is to be read, not what.
-    text = vocabulary(_ADDRESSES.sub("", passage.text[span.start : span.end]))
-    titled = vocabulary(f"{passage.title} {passage.headings}")
+    own = passage.text[span.start : span.end]
+    text = vocabulary(_ADDRESSES.sub("", own.removeprefix(lead) if passage.start + span.start == 0 else own))
+    titled = vocabulary(f"{passage.title} {passage.headings} {lead}")
     total = sum(weights.values()) or 1.0
     inside = sum(weight for word, weight in weights.items() if word in text)
     outside = sum(weight for word, weight in weights.items() if word in titled and word not in text)
@@ -244,7 +269,12 @@ def excerpt_spans(text: str) -> tuple[Span, ...]:
             spans[-1] = Span(spans[-1].start, block.end)
         else:
             spans.append(Span(_line_start(text, block.start), block.end))
-    return tuple(span for span in spans if _has_content(text[span.start : span.end]))
+    begins_with_prose = bool(leaves) and leaves[0].kind == "paragraph"
+    return tuple(
+        span
+        for place, span in enumerate(spans)
+        if _has_content(text[span.start : span.end], MIN_LEAD_WORDS if begins_with_prose and not place else MIN_WORDS)
+    )
 
 
 def _end_of_cut_code(text: str) -> int:
@@ -280,9 +310,9 @@ def _line_start(text: str, place: int) -> int:
     return start if re.fullmatch(r"[\s>*+-]*(?:\d{1,3}[.)])?\s*", text[start:place]) else place
 
 
-def _has_content(text: str) -> bool:
+def _has_content(text: str, min_words: int) -> bool:
     """Whether anything is said but links, badges, tags, rules and letters drawn with signs."""
-    return len(re.findall(r"[^\W_]{2,}", _content(text))) >= MIN_WORDS
+    return len(re.findall(r"[^\W_]{2,}", _content(text))) >= min_words
 
 
 def _content(text: str) -> str:

@@ -41,6 +41,25 @@ def test_tagline_without_the_name_goes_before_what_repeats_it() -> None:
     assert text[best.span.start : best.span.end].startswith("A fast port")
 
 
+def test_tagline_of_two_words_is_shown_and_a_heading_alone_is_not() -> None:
+    assert [span.start for span in excerpt_spans("Python ledgers\n\nIt closes each of them at noon.")] == [0, 16]
+    assert [span.start for span in excerpt_spans("# Python ledgers\n\nIt closes each of them at noon.")] == [18]
+
+
+def test_words_of_the_tagline_say_which_document_it_is_and_not_what_is_asked_of_it() -> None:
+    tagline = "Alternative regular expression module"
+    text = f"{tagline}\n\nOther threads run while a match goes on, by `concurrent=True`."
+    question = "How do other threads run while the alternative regular expression module matches?"
+    best = excerpts(question, [passage(text, start=0, title="regex")])[0]
+    assert "concurrent=True" in text[best.span.start : best.span.end]
+
+
+def test_first_sentence_that_holds_the_answer_is_one() -> None:
+    text = "Refunds are paid within thirty days of the claim.\n\nClaims are made on paper, by the form of the desk."
+    best = excerpts("Within how many days are refunds paid?", [passage(text, start=0, title="Rules")])[0]
+    assert text[best.span.start : best.span.end].startswith("Refunds")
+
+
 def test_badges_before_the_first_words_do_not_count_as_its_beginning() -> None:
     badges = " ".join(
         f"[![build {n}](https://ci.example/{'x' * 60}/{n}.svg)](https://ci.example/{n})" for n in range(20)

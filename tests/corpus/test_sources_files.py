@@ -250,6 +250,23 @@ def test_a_readme_is_named_by_its_content_type(tmp_path: Path, header: str, body
     assert found.fetch(next(iter(found.scan()))).name == name
 
 
+@pytest.mark.parametrize(
+    ("summary", "body", "text"),
+    [
+        ("Reads ledgers.", "# Ledger\n\nInstall it.", "Reads ledgers\n\n# Ledger\n\nInstall it."),
+        ("Reads ledgers.", "# Ledger\n\nIt reads\nledgers: all.", "# Ledger\n\nIt reads\nledgers: all."),
+        ("UNKNOWN", "# Ledger", "# Ledger"),
+    ],
+)
+def test_a_description_stands_under_the_summary_unless_it_says_the_same(
+    tmp_path: Path, summary: str, body: str, text: str
+) -> None:
+    install(tmp_path, "x", "1", f"Name: x\nSummary: {summary}\n\n{body}")
+    found = PythonPackagesReader(packages_source(), paths=[str(tmp_path)])
+
+    assert found.fetch(next(iter(found.scan()))).data.decode() == text
+
+
 def test_a_package_without_a_description_gives_its_summary_or_a_reason(tmp_path: Path) -> None:
     install(tmp_path, "a", "1", "Name: a\nSummary: Does things.\n\nUNKNOWN\n")
     install(tmp_path, "b", "1", "Name: b\nSummary: UNKNOWN\n\n")

@@ -12,6 +12,7 @@ from tasks.index.chunking.content import num_content_characters
         "Installation\n============",
         "# Ledger\n\n[![build](https://x.y/a.svg)](https://x.y) ![cover](b.svg)",
         "## Contents\n\n- [Install](#install)\n- [Use](#use)\n  1. [Files](#files)",
+        "[English](https://x.y/README.md)\n • [Deutsch](https://x.y/README.de.md)\n • [Italiano](http://x.y/it)",
         "[@who]: https://x.y/who\n[next]: <https://x.y/next>",
         '<p align="center">\n<a href="https://x.y"><img alt="Logo" src="logo.svg"></a>\n</p>',
         "* https://x.y/one\n* <https://x.y/two>",

@@ -24,6 +24,8 @@ from tasks.params.sources import PythonPackagesSource
 _METADATA_FILES = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
 _ENDINGS = {"text/markdown": "md", "text/x-rst": "rst", "text/plain": "txt"}
 _RST_SIGNS = re.compile(r"^(\.\. [\w|_-]|[=~^*+#\"'-]{4,}\s*$)|`_(?!_)\B|:\w+:`|::\s*$", re.MULTILINE)
+OPENING_CHARACTERS = 300
+"""Of a description: a summary that it says within these is not said twice."""
 
 
 class PythonPackagesReader:
@@ -73,7 +75,7 @@ class PythonPackagesReader:
         return hashlib.sha256(_read(item)).hexdigest()
 
     def fetch(self, item: Item) -> RawItem:
-        """Return the long description, named by its content type.
+        """Return the long description under the summary, as a package's page shows both, named by its content type.
 
         Raises:
             ParseError: `empty`: neither a description nor a summary; `damaged`: METADATA can't be read.
@@ -81,14 +83,17 @@ class PythonPackagesReader:
         data = _read(item)
         message = email.message_from_string(decode_text(data), policy=email.policy.compat32)
         summary = _header(message, "Summary")
-        text = _description(message) or summary
+        description = _description(message)
+        text = _under_summary(summary, description)
         if not text:
             raise ParseError("empty", f"the package {item.key} must have a description or a summary, found neither")
         overrides: dict[str, Any] = {
             "title": _header(message, "Name") or item.key,
             "metadata": {"version": _header(message, "Version"), "summary": summary},
         }
-        return RawItem(text.encode(), _readme_name(message, text), overrides, hashlib.sha256(data).hexdigest())
+        return RawItem(
+            text.encode(), _readme_name(message, description or summary), overrides, hashlib.sha256(data).hexdigest()
+        )
 
 
 def _distributions(folder: str, suffix: str, file_name: str) -> Iterator[tuple[str, str, str]]:
@@ -128,6 +133,15 @@ def _description(message: Message) -> str:
     payload = str(message.get_payload()).strip()
     text = payload or re.sub(r"\n(?: {8}| {7}\|)", "\n", str(message.get("Description") or "")).strip()
     return "" if text == "UNKNOWN" else text
+
+
+def _under_summary(summary: str, description: str) -> str:
+    """The description under the tagline that says what the package is, unless its beginning says the same."""
+    if not summary or not description:
+        return summary or description
+    tagline = summary.rstrip(".")
+    beginning = " ".join(description[:OPENING_CHARACTERS].casefold().split())
+    return description if tagline.casefold() in beginning else f"{tagline}\n\n{description}"
 
 
 def _readme_name(message: Message, text: str) -> str:

@@ -31,7 +31,7 @@ from tasks.params import ChunkingParams
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-CHUNKING_VERSION = "4"
+CHUNKING_VERSION = "5"
 """Part of the fingerprint of a release: raise it when the same parameters give other chunks."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])")  # noqa: RUF001

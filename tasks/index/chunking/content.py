@@ -38,10 +38,11 @@ def num_content_characters(text: str) -> int:
 
 def _num_in_line(line: str) -> int:
     """A line whose words are all link texts or addresses points elsewhere; in a sentence a link's text counts."""
-    plain = _URL.sub(" ", _TAG.sub(" ", _IMAGE.sub(" ", line)))
-    if not _num_signs(_MARK.sub("", _LINK.sub(" ", plain))):
+    plain = _TAG.sub(" ", _IMAGE.sub(" ", line))
+    # Links before bare addresses: an address within a link would take the link's end with it.
+    if not _num_signs(_MARK.sub("", _URL.sub(" ", _LINK.sub(" ", plain)))):
         return 0
-    return _num_signs(_LINK.sub(r"\1", plain))
+    return _num_signs(_URL.sub(" ", _LINK.sub(r"\1", plain)))
 
 
 def _num_signs(text: str) -> int:

@@ -51,7 +51,7 @@ UNNAMED_WEIGHT = 0.5
 """Of a vector's score, where the question has a name that the chunk lacks and others hold."""
 NAMED_PLACE = 5
 """Where a document that the question names stands if the search did not find it: still among the excerpts' passages."""
-MAX_OPENING_ORDINAL = 3
+MAX_OPENING_ORDINAL = 6
 """Among the first so many chunks is the beginning of what a document says."""
 MAX_LOOKED_AT = 100
 """Rows that are read to say whether an asker may read any."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasks.corpus.parsing.formats.reading import Reading
 
-READERS_VERSION = "7"
+READERS_VERSION = "8"
 """Raise it when a reader changes what it returns, so that documents are parsed anew."""
 
 
