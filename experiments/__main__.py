@@ -203,15 +203,15 @@ def train(params: Params, settings: Settings) -> None:
 
 def evaluate_answerer(params: Params, settings: Settings) -> None:
     """Ask the trained answerer and the base the held-out questions over the live index."""
-    from tasks.answer.answerer import BASE, EXCERPT, read_manifest
-    from tasks.model.answerer.candidate import CANDIDATE, evaluate_answerers
+    from tasks.answer.answerer import BASE, read_manifest
+    from tasks.model.answerer.candidate import CANDIDATE, evaluate_answerers, served
     from tasks.model.answerer.card import card_metrics
     from tasks.model.evaluation.model_gate import decide
     from tasks.model.training import run_log
 
     folder = ANSWERER / "training"
     evaluations = evaluate_answerers(folder, None, params, settings)
-    decision = decide(evaluations[CANDIDATE], evaluations[BASE], evaluations.get(EXCERPT), params.model_gate)
+    decision = decide(evaluations[CANDIDATE], evaluations[BASE], served(evaluations), params.model_gate)
     run_id = str(read_manifest(folder).lineage["run_id"])
     metrics = evaluations[CANDIDATE].metrics()
     run_log.log_metrics(settings, run_id, metrics)

@@ -12,11 +12,11 @@ from prefect import flow
 
 from flows.progress import LISTENER, report_to, show_report, tell
 from flows.steps import step
-from tasks.answer.answerer import BASE, EXCERPT
+from tasks.answer.answerer import BASE
 from tasks.errors import ConfigurationError, GateError
 from tasks.lease import hold_training
 from tasks.model.answerer import candidate as candidates
-from tasks.model.answerer.candidate import CANDIDATE, CHAMPION, TrainedCandidate
+from tasks.model.answerer.candidate import CANDIDATE, TrainedCandidate
 from tasks.model.answerer.card import Facts, metrics_table, verdict
 from tasks.model.answerer.register import write_signature
 from tasks.model.embedder.pairs import write_example_pairs
@@ -97,7 +97,10 @@ def log_training(trained: TrainedCandidate, logged: LoggedRuns, inputs: RetrainI
 
 @step(retries=2)
 def evaluate(trained: TrainedCandidate, inputs: RetrainInputs) -> dict[str, Evaluation]:
-    """Ask base, champion and candidate the same held-out questions; what was asked before is not asked again."""
+    """Ask base, champion and candidate the same held-out questions; what was asked before is not asked again.
+
+    A candidate that is surely worse in the headline is asked no more (`model_gate.stop_early`).
+    """
     return candidates.evaluate_answerers(
         trained.folder, inputs.champion, inputs.params, inputs.settings, LISTENER.get()
     )
@@ -106,7 +109,7 @@ def evaluate(trained: TrainedCandidate, inputs: RetrainInputs) -> dict[str, Eval
 @step()
 def judge(evaluations: dict[str, Evaluation], inputs: RetrainInputs) -> GateDecision:
     """Judge the candidate beside the base and what serves."""
-    serves = evaluations.get(CHAMPION) or evaluations.get(EXCERPT)
+    serves = candidates.served(evaluations)
     return decide(evaluations[CANDIDATE], evaluations[BASE], serves, inputs.params.model_gate)
 
 

@@ -201,10 +201,12 @@ class EvaluationParams(Block):
 class ModelGateParams(Block):
     """Better than base and champion on `headline` with confidence; no guarded metric worse than its tolerance.
 
-    `guarded` maps a metric to the largest loss that is allowed; for `perplexity_*` it is a relative growth.
+    `guarded` maps a metric to the largest loss that is allowed; for `perplexity_*` it is a relative growth. With
+    `stop_early` nothing more is asked of a candidate whose headline is worse than that of what serves, with confidence.
     """
 
     headline: str
+    stop_early: bool = True
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     num_resamples: Annotated[int, Field(ge=100)]
     guarded: dict[str, Annotated[float, Field(ge=0)]]

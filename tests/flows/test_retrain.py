@@ -161,6 +161,9 @@ def test_candidate_that_learnt_wrong_answers_is_refused_by_its_metrics(
     assert "not better with confidence: answer_f1" in reasons
     assert "worse by more than 0.05: claim_support" in reasons
     assert "of answerer 1" in reasons
+    # Its headline alone refuses it: nothing is asked without its own passages, and the person is told.
+    assert any("`model_gate.stop_early: false`" in note for note in result["notes"])
+    assert not any(name.startswith("oracle_") for name in result["metrics"])
     assert {entry.version: entry.aliases for entry in all_versions(here, ANSWERER)} == {"1": (CHAMPION,)}
     with mlflow_client(here) as client:
         tags = client.get_run(result["run_id"]).data.tags

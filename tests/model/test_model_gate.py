@@ -61,6 +61,34 @@ def test_better_than_base_is_not_enough_where_a_champion_serves() -> None:
     assert not any("answerer base" in reason for reason in decision.reasons)
 
 
+def test_candidate_that_is_surely_worse_is_refused_by_its_headline_and_what_was_not_asked_is_said() -> None:
+    worse = Evaluation("candidate", "weights-candidate", "4", tuple(rows(0.3)), {})
+    decision = decide(worse, BASE, evaluation("3", rows(0.5)), params())
+    assert any(reason.startswith("not better with confidence: answer_f1") for reason in decision.reasons)
+    assert not any("perplexity_general" in reason for reason in decision.reasons)
+    assert any("perplexity_general were not measured" in note for note in decision.notes)
+
+
+def test_all_is_asked_of_a_worse_candidate_where_the_gate_says_so() -> None:
+    worse = Evaluation("candidate", "weights-candidate", "4", tuple(rows(0.3)), {})
+    whole = params().model_copy(update={"stop_early": False})
+    decision = decide(worse, BASE, evaluation("3", rows(0.5)), whole)
+    assert any("perplexity_general must be measured" in reason for reason in decision.reasons)
+
+
+def test_candidate_that_may_be_better_has_to_be_asked_everything() -> None:
+    unmeasured = Evaluation("candidate", "weights-candidate", "4", tuple(rows(0.5)), {})
+    decision = decide(unmeasured, BASE, evaluation("3", rows(0.5)), params())
+    assert any("perplexity_general must be measured" in reason for reason in decision.reasons)
+
+
+def test_worse_candidate_that_was_asked_is_refused_by_the_name_of_each_guard() -> None:
+    decision = decide(
+        evaluation("candidate", rows(0.3), log_perplexity=3.2), BASE, evaluation("3", rows(0.5)), params()
+    )
+    assert any("perplexity_general" in reason for reason in decision.reasons)
+
+
 def test_gain_within_noise_is_no_gain() -> None:
     noisy = [row(question_id=f"q{n}", f1=float(n % 2)) for n in range(60)]
     shifted = [row(question_id=f"q{n}", f1=float(n % 2) if n else 1.0) for n in range(60)]

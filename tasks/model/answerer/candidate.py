@@ -4,8 +4,9 @@ Knows neither the order of the steps nor what becomes of the candidate.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +27,9 @@ from tasks.files import whole_file, whole_folder
 from tasks.model.answerer.card import Facts, count_examples, draw_plots, model_card
 from tasks.model.evaluation.evaluate import Evaluation, evaluate
 from tasks.model.evaluation.house_style import open_style
-from tasks.model.evaluation.model_gate import GateDecision, TopicChange, by_topic
+from tasks.model.evaluation.metrics import MODES, Mode, modes_of
+from tasks.model.evaluation.model_gate import GateDecision, TopicChange, by_topic, is_surely_worse
+from tasks.model.evaluation.probes import PROBES
 from tasks.model.evaluation.questions import held_out, open_retrieval
 from tasks.model.examples.example import read_examples
 from tasks.model.examples.release_data import open_release_data
@@ -94,31 +97,55 @@ def evaluate_answerers(
     """Evaluate `base`, what serves and `candidate` on the same questions over the release of now.
 
     What serves is the `champion`, a knowledge base's own or the general one; where none was promoted, the `excerpt`, or
-    `base` if `generation.answerer` says so.
+    `base` if `generation.answerer` says so. All are asked with their own passages first: where the candidate's headline
+    is surely worse than that of what serves, nothing else is asked of any (`model_gate.stop_early`).
     """
     # A knowledge base's own is judged as it will serve: beside the base's weights.
     is_own = params.knowledge_bases.only is not None
+    generation = params.generation
     retrieval = open_retrieval(params, settings)
     questions, _ = held_out(params, retrieval)
     style = open_style(params, settings)
-
-    def judged(answerer: Answerer) -> Evaluation:
-        return evaluate(answerer, questions, params, settings, retrieval=retrieval, style=style, progress=progress)
-
-    evaluations = {BASE: judged(trainable_base(params.generation, settings))}
+    loaders: dict[str, Callable[[], Answerer]] = {BASE: lambda: trainable_base(generation, settings)}
     if champion is not None:
-        folder = release_folder(settings, champion)
-        shares = champion.kind.knowledge_base is not None
-        loaded = load_answerer(folder, params.generation, settings, version=champion.label, shares_base=shares)
-        evaluations[CHAMPION] = judged(loaded)
-    elif params.generation.is_excerpt:
-        excerpt = excerpt_answerer(params.generation)
-        evaluations[EXCERPT] = evaluate(
-            excerpt, questions, params, settings, retrieval=retrieval, probes=(), style=style
+        loaders[CHAMPION] = partial(
+            load_answerer,
+            release_folder(settings, champion),
+            generation,
+            settings,
+            version=champion.label,
+            shares_base=champion.kind.knowledge_base is not None,
         )
-    own = load_answerer(candidate, params.generation, settings, version=CANDIDATE, shares_base=is_own)
-    evaluations[CANDIDATE] = judged(own)
-    return evaluations
+    elif generation.is_excerpt:
+        loaders[EXCERPT] = lambda: excerpt_answerer(generation)
+    loaders[CANDIDATE] = partial(load_answerer, candidate, generation, settings, version=CANDIDATE, shares_base=is_own)
+
+    def judged(modes: Sequence[Mode], probes: Sequence[str]) -> dict[str, Evaluation]:
+        return {
+            name: evaluate(
+                load(),
+                questions,
+                params,
+                settings,
+                retrieval=retrieval,
+                modes=modes,
+                probes=() if name == EXCERPT else probes,
+                style=style,
+                progress=progress,
+            )
+            for name, load in loaders.items()
+        }
+
+    if params.model_gate.stop_early:
+        evaluations = judged(modes_of(params.model_gate.headline), ())
+        if is_surely_worse(evaluations[CANDIDATE], served(evaluations), params.model_gate):
+            return evaluations
+    return judged(MODES, tuple(PROBES))
+
+
+def served(evaluations: Mapping[str, Evaluation]) -> Evaluation:
+    """Return the evaluation of what serves: a champion, else the excerpt, else the base."""
+    return evaluations.get(CHAMPION) or evaluations.get(EXCERPT) or evaluations[BASE]
 
 
 def card_facts(

@@ -241,6 +241,14 @@ def split_name(name: str) -> tuple[tuple[Mode, ...], str]:
     return METRICS[name].modes, name
 
 
+def modes_of(name: str) -> tuple[Mode, ...]:
+    """Return the modes in which a metric is asked; none of what is no metric, as a probe."""
+    try:
+        return split_name(name)[0]
+    except KeyError:
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """One question's share of a metric: what it adds to numerator and denominator."""

@@ -5,7 +5,7 @@ exceeds the tolerance; a wide interval is no excuse. Perplexities, general quest
 compared with the base, so that small losses do not add up over the quarters; the rest with what serves.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from tasks.bootstrap import Interval
 from tasks.errors import ConfigurationError
 from tasks.model.evaluation.evaluate import Evaluation
 from tasks.model.evaluation.memory import CANARY_ID
-from tasks.model.evaluation.metrics import METRICS, difference_of, split_name
+from tasks.model.evaluation.metrics import METRICS, difference_of, modes_of, split_name
 from tasks.model.evaluation.probes import PROBES
 from tasks.params import ModelGateParams
 
@@ -87,6 +87,9 @@ def decide(
     others = [base] if serves.identity == base.identity else [base, serves]
     comparisons = [_compared(params.headline, candidate, other, None, params) for other in others]
     guarded = {name: most for name, most in params.guarded.items() if candidate.style.absence(name) is None}
+    is_stopped = _is_stopped(candidate, serves, params)
+    unasked = [name for name in guarded if is_stopped and not candidate.parts(name)]
+    guarded = {name: most for name, most in guarded.items() if name not in unasked}
     for name, tolerance in guarded.items():
         comparisons.append(_compared(name, candidate, _reference(name, base, serves), tolerance, params))
     known = [entry for entry in comparisons if isinstance(entry, Comparison)]
@@ -94,7 +97,25 @@ def decide(
     reasons += [_reason(entry) for entry in known if not entry.passed]
     if "memorised" in params.guarded:
         reasons += _recalled(candidate, base)
-    return GateDecision(not reasons, tuple(reasons), tuple(_notes(candidate, params)), tuple(known))
+    notes = [*([_stop_note(params, unasked)] if is_stopped else []), *_notes(candidate, params, unasked)]
+    return GateDecision(not reasons, tuple(reasons), tuple(notes), tuple(known))
+
+
+def is_surely_worse(candidate: Evaluation, serves: Evaluation, params: ModelGateParams) -> bool:
+    """Return whether the headline's whole interval lies on the wrong side of what serves; no other figure mends it."""
+    difference = compared(
+        params.headline, candidate, serves, confidence=params.confidence, num_resamples=params.num_resamples
+    )
+    if difference is None:
+        return False
+    return difference.low > 0 if lower_is_better(params.headline) else difference.high < 0
+
+
+def _is_stopped(candidate: Evaluation, serves: Evaluation, params: ModelGateParams) -> bool:
+    """Whether a candidate was asked what the headline is taken from and no more, since that alone refuses it."""
+    asked = {row.mode for row in candidate.rows}
+    stopped = params.stop_early and not candidate.probes and asked <= set(modes_of(params.headline))
+    return stopped and is_surely_worse(candidate, serves, params)
 
 
 def _reference(name: str, base: Evaluation, serves: Evaluation) -> Evaluation:
@@ -195,7 +216,15 @@ def _too_few(candidate: Evaluation) -> list[str]:
     return [f"at least {FEWEST_QUESTIONS} held-out questions are needed, found {found}; add golden questions"]
 
 
-def _notes(candidate: Evaluation, params: ModelGateParams) -> Iterator[str]:
+def _stop_note(params: ModelGateParams, unasked: Sequence[str]) -> str:
+    names = f"; {', '.join(unasked)} were not measured" if unasked else ""
+    return (
+        f"{params.headline} is surely worse than that of what serves, so nothing else was asked{names} "
+        "(`model_gate.stop_early: false` asks all)"
+    )
+
+
+def _notes(candidate: Evaluation, params: ModelGateParams, unasked: Collection[str]) -> Iterator[str]:
     found = _num_questions(candidate)
     if FEWEST_QUESTIONS <= found < ENOUGH_QUESTIONS:
         yield (
@@ -204,6 +233,8 @@ def _notes(candidate: Evaluation, params: ModelGateParams) -> Iterator[str]:
         )
     yield from candidate.style.notes()
     for name in params.guarded:
+        if name in unasked:
+            continue
         absence = candidate.style.absence(name)
         if absence is not None:
             yield f"{name} is not guarded: {absence}"
