@@ -1,6 +1,9 @@
 """A training of the benchmarks: progress on standard error, and a folder that answers."""
 
 import json
+import logging
+import os
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +23,9 @@ from tasks.settings import Settings
 def train_answerer(
     examples: Path, output: Path, params: Params, settings: Settings, *, benchmark: str, corpus: str | None = None
 ) -> None:
-    """Train `output` from its last checkpoint, if there is one; print the result.
+    """Train `output` from its last checkpoint, if there is one; print the result, and what each process took at most.
+
+    Under `accelerate launch` the first process writes the manifest and prints.
 
     Args:
         examples: training set.
@@ -30,14 +35,20 @@ def train_answerer(
         benchmark: whose answerer it is, for its lineage.
         corpus: tag of the snapshot that the examples are of, so that `compare` knows what changed since.
     """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("tasks.model.training").setLevel(logging.INFO)
+    rank = int(os.environ.get("RANK", "0"))
 
     def tell(progress: TrainingProgress) -> None:
         print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
 
     lineage = {"benchmark": benchmark} | ({Tag.CORPUS: corpus} if corpus else {})
     result = train(examples, output, params, settings, lineage=lineage, listener=tell)
-    write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
-    print(json.dumps(asdict(result), default=str), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"process": rank, "peak_kilobytes": peak}), file=sys.stderr, flush=True)
+    if rank == 0:
+        write_manifest(output, answerer_manifest(result, params, settings, lineage=lineage))
+        print(json.dumps(asdict(result), default=str), flush=True)
 
 
 def with_fine_tuning(params: Params, changes: Sequence[str]) -> Params:

@@ -266,17 +266,25 @@ def _ends_paragraph(text: str) -> bool:
     return said.endswith("\n\n") and not said.rstrip().endswith(":")
 
 
-def load_base(params: GenerationParams, settings: Settings) -> TransformersGenerator:
+def load_base(params: GenerationParams, settings: Settings, *, in_host_memory: bool = False) -> TransformersGenerator:
     """Return the model in this process, with its weights: what training starts from and adapters are put on.
+
+    Args:
+        params: which model.
+        settings: device, whose precision it has, and threads.
+        in_host_memory: leave it beside the processor, for a device that has no room for all of it.
 
     Raises:
         ConfigurationError: the model cannot be found or is no chat model that transformers can load.
     """
-    return _load(params.model, params.gguf_file, settings.device, settings.num_threads, settings.home.resolve())
+    apart = in_host_memory and torch_device(settings.device) != "cpu"
+    return _load(params.model, params.gguf_file, settings.device, settings.num_threads, settings.home.resolve(), apart)
 
 
 @lru_cache(maxsize=2)
-def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home: Path) -> TransformersGenerator:
+def _load(
+    model: str, gguf_file: str | None, device: str, num_threads: int, home: Path, apart: bool
+) -> TransformersGenerator:
     import torch
 
     torch.set_num_threads(num_threads)
@@ -290,6 +298,7 @@ def _load(model: str, gguf_file: str | None, device: str, num_threads: int, home
         )
     place = torch_device(device)
     dtype = fastest_dtype(place)
+    place = "cpu" if apart else place
     require_memory(f"the model {model}", num_parameters_of(Path(name)), dtype, place)
     network, tokenizer = _from_pretrained(name, model)
     network = network.to(device=place, dtype=dtype).eval()

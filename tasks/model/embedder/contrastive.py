@@ -21,7 +21,7 @@ from tasks.model.embedder.batches import Batch, num_batches, step_batch
 from tasks.model.embedder.pairs import Pair
 from tasks.model.embedder.questions import Questions
 from tasks.model.embedder.ranking import cross_entropies
-from tasks.model.training.objective import Loss, Share
+from tasks.model.training.objective import Loss, Measurement, Share
 from tasks.params.fine_tuning import FineTuningParams
 
 if TYPE_CHECKING:
@@ -70,11 +70,14 @@ class Contrastive:
         """Return the one part: cross entropy of each question over the batch's chunks."""
         return [partial(self._loss, network, self._batch(step))]
 
-    def validation(self, network: Any, share: Share) -> tuple[float, float]:  # noqa: ARG002
-        """Return sum and count of the same loss of held-out questions, each over the whole pool.
+    def validation(self, network: Any, share: Share) -> list[Measurement]:  # noqa: ARG002
+        """Return the one part: the same loss of held-out questions, each over the whole pool.
 
         Smooth, where ranks jump: a few questions can choose a step by it.
         """
+        return [self._held_out_loss]
+
+    def _held_out_loss(self) -> tuple[float, float]:
         losses = cross_entropies(SCALE * self.selection.scores(self.embedder), self.selection.relevant)
         return float(losses.sum()), float(len(losses))
 

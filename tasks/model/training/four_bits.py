@@ -42,6 +42,9 @@ def to_four_bits(network: Any) -> Any:
             small.bias = layer.bias
             # Else each validation on a CPU packs them for inference, as multiples of 32 alone, and the next step back.
             small.support_avx512bf16_for_cpu = False
-            setattr(parent, name, small.to(layer.weight.device))
+            small = small.to(layer.weight.device)
+            # A weight that is shared out (`sharding`) and gathered again has lost its scales: the layer keeps them.
+            small.quant_state = small.weight.quant_state
+            setattr(parent, name, small)
     network.is_loaded_in_4bit = True  # by it PEFT knows
     return network

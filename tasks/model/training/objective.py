@@ -11,7 +11,10 @@ ADAM_BETA2 = 0.98
 """An answerer's training has hundreds of steps: the second moment must forget sooner than by torch's .999."""
 
 Loss = Callable[[], "torch.Tensor"]
-"""Computes one part of a step's loss; gradients of all parts add up."""
+"""Computes one part of a step's loss, by passing the network once; gradients of all parts add up."""
+
+Measurement = Callable[[], tuple[float, float]]
+"""Computes sum and count of one part of the validation loss, by passing the network once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,6 @@ class Objective(Protocol):
         """Return the parts of this process's loss, at least one; their sum, as a mean over processes, is the step's."""
         ...
 
-    def validation(self, network: Any, share: Share) -> tuple[float, float]:
-        """Return sum and count of this process's validation loss; a count of 0 everywhere: nothing is held out."""
+    def validation(self, network: Any, share: Share) -> Sequence[Measurement]:
+        """Return the parts of this process's validation loss; a count of 0 everywhere: nothing is held out."""
         ...

@@ -14,7 +14,7 @@ from tasks.errors import ConfigurationError, GateError
 from tasks.model.examples.example import Example
 from tasks.model.examples.tokens import answer_tokens, messages_of
 from tasks.model.training.loss import log_likelihood
-from tasks.model.training.objective import ADAM_BETA2, Loss, Share
+from tasks.model.training.objective import ADAM_BETA2, Loss, Measurement, Share
 from tasks.model.training.packing import lay_out
 from tasks.model.training.schedule import TrainingSchedule, make_schedule
 from tasks.model.training.sequences import Branch, TokenSequence
@@ -58,10 +58,15 @@ class Preferences:
         scale = share.num_processes / len(sequences)
         return [partial(self._loss, network, mine, scale) for mine in sequences[share.rank :: share.num_processes]]
 
-    def validation(self, network: Any, share: Share) -> tuple[float, float]:
-        """Return sum and count of the losses of held-out preferences."""
-        mine = self.held_out[share.rank :: share.num_processes]
-        return sum(float(self._loss(network, sequence, 1.0)) for sequence in mine), float(len(mine))
+    def validation(self, network: Any, share: Share) -> list[Measurement]:
+        """Return the losses of held-out preferences, a part each."""
+        return [
+            partial(self._held_out_loss, network, sequence)
+            for sequence in self.held_out[share.rank :: share.num_processes]
+        ]
+
+    def _held_out_loss(self, network: Any, sequence: TokenSequence) -> tuple[float, float]:
+        return float(self._loss(network, sequence, 1.0)), 1.0
 
     def _loss(self, network: Any, sequence: TokenSequence, scale: float) -> "torch.Tensor":
         from torch.nn.functional import logsigmoid

@@ -17,7 +17,7 @@ from tasks.errors import ConfigurationError
 from tasks.index.access import TrainingGroups, asker_groups
 from tasks.model.examples.example import Example
 from tasks.model.training.loss import Anchor, anchor, divergence, log_likelihood
-from tasks.model.training.objective import ADAM_BETA2, Loss, Share
+from tasks.model.training.objective import ADAM_BETA2, Loss, Measurement, Share
 from tasks.model.training.packing import PackedRow, rows_of
 from tasks.model.training.schedule import TrainingSchedule, make_schedule
 from tasks.model.training.sequences import TokenSequence, anchor_sequences, example_sequences, text_sequences
@@ -78,17 +78,18 @@ class Supervised:
             losses.append(partial(_anchor_loss, network, anchors[turn % len(anchors)], self.replay_weight))
         return losses
 
-    def validation(self, network: Any, share: Share) -> tuple[float, float]:
-        """Return sum and count of the negative log-likelihoods of held-out tokens."""
-        total, count = 0.0, 0
-        for row in rows_of(self.held_out[share.rank :: share.num_processes], max_tokens=self.tokens_per_row):
-            total -= float(log_likelihood(network, row).sum())
-            count += len(row.targets)
-        return total, float(count)
+    def validation(self, network: Any, share: Share) -> list[Measurement]:
+        """Return sum and count of the negative log-likelihoods of held-out tokens, a part a row."""
+        mine = rows_of(self.held_out[share.rank :: share.num_processes], max_tokens=self.tokens_per_row)
+        return [partial(_held_out_loss, network, row) for row in mine]
 
 
 def _answer_loss(network: Any, row: PackedRow, scale: float) -> "torch.Tensor":
     return -log_likelihood(network, row).sum() * scale
+
+
+def _held_out_loss(network: Any, row: PackedRow) -> tuple[float, float]:
+    return -float(log_likelihood(network, row).sum()), float(len(row.targets))
 
 
 def _anchor_loss(network: Any, kept: Anchor, weight: float) -> "torch.Tensor":

@@ -2,7 +2,7 @@
 
 A method is an objective and its parameters: answers or texts (`supervised`), or preferences (`preferences`). Killed at
 any line, the same call goes on from the last checkpoint, which lies beside the output. Under `accelerate launch` each
-process does its share, and the first one writes.
+process does its share, with the whole network or with its part of it (`sharding`), and the first one writes.
 """
 
 import hashlib
@@ -25,9 +25,17 @@ from tasks.model.training.calibrate import calibrate
 from tasks.model.training.objective import Objective
 from tasks.model.training.preferences import make_preferences, preference_examples
 from tasks.model.training.result import TRAINING, TrainingResult, read_result, write_result
+from tasks.model.training.sharding import is_sharded, place, sharding_is_asked_for
 from tasks.model.training.supervised import make_supervised, readable_texts
 from tasks.model.training.trainer import Listener, Outcome, Trainer, make_accelerator
-from tasks.model.training.weights import check_base, keep_share, over_whole_weights, trainable, write_weights
+from tasks.model.training.weights import (
+    check_base,
+    keep_share,
+    over_whole_weights,
+    trainable,
+    whole_weights,
+    write_weights,
+)
 from tasks.params import Params
 from tasks.params.fine_tuning import FineTuningParams
 from tasks.settings import Settings
@@ -66,28 +74,31 @@ def train(
     """
     _check_method(params.fine_tuning.method, documents)
     usable = training_examples(examples, params.fine_tuning)
-    base = load_base(params.generation, settings)
+    base = load_base(params.generation, settings, in_host_memory=sharding_is_asked_for())
     check_base(base, NOT_FOUND)
     key = training_key(base, params, [examples, *([documents] if documents else [])])
     done = read_result(output, key)
     if done is not None:
         return done
     accelerator = make_accelerator(params.fine_tuning, settings)
-    network = trainable(base, params.fine_tuning).to(accelerator.device)
+    network = place(trainable(base, params.fine_tuning), accelerator)
     checkpoints = output.with_name(f".{output.name}.training")
     objective = _objective(usable, documents, base, network, params)
     trainer = Trainer(objective, network, params.fine_tuning, folder=checkpoints, key=key, accelerator=accelerator)
     outcome = trainer.run(listener)
-    if accelerator.is_main_process:
-        network = over_whole_weights(network, base, params.fine_tuning)
+    # What is shared out answers only to all processes together.
+    if accelerator.is_main_process or is_sharded(network):
+        network = over_whole_weights(network, base, params.fine_tuning, accelerator)
         keep_share(network, base, params.fine_tuning.trained_share)
         result = _result(outcome, network, base, usable, params)
-        with whole_folder(output) as beside:
-            write_weights(network, base, beside)
-            trained = replace(base, model=network.eval())
-            write_parity(beside, record_parity(trained, load_prompt(TRAINED_PROMPT)))
-            write_result(beside, result, key=key, lineage=lineage)
-        shutil.rmtree(checkpoints)
+        parity = record_parity(replace(base, model=network.eval()), load_prompt(TRAINED_PROMPT))
+        weights = whole_weights(network, keep=accelerator.is_main_process)
+        if accelerator.is_main_process:
+            with whole_folder(output) as beside:
+                write_weights(network, weights, base, beside)
+                write_parity(beside, parity)
+                write_result(beside, result, key=key, lineage=lineage)
+            shutil.rmtree(checkpoints)
     accelerator.wait_for_everyone()
     whole = read_result(output, key)
     if whole is None:

@@ -9,17 +9,19 @@ Not TRL's: on the same examples its fastest arm does 127 tokens a CPU second to 
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.device import torch_device
 from tasks.errors import ConfigurationError, CorruptionError
 from tasks.model.training import checkpoint
 from tasks.model.training.checkpoint import State
-from tasks.model.training.objective import Objective, Share
+from tasks.model.training.objective import Loss, Objective, Share
 from tasks.model.training.schedule import learning_rate
+from tasks.model.training.sharding import check_sharding, gather, is_sharded, part_of, sharding_is_asked_for
 from tasks.model.training.weights import trained_tensors
 from tasks.params.fine_tuning import FineTuningParams
 from tasks.settings import Settings
@@ -80,8 +82,9 @@ class Trainer:
 
         self._objective, self._params, self._folder, self._accelerator = objective, params, folder, accelerator
         self._share = Share(accelerator.process_index, accelerator.num_processes)
-        self._network = accelerator.prepare_model(network)
-        self._trained = trained_tensors(accelerator.unwrap_model(self._network))
+        self._is_sharded = is_sharded(network)
+        self._network = network if self._is_sharded else accelerator.prepare_model(network)
+        self._trained = trained_tensors(network)
         betas = (ADAM_BETA1, objective.adam_beta2)
         self._optimizer = torch.optim.AdamW(
             self._trained.values(), lr=params.learning_rate, betas=betas, weight_decay=0.0
@@ -130,11 +133,12 @@ class Trainer:
         # Dropout depends on the step alone, so that a resumed training is the same training.
         torch.manual_seed(self._params.seed * 1_000_003 + step)
         self._network.train()
-        losses = self._objective.losses(self._network, step, self._share)
+        losses = self._filled(self._objective.losses(self._network, step, self._share))
         total = torch.zeros((), device=self._accelerator.device)
         for number, loss in enumerate(losses, start=1):
-            # Gradients travel between processes once a step.
-            with nullcontext() if number == len(losses) else self._accelerator.no_sync(self._network):
+            # Gradients travel between processes once a step; whole ones of a network that is shared out have no room.
+            at_once = self._is_sharded or number == len(losses)
+            with nullcontext() if at_once else self._accelerator.no_sync(self._network):
                 value = loss()
                 value.backward()  # type: ignore[no-untyped-call]
             total += value.detach()
@@ -155,8 +159,14 @@ class Trainer:
         import torch
 
         self._network.eval()
+        measured = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
-            measured = torch.tensor(self._objective.validation(self._network, self._share), dtype=torch.float64)
+            parts = self._objective.validation(self._network, self._share)
+            num_missing = self._num_missing(len(parts))
+            for part in parts:
+                measured += torch.tensor(part(), dtype=torch.float64)
+            for _ in range(num_missing):
+                self._objective.losses(self._network, 0, self._share)[0]()
         total, count = self._accelerator.reduce(measured.to(self._accelerator.device), reduction="sum").tolist()
         if count == 0:
             return
@@ -172,9 +182,26 @@ class Trainer:
         if better:
             self._keep_best()
 
+    def _num_missing(self, num_passes: int) -> int:
+        """Return how often this process must pass a network that is shared out beyond its own work.
+
+        For instance, of five rows one process has three and another two: the other passes its network once more, since
+        nobody else has the layers' parts that it keeps.
+        """
+        import torch
+
+        if not self._is_sharded:
+            return 0
+        counts = self._accelerator.gather(torch.tensor([num_passes], device=self._accelerator.device))
+        return int(counts.max()) - num_passes
+
+    def _filled(self, losses: Sequence[Loss]) -> list[Loss]:
+        return [*losses, *[lambda: losses[0]() * 0.0] * self._num_missing(len(losses))]
+
     def _keep_best(self) -> None:
+        weights = gather(self._trained, keep=self._accelerator.is_main_process)
         if self._accelerator.is_main_process:
-            self._state = checkpoint.save_best(self._folder, self._state, self._trained)
+            self._state = checkpoint.save_best(self._folder, self._state, weights)
         self._accelerator.wait_for_everyone()
         self._state = replace(self._state, files=dict(self._state.files) | {"best": checkpoint.best_name(self._state)})
 
@@ -184,16 +211,17 @@ class Trainer:
     def _checkpoint(self) -> None:
         self._state = replace(self._state, seconds=self._seconds(), cpu_seconds=self._cpu_seconds())
         self._started, self._cpu_started = time.monotonic(), time.process_time()
+        # A parameter that no loss reaches (a pooler that is not used) has no moments.
+        moments = {
+            f"{moment}.{name}": self._optimizer.state[parameter][moment]
+            for name, parameter in self._trained.items()
+            if parameter in self._optimizer.state
+            for moment in MOMENTS
+        }
+        weights = {f"weights.{name}": parameter for name, parameter in self._trained.items()}
+        tensors = gather(weights | moments, keep=self._accelerator.is_main_process)
         if self._accelerator.is_main_process:
-            # A parameter that no loss reaches (a pooler that is not used) has no moments.
-            moments = {
-                f"{moment}.{name}": self._optimizer.state[parameter][moment]
-                for name, parameter in self._trained.items()
-                if parameter in self._optimizer.state
-                for moment in MOMENTS
-            }
-            weights = {f"weights.{name}": parameter for name, parameter in self._trained.items()}
-            self._state = checkpoint.save(self._folder, self._state, weights | moments)
+            self._state = checkpoint.save(self._folder, self._state, tensors)
         self._accelerator.wait_for_everyone()
 
     def _restore(self) -> None:
@@ -205,7 +233,7 @@ class Trainer:
             if f"{MOMENTS[0]}.{name}" in tensors:
                 self._optimizer.state[parameter] = {
                     "step": torch.tensor(float(self._state.step)),
-                    **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
+                    **{moment: part_of(tensors[f"{moment}.{name}"], parameter) for moment in MOMENTS},
                 }
         logger.info("training goes on from step %d of %d", self._state.step, self._objective.num_steps)
 
@@ -214,7 +242,7 @@ class Trainer:
 
         with torch.no_grad():
             for name, parameter in self._trained.items():
-                parameter.copy_(tensors[name])
+                parameter.copy_(part_of(tensors[name], parameter))
 
     def _seconds(self) -> float:
         return self._state.seconds + time.monotonic() - self._started
@@ -245,12 +273,16 @@ def make_accelerator(params: FineTuningParams, settings: Settings) -> "Accelerat
     """Return the processes that train together, each with its share of the machine's threads.
 
     Raises:
-        ConfigurationError: `per_device_train_batch_size` is no multiple of the number of processes.
+        ConfigurationError: `per_device_train_batch_size` is no multiple of the number of processes, or a setting of
+            FSDP is none that the training follows.
     """
     import torch
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=settings.device == "cpu")
+    if sharding_is_asked_for():
+        check_sharding()
+    # Not left to accelerate: on a machine without a GPU each of several processes would take itself for the only one.
+    accelerator = Accelerator(cpu=torch_device(settings.device) == "cpu")
     num_processes = accelerator.num_processes
     if params.per_device_train_batch_size % num_processes:
         raise ConfigurationError(

@@ -1,6 +1,7 @@
 """The network that is trained: a copy of the base with an adapter or with free weights, and its files."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,12 @@ from tasks.answer.generators.transformers import TransformersGenerator
 from tasks.errors import ConfigurationError
 from tasks.model.training.checkpoint import save_tensors
 from tasks.model.training.four_bits import to_four_bits
+from tasks.model.training.sharding import gather, part_of, place
 from tasks.params.fine_tuning import FineTuningParams
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
 
 ADAPTER = "adapter"
 MODEL = "model"
@@ -48,13 +51,15 @@ def trainable(base: TransformersGenerator, params: FineTuningParams) -> Any:
     return get_peft_model(network, config).train()
 
 
-def over_whole_weights(network: Any, base: TransformersGenerator, params: FineTuningParams) -> Any:
+def over_whole_weights(
+    network: Any, base: TransformersGenerator, params: FineTuningParams, accelerator: "Accelerator"
+) -> Any:
     """Return an adapter that was trained over four bits over the base's weights as they are, where it will serve."""
     import torch
 
     if not params.quantization:
         return network
-    whole = trainable(base, params.model_copy(update={"quantization": None}))
+    whole = place(trainable(base, params.model_copy(update={"quantization": None})), accelerator)
     trained = trained_tensors(network)
     with torch.no_grad():
         for name, parameter in trained_tensors(whole).items():
@@ -81,17 +86,34 @@ def keep_share(network: Any, base: TransformersGenerator, share: float) -> None:
     with torch.no_grad():
         for name, parameter in trained_tensors(network).items():
             if not is_adapter:
-                parameter.lerp_(base.model.get_parameter(name).to(parameter), 1 - share)
+                parameter.lerp_(part_of(base.model.get_parameter(name).detach(), parameter), 1 - share)
             elif "lora_B" in name:
                 parameter.mul_(share)
 
 
-def write_weights(network: Any, base: TransformersGenerator, folder: Path) -> None:
-    """Write `adapter/` or, of a network trained whole, `model/` with the tokenizer."""
+def whole_weights(network: Any, *, keep: bool) -> dict[str, "torch.Tensor"]:
+    """Return what is written of a network: an adapter's tensors or all; processes that share it out call this together.
+
+    Args:
+        network: as it was trained.
+        keep: whether this process writes them; the others get none.
+    """
     from peft import PeftModel, get_peft_model_state_dict
 
+    weights = network.state_dict(keep_vars=True)
+    if isinstance(network, PeftModel):
+        weights = get_peft_model_state_dict(network, weights, save_embedding_layers=False)
+    return gather(weights, keep=keep)
+
+
+def write_weights(
+    network: Any, weights: Mapping[str, "torch.Tensor"], base: TransformersGenerator, folder: Path
+) -> None:
+    """Write `adapter/` or, of a network trained whole, `model/` with the tokenizer; the weights of `whole_weights`."""
+    from peft import PeftModel
+
     if not isinstance(network, PeftModel):
-        network.save_pretrained(folder / MODEL)
+        network.save_pretrained(folder / MODEL, state_dict=dict(weights))
         base.tokenizer.save_pretrained(folder / MODEL)
         return
     config = copy.copy(network.peft_config["default"])
@@ -99,8 +121,7 @@ def write_weights(network: Any, base: TransformersGenerator, folder: Path) -> No
     # Where the base lay on this machine; the manifest names it.
     config.base_model_name_or_path = None
     config.save_pretrained(str(folder / ADAPTER))
-    tensors = get_peft_model_state_dict(network, save_embedding_layers=False)
-    save_tensors(folder / ADAPTER / "adapter_model.safetensors", tensors)
+    save_tensors(folder / ADAPTER / "adapter_model.safetensors", weights)
 
 
 def check_base(base: TransformersGenerator, answer: str) -> None:

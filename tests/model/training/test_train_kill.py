@@ -19,10 +19,11 @@ from tests.chat_model import save_chat_model
 from tests.conftest import wait_until
 from tests.model.test_train import make_example, make_params, make_replay
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 RUN = """
 import sys, time
 from pathlib import Path
+from accelerate import PartialState
 from tasks.model.training.train import train
 from tasks.params import Params
 from tasks.settings import Settings
@@ -32,10 +33,11 @@ train(
     Path(examples),
     Path(output),
     Params.model_validate_json(Path(params).read_text()),
-    Settings(home=Path(output).parent / "home", device="cpu", num_threads=1),
+    Settings(home=Path(output).parent / "home", num_threads=1),
     lineage={},
     listener=lambda progress: time.sleep(float(pause)),
 )
+print("processes:", PartialState().num_processes)
 """
 
 
@@ -61,7 +63,7 @@ def start(tmp_path: Path, output: Path, *launcher: str, pause: float = 0.0) -> s
     script.write_text(RUN)
     command = [*(launcher or (sys.executable,)), str(script)]
     arguments = [str(tmp_path / "examples.jsonl"), str(output), str(tmp_path / "params.json"), str(pause)]
-    environment = os.environ | QUIET_ENVIRONMENT | {"PYTHONPATH": str(PROJECT)}
+    environment = os.environ | QUIET_ENVIRONMENT | {"PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""}
     with (tmp_path / "run.log").open("wb") as log:
         return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log, start_new_session=True)
 
@@ -96,10 +98,11 @@ def test_killed_training_goes_on_to_the_same_losses(tmp_path: Path, material: tu
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path: Path, material: tuple[Path, Params]) -> None:
-    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
-    assert start(tmp_path, tmp_path / "out", *launcher, "--num_cpu_threads_per_process", "1").wait() == 0, (
-        tmp_path / "run.log"
-    ).read_text()
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    process = start(tmp_path, tmp_path / "out", *launcher)
+    assert process.wait() == 0, (tmp_path / "run.log").read_text()
+    # `accelerate launch --cpu --num_processes 2` starts one, and says nothing of it.
+    assert (tmp_path / "run.log").read_text().count("processes: 2") == 2
     together, alone = read_result(tmp_path / "out"), undisturbed(tmp_path, material)
     assert together is not None
     answers = [loss for _, loss in together.validation_loss]
