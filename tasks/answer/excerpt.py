@@ -47,12 +47,14 @@ everybody needs is shown before what few need."""
 START_CHARACTERS = 2000
 INSTALLATION_RANK = 0.1
 LINKS_RANK = 0.1
+CHANGES_RANK = 0.1
+"""Lost by what stands under a changelog or a version where a question asks of no change."""
 FOREIGN_RANK = 1.0
 """Lost by a passage that speaks of no document that the question names: it stands behind all that do."""
 MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
 MAX_LEAD_CHARACTERS = 200
-EXCERPT_VERSION = 6
+EXCERPT_VERSION = 7
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
@@ -63,6 +65,15 @@ _TAGS = re.compile(r"</?[A-Za-z][^<>\n]*>")
 _ADDRESSES = re.compile(r"(?<=\])\([^)\s]*\)|https?://\S+")
 _ASKS_HOW = re.compile(r"\bhow (?:do|does|can|could|should|would|to|is|are)\b", re.IGNORECASE)
 _CODE = re.compile(r"^\s*(?:```|~~~|>>> )|\n {4}", re.MULTILINE)
+_CHANGES = re.compile(
+    r"\b(?:change ?log|what's changed|release notes|release history|changes|breaking changes|history)\b"
+    r"|(?:^|\u203a )\W*v?(?:ersion )?\d+\.\d+[\w.]*(?: |$)",
+    re.IGNORECASE,
+)
+_ASKS_OF_CHANGES = re.compile(
+    r"\b(?:new|chang\w+|version\w*|release\w*|since|fix\w*|v?\d+\.\d+\S*|remov\w+|deprecat\w+|drop\w*|still|history)\b",
+    re.IGNORECASE,
+)
 _INSTALLS = re.compile(
     r"^\s*[$>!]?\s*(?:python3? -m |uv |sudo )?(?:pipx?|pip3|conda|mamba|npm|brew|apt|apt-get|poetry|uv)\s+"
     r"(?:install|add|create|uninstall)\b",
@@ -128,6 +139,8 @@ def _preference(question: str, passage: Passage, span: Span, named: Collection[s
         preference += CODE_RANK if _CODE.search(text) else 0.0
     if _INSTALLS.search(text) and "install" not in question.casefold():
         preference -= INSTALLATION_RANK
+    if _CHANGES.search(passage.headings) and not _ASKS_OF_CHANGES.search(question):
+        preference -= CHANGES_RANK
     if _is_mostly_links(text):
         preference -= LINKS_RANK
     return preference

@@ -60,6 +60,19 @@ def test_first_sentence_that_holds_the_answer_is_one() -> None:
     assert text[best.span.start : best.span.end].startswith("Refunds")
 
 
+def test_what_changed_is_shown_where_a_question_asks_of_changes_alone() -> None:
+    change = replace(passage("Validate the ledger by its schema: fix `validate`.", start=5000), headings="Changelog")
+    use = replace(passage("Validate the ledger by its schema with `check`.", start=4000), headings="Use")
+    asked = [
+        excerpts(question, [change, use])[0].number
+        for question in (
+            "How is the ledger validated by its schema?",
+            "Which fix did validate of the ledger schema get?",
+        )
+    ]
+    assert asked == [2, 1]
+
+
 def test_badges_before_the_first_words_do_not_count_as_its_beginning() -> None:
     badges = " ".join(
         f"[![build {n}](https://ci.example/{'x' * 60}/{n}.svg)](https://ci.example/{n})" for n in range(20)
