@@ -72,7 +72,8 @@ def main() -> None:
 def summary_words(title: str) -> frozenset[str]:
     """Return the content words of the summary of an installed package without its name; none of what is no package."""
     try:
-        summary = metadata.metadata(title)["Summary"] or ""
+        package = metadata.metadata(title)
+        summary = package["Summary"] if "Summary" in package else ""
     except (metadata.PackageNotFoundError, ValueError):
         return frozenset()
     return terms(summary).content - terms(title).content
