@@ -73,10 +73,11 @@ def summary_words(title: str) -> frozenset[str]:
     """Return the content words of the summary of an installed package without its name; none of what is no package."""
     try:
         package = metadata.metadata(title)
-        summary = package["Summary"] if "Summary" in package else ""
     except (metadata.PackageNotFoundError, ValueError):
         return frozenset()
-    return terms(summary).content - terms(title).content
+    if "Summary" not in package:
+        return frozenset()
+    return terms(package["Summary"]).content - terms(title).content
 
 
 if __name__ == "__main__":
