@@ -9,13 +9,13 @@ All of it as the product does it; a run that was stopped goes on.
 
 import argparse
 import json
-import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.data import home_in
 from benchmarks.freshness.sayings import Answered, Phase, tables
 from benchmarks.freshness.world import (
     changed_texts,
@@ -41,7 +41,7 @@ from tasks.model.evaluation.questions import held_out, open_retrieval
 from tasks.model.examples.build import build_training_set
 from tasks.model.examples.example import read_examples
 from tasks.params import load_params
-from tasks.settings import Settings, quiet_environment
+from tasks.settings import Settings
 
 
 def main() -> None:
@@ -52,10 +52,7 @@ def main() -> None:
     parser.add_argument("--until", choices=["make", "train", "before", "change", "after"], default="after")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
-    (folder / "home").mkdir(parents=True, exist_ok=True)
-    os.environ |= {"ALMANAC_HOME": str(folder / "home"), "ALMANAC_PARAMS": str(folder / "params.yaml")}
-    quiet_environment()
-    settings = Settings()
+    settings = home_in(folder)
     steps: dict[str, tuple[Path, Callable[[], None]]] = {
         "make": (folder / "examples" / "manifest.json", lambda: make(folder, settings)),
         "train": (folder / "answerer" / "answerer.json", lambda: train(folder, settings, arguments.changes)),

@@ -12,7 +12,6 @@ answer begins with is counted beside the metrics of `compare`.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.data import home_in
 from benchmarks.sizes.sets import LABELS, label_of, write_home
 from benchmarks.squad.train import train_answerer, with_fine_tuning
 from tasks.bootstrap import paired_difference
@@ -29,7 +29,7 @@ from tasks.model.comparison.report import Report, markdown
 from tasks.model.evaluation.metrics import EvaluationRow
 from tasks.model.examples.build import build_training_set
 from tasks.params import load_params
-from tasks.settings import Settings, quiet_environment
+from tasks.settings import Settings
 
 CONFIDENCE, NUM_RESAMPLES = 0.95, 10_000
 
@@ -45,10 +45,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, help="of the test split; default: all")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
-    (folder / "home").mkdir(parents=True, exist_ok=True)
-    os.environ |= {"ALMANAC_HOME": str(folder / "home"), "ALMANAC_PARAMS": str(folder / "params.yaml")}
-    quiet_environment()
-    settings = Settings()
+    settings = home_in(folder)
     if arguments.step == "make":
         make(arguments.set, folder, settings)
         return

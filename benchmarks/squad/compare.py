@@ -7,27 +7,24 @@ Two test articles are left out of the index: their questions have no answer in t
 """
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.data import home_in
 from benchmarks.squad.data import golden_questions, load_data, write_params
 from tasks.answer.generators.transformers import load_base
 from tasks.index.golden import GoldenQuestion
 from tasks.params import load_params
-from tasks.settings import Settings, quiet_environment
 
 LEFT_OUT = ("Packet_switching", "Steam_engine")
 
 
 def main(folder: Path) -> None:
     """Write corpus, golden questions and parameters, and refresh."""
-    (folder / "home").mkdir(parents=True, exist_ok=True)
-    os.environ |= {"ALMANAC_HOME": str(folder / "home"), "ALMANAC_PARAMS": str(folder / "params.yaml")}
-    quiet_environment()
+    settings = home_in(folder)
     source = Path("params.yaml")
-    params, settings = load_params(source), Settings()
+    params = load_params(source)
     generator = load_base(params.generation, settings)
     data = load_data(params, settings, generator.count_tokens, params.generation.max_passage_tokens)
     _write_lines(folder / "golden.jsonl", [asdict(_asked(question)) for question in golden_questions(data)])

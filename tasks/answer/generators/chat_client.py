@@ -18,6 +18,7 @@ import httpx2
 import openai
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from tasks.answer.generators.base import Generation
 from tasks.answer.generators.loop import is_stuck
 from tasks.errors import ConfigurationError, DependencyError
 
@@ -65,6 +66,15 @@ class Reply:
     num_completion_tokens: int | None
     num_tokens: int | None
     tokens: tuple[TokenLogprob, ...] = ()
+
+    def as_generation(self, count_prompt: Callable[[], int], count: Callable[[str], int]) -> Generation:
+        """Return it as any generator's; what the endpoint did not count is counted by these."""
+        return Generation(
+            self.text.strip(),
+            self.num_prompt_tokens or count_prompt(),
+            self.num_completion_tokens or count(self.text),
+            "length" if self.is_cut else "stop",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,12 +119,7 @@ class EndpointGenerator(BatchesItself):
         return sum(self.count_tokens(message["content"]) + 8 for message in messages) + 8
 
     def _generation(self, messages: Sequence[Mapping[str, str]], reply: Reply) -> Generation:
-        return Generation(
-            reply.text.strip(),
-            reply.num_prompt_tokens or self.count_prompt_tokens(messages),
-            reply.num_completion_tokens or self.count_tokens(reply.text),
-            "length" if reply.is_cut else "stop",
-        )
+        return reply.as_generation(partial(self.count_prompt_tokens, messages), self.count_tokens)
 
     def _find_model(self) -> Mapping[str, Any]:
         models = self._client.list_models()

@@ -123,12 +123,7 @@ class LlamaCppGenerator(BatchesItself):
         return len(self._tokens(prompt, special=True))
 
     def _generation(self, messages: Sequence[Mapping[str, str]], reply: Reply) -> Generation:
-        return Generation(
-            reply.text.strip(),
-            reply.num_prompt_tokens or self.count_prompt_tokens(messages),
-            reply.num_completion_tokens or self.count_tokens(reply.text),
-            "length" if reply.is_cut else "stop",
-        )
+        return reply.as_generation(partial(self.count_prompt_tokens, messages), self.count_tokens)
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         body = {"content": text, "parse_special": special, "add_special": False}
