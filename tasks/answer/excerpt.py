@@ -54,7 +54,7 @@ FOREIGN_RANK = 1.0
 MAX_LINKED_SHARE = 0.5
 WORDS_RELEVANCE = 0.25
 MAX_LEAD_CHARACTERS = 200
-EXCERPT_VERSION = 7
+EXCERPT_VERSION = 8
 """Counts up with any change of what is chosen: part of the answerer's identity."""
 
 
@@ -62,6 +62,7 @@ _PLACE = re.compile(r"^\*\*.*\*\* \[\d+\]\n\n", re.MULTILINE)
 _LINKS = re.compile(r"!?\[[^\]]*\]\([^)]*\)|!?\[[^\]]*\]\[[^\]]*\]|https?://\S+|^\s*\[[^\]]+\]:.*$", re.MULTILINE)
 _FENCE = re.compile(r"^ {0,3}(?P<sign>`{3,}|~{3,})[ \t]*(?P<language>\w*)[^`\n]*$", re.MULTILINE)
 _TAGS = re.compile(r"</?[A-Za-z][^<>\n]*>")
+_TARGETS = re.compile(r"(?<=\])\([^)\s]*\)")
 _ADDRESSES = re.compile(r"(?<=\])\([^)\s]*\)|https?://\S+")
 _ASKS_HOW = re.compile(r"\bhow (?:do|does|can|could|should|would|to|is|are)\b", re.IGNORECASE)
 _CODE = re.compile(r"^\s*(?:```|~~~|>>> )|\n {4}", re.MULTILINE)
@@ -157,8 +158,10 @@ def is_foreign(passage: Passage, named: Collection[str]) -> bool:
 
 
 def _is_mostly_links(text: str) -> bool:
-    linked = sum(len(match.group()) for match in _LINKS.finditer(text))
-    return linked > MAX_LINKED_SHARE * len(text)
+    # As it is read: `A library for [LanceDB](https://…)` is a sentence, however long the address.
+    read = _TARGETS.sub("()", text)
+    linked = sum(len(match.group()) for match in _LINKS.finditer(read))
+    return linked > MAX_LINKED_SHARE * len(read)
 
 
 def relevance(question: str, passages: Sequence[Passage]) -> float:

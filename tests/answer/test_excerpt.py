@@ -60,6 +60,13 @@ def test_first_sentence_that_holds_the_answer_is_one() -> None:
     assert text[best.span.start : best.span.end].startswith("Refunds")
 
 
+def test_sentence_with_a_long_address_is_no_list_of_links() -> None:
+    sentence = "A library for [Zephyr](https://example.org/zephyr/a/long/way/down/to/it)."
+    text = f"{sentence}\n\nThe `zephyr` wheel is built for hosts of before as well: zephyr runs there too."
+    best = excerpts("What is zephyr?", [passage(text, start=0, title="zephyr")])[0]
+    assert text[best.span.start : best.span.end] == sentence
+
+
 def test_what_changed_is_shown_where_a_question_asks_of_changes_alone() -> None:
     change = replace(passage("Validate the ledger by its schema: fix `validate`.", start=5000), headings="Changelog")
     use = replace(passage("Validate the ledger by its schema with `check`.", start=4000), headings="Use")
